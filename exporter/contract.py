@@ -1,0 +1,272 @@
+"""What a collector is, and what it hands over: the contract between sources and the engine."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+
+from prometheus_client.metrics_core import Metric
+from pydantic import BaseModel, ConfigDict, Field
+
+from exporter.clock import Clock
+from exporter.families import Family, Samples
+from exporter.model.runs import JobRun, PipelineRun, RefKind
+
+
+class CollectorConfig(BaseModel):
+    """One block under ``collectors:``; a collector adds its own keys in a subclass."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    enabled: bool = Field(default=True, description="whether this collector runs")
+
+
+class PolledConfig(CollectorConfig):
+    """The keys of every collector whose units are polled on an adaptive interval."""
+
+    poll_interval_seconds: float = Field(default=30, gt=0, description="wait between two polls of a busy project")
+    poll_interval_max_seconds: float = Field(default=300, gt=0, description="idle projects back off up to here")
+    rediscover_interval_seconds: float = Field(default=1800, gt=0, description="how often the list of projects is read anew")
+    backfill_days: int = Field(default=0, ge=0, le=3650, description="days of history read when a project is first seen")
+
+
+class Trouble(StrEnum):
+    """Why one unit cannot be read, or is not what the operator named; a label value."""
+
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not_found"
+    CI_DISABLED = "ci_disabled"
+    EMPTY = "empty_repository"
+    MOVED = "moved"
+    BAD_DATA = "bad_data"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTrouble:
+    """One unit that needs the operator's eye; ``name`` is what the configuration or source calls it."""
+
+    name: str
+    reason: Trouble
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What one poll asks about: a project of a CI system, a query file of a database.
+
+    Identity: ``key``, the source's own lasting id. ``name`` becomes the ``project`` label and may
+    change. ``created_at`` is ``None`` where the source does not tell.
+    """
+
+    key: str
+    name: str
+    created_at: datetime | None = None
+    default_branch: str = ""
+    web_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """Every unit there is now; one that is missing here has vanished, and its series with it."""
+
+    units: tuple[Unit, ...]
+    troubles: tuple[UnitTrouble, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one poll brought, saved whole or not at all.
+
+    Runs and jobs may repeat what is already known. ``deleted_runs`` no longer exist at the source.
+    ``refs``, when given, are all refs of that kind that still exist as of ``refs_read_at``; the state
+    of others is forgotten. ``cursor`` replaces the stored one. ``more`` asks to be polled again at
+    once because news is waiting. ``unit`` carries the unit's changed facts (a rename, say).
+    ``samples`` are shown as they are, for collectors that keep no runs.
+    """
+
+    cursor: str | None = None
+    runs: tuple[PipelineRun, ...] = ()
+    jobs: tuple[JobRun, ...] = ()
+    deleted_runs: tuple[int, ...] = ()
+    refs: Mapping[RefKind, frozenset[str]] = field(default_factory=dict)
+    refs_read_at: datetime | None = None
+    more: bool = False
+    unit: Unit | None = None
+    samples: Samples | None = None
+    trouble: UnitTrouble | None = None
+
+
+class Known(Protocol):
+    """What the store already has of one unit; read-only, so that a poll can skip what did not change."""
+
+    def updated_at(self, run_ids: Collection[int]) -> dict[int, datetime]:
+        """``run id -> updated_at`` of those *run_ids* that are stored and need no further detail."""
+        ...
+
+    def unfinished(self) -> list[PipelineRun]:
+        """Stored runs that are not finished, oldest first."""
+        ...
+
+    def incomplete(self, limit: int) -> list[PipelineRun]:
+        """The newest stored runs of which only a list entry was read, at most *limit*."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a unit's polling stands.
+
+    ``cursor`` is what the last saved batch said, ``None`` at the first poll. ``counts_from`` is the
+    instant from which finished runs are counted, and so how far back a first poll must reach.
+    """
+
+    cursor: str | None
+    counts_from: datetime
+    known: Known
+
+
+class ApiObserver(Protocol):
+    """Where a collector reports each call it makes, for ``ci_exporter_api_…``."""
+
+    def request(self, operation: str, code: str, seconds: float) -> None:
+        """One call ended; *code* is the HTTP status or ``error``."""
+        ...
+
+    def rate_limit_remaining(self, remaining: float) -> None:
+        """What the source says is left of the allowance."""
+        ...
+
+
+class Page(Protocol):
+    """A collector's share of the exposition: blocks of rendered samples, one per entity."""
+
+    def swap(self, entity: str, samples: Samples) -> None:
+        """Replace all that *entity* exposes."""
+        ...
+
+    def drop(self, entity: str) -> None:
+        """Expose nothing of *entity* any more."""
+        ...
+
+    def collect(self) -> Iterator[Metric]:
+        """All of it as prometheus_client metrics, in exposition order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the engine lends a collector. ``stopping`` is set when waits must end."""
+
+    page: Page
+    clock: Clock
+    api: ApiObserver
+    stopping: threading.Event
+    fetch_timeout_seconds: float = 30.0
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """How often: seconds between polls of a busy unit, of an idle one, and between two discoveries."""
+
+    base: float
+    maximum: float
+    discover: float
+
+
+C = TypeVar("C", bound=CollectorConfig)
+
+
+class Collector(ABC, Generic[C]):
+    """Polled in rounds (I/O allowed), read in scrapes (memory only).
+
+    A collector that keeps runs is given state by the engine: what it polls is saved, counted and
+    rendered, and :meth:`collect` reads the result. One that only shows numbers returns them as
+    ``Batch.samples``, or overrides :meth:`collect` and is not polled at all.
+    """
+
+    name: ClassVar[str]
+    config_model: ClassVar[type[CollectorConfig]]
+    families: ClassVar[tuple[Family, ...]]
+    provider: ClassVar[str] = ""
+    polled: ClassVar[bool] = True
+
+    def __init__(self, config: C, context: Context) -> None:
+        self.config = config
+        self.context = context
+
+    @property
+    def target(self) -> str:
+        """Names the source instance, so that ids of two instances never mix in one store."""
+        return self.name
+
+    @property
+    def schedule(self) -> Schedule:
+        """How often to poll; from the configuration where it has these keys."""
+        if isinstance(self.config, PolledConfig):
+            config = self.config
+            return Schedule(
+                config.poll_interval_seconds,
+                max(config.poll_interval_seconds, config.poll_interval_max_seconds),
+                config.rediscover_interval_seconds,
+            )
+        return Schedule(60, 60, 3600)
+
+    @property
+    def backfill_days(self) -> int:
+        """Days of history to read and count when a unit is first seen."""
+        return self.config.backfill_days if isinstance(self.config, PolledConfig) else 0
+
+    def discover(self) -> Discovery:
+        """The units to poll; by default a single one named like the collector."""
+        return Discovery((Unit(self.name, self.name),))
+
+    def poll(self, unit: Unit, position: Position) -> Batch:
+        """Ask for news of *unit*. Network I/O; called from several threads, one per unit at a time."""
+        raise NotImplementedError(f"collector {self.name} is not polled")
+
+    @abstractmethod
+    def collect(self) -> Iterator[Metric]:
+        """Everything it exposes now, from memory."""
+
+    def describe(self) -> Iterator[Metric]:
+        """Every family it may ever expose, without samples."""
+        for family in self.families:
+            yield family.metric()
+
+    def close(self) -> None:
+        """Give back connections; called once, after the last poll."""
+
+
+@runtime_checkable
+class Backfills(Protocol):
+    """A collector that can read a past window."""
+
+    def backfill(self, unit: Unit, start: datetime, end: datetime, known: Known) -> Iterator[Batch]:
+        """Batches of bounded size that together hold every run updated in [*start*, *end*)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSource:
+    """A running stand-in for a source: its block of configuration, what it is, and how to end it."""
+
+    block: Mapping[str, Any]
+    title: str
+    process_ids: tuple[int, ...]
+
+
+@runtime_checkable
+class Demonstrates(Protocol):
+    """A collector class that brings a stand-in for its source, for ``ci-exporter demo``."""
+
+    @classmethod
+    def start_demo(cls, directory: Path) -> DemoSource:
+        """Start the stand-in in a process of its own, its files in *directory*; returns when it answers."""
+        ...

@@ -1,0 +1,109 @@
+"""Runs and jobs of any CI system, as frozen records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Where a run or job stands; the vendor's own words are mapped onto these by its collector."""
+
+    CREATED = "created"
+    PENDING = "pending"
+    RUNNING = "running"
+    MANUAL = "manual"
+    SUCCESS = "success"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen unless somebody runs it again."""
+        return self in FINISHED
+
+    @property
+    def rank(self) -> int:
+        """How far along one execution is; at an equal time the higher rank is the newer state."""
+        return _RANKS[self]
+
+
+FINISHED = (Status.SUCCESS, Status.FAILED, Status.CANCELED, Status.SKIPPED)
+UNFINISHED = tuple(status for status in Status if status not in FINISHED)
+_RANKS = {
+    Status.UNKNOWN: 0,
+    Status.CREATED: 1,
+    Status.PENDING: 2,
+    Status.MANUAL: 3,
+    Status.RUNNING: 4,
+    Status.SUCCESS: 5,
+    Status.FAILED: 5,
+    Status.CANCELED: 5,
+    Status.SKIPPED: 5,
+}
+
+
+class RefKind(StrEnum):
+    """What sort of thing a run was for."""
+
+    BRANCH = "branch"
+    TAG = "tag"
+    CHANGE_REQUEST = "change_request"
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineRun:
+    """One execution of a pipeline, as last seen.
+
+    Identity: ``run_id`` within its unit (project). The same run can be executed again; an execution
+    is told from the next one by ``finished_at``.
+
+    ``finished_at``, ``duration_seconds`` and ``queue_seconds`` are ``None`` while unknown, and
+    ``finished_at`` always is while the run is not finished (GitLab still shows the old one during a
+    retry). ``coverage_ratio`` is 0 to 1. ``pipeline`` is the definition's name, empty where the
+    provider has one per project. ``selected`` says whether the operator wants this ref to have
+    series of its own. ``complete`` is false when only a list entry was read, so that times are missing.
+    """
+
+    run_id: int
+    ref: str
+    ref_kind: RefKind
+    source: str
+    status: Status
+    created_at: datetime
+    updated_at: datetime
+    pipeline: str = ""
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    duration_seconds: float | None = None
+    queue_seconds: float | None = None
+    coverage_ratio: float | None = None
+    username: str | None = None
+    web_url: str | None = None
+    selected: bool = True
+    complete: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """One job of a run, as last seen.
+
+    Identity: ``job_id`` within its unit. A retried job is a new job of the same ``run_id`` and
+    ``name``. ``failure_reason`` is empty unless the job failed.
+    """
+
+    job_id: int
+    run_id: int
+    stage: str
+    name: str
+    status: Status
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    duration_seconds: float | None = None
+    queue_seconds: float | None = None
+    failure_reason: str = ""
+    allow_failure: bool = False
