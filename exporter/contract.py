@@ -30,10 +30,18 @@ class CollectorConfig(BaseModel):
 class PolledConfig(CollectorConfig):
     """The keys of every collector whose units are polled on an adaptive interval."""
 
-    poll_interval_seconds: float = Field(default=30, gt=0, description="wait between two polls of a busy project")
-    poll_interval_max_seconds: float = Field(default=300, gt=0, description="idle projects back off up to here")
-    rediscover_interval_seconds: float = Field(default=1800, gt=0, description="how often the list of projects is read anew")
-    backfill_days: int = Field(default=0, ge=0, le=3650, description="days of history read when a project is first seen")
+    poll_interval_seconds: float = Field(
+        default=30, gt=0, description="wait between two polls of a busy project"
+    )
+    poll_interval_max_seconds: float = Field(
+        default=300, gt=0, description="idle projects back off up to here"
+    )
+    rediscover_interval_seconds: float = Field(
+        default=1800, gt=0, description="how often the list of projects is read anew"
+    )
+    backfill_days: int = Field(
+        default=0, ge=0, le=3650, description="days of history read when a project is first seen"
+    )
 
 
 class Trouble(StrEnum):

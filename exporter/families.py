@@ -16,7 +16,7 @@ _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 
 
 class Distribution(NamedTuple):
-    """What a histogram has observed: ``counts`` per bucket (not cumulative, the last is +Inf), and the sum."""
+    """What a histogram has observed: ``counts`` per bucket, not cumulative and +Inf last, and their ``sum``."""
 
     counts: tuple[int, ...]
     sum: float
@@ -100,7 +100,13 @@ def histogram(
 
 
 def _family(
-    name: str, kind: Kind, help_: str, labels: Sequence[str], unit: str, buckets: tuple[float, ...], source: str
+    name: str,
+    kind: Kind,
+    help_: str,
+    labels: Sequence[str],
+    unit: str,
+    buckets: tuple[float, ...],
+    source: str,
 ) -> Family:
     """Check the names and build the family."""
     if not _NAME.match(name):

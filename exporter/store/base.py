@@ -1,0 +1,73 @@
+"""What a store promises; tests/contracts holds every implementation to it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from exporter.contract import Batch, Known, Unit
+from exporter.model.views import UnitView
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUnit:
+    """A unit as the store has it: where its polling stands and whether it may be shown yet.
+
+    ``caught_up`` is false until its first history is complete: shown before, history would look like
+    a burst of new runs to ``rate()``.
+    """
+
+    id: int
+    unit: Unit
+    cursor: str | None
+    counts_from: datetime
+    caught_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What saving one batch changed: rows that are new or different, and executions newly counted."""
+
+    changed: int
+    counted_runs: int
+    counted_jobs: int
+
+
+class Store(Protocol):
+    """Where runs, jobs and totals live; every verb is one transaction and may be called from any thread."""
+
+    def register(
+        self, target: str, units: Sequence[Unit], *, backfill_days: int, now: datetime
+    ) -> list[StoredUnit]:
+        """Make *units* the active ones of *target*, in their order; those left out become inactive."""
+        ...
+
+    def save(self, unit_id: int, batch: Batch, now: datetime) -> Saved:
+        """Save all of *batch*, its counts and its cursor, or nothing."""
+        ...
+
+    def position(self, unit_id: int) -> StoredUnit:
+        """Where the unit's polling stands now, which another process may have moved."""
+        ...
+
+    def known(self, unit_id: int) -> Known:
+        """What is stored of the unit, for a collector that wants to skip what did not change."""
+        ...
+
+    def views(self, unit_ids: Collection[int]) -> list[UnitView]:
+        """What to show of those of *unit_ids* that are active and caught up."""
+        ...
+
+    def versions(self, target: str) -> dict[int, int]:
+        """``unit id -> version`` of all active, caught-up units, to notice what other processes saved."""
+        ...
+
+    def prune(self, before: datetime) -> int:
+        """Delete finished runs last updated before *before*, with their jobs; totals stay. Returns runs."""
+        ...
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        ...

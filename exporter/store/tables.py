@@ -1,0 +1,138 @@
+"""The tables of the store, in SQLAlchemy Core; the migrations build the same ones step by step."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from exporter.clock import EPOCH
+from exporter.model.runs import UNFINISHED
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(sa.types.TypeDecorator[datetime]):
+    """An aware instant, stored as whole microseconds since 1970 in UTC.
+
+    An integer orders, compares and survives alike in every database; SQLite has no type for time.
+    """
+
+    impl = sa.BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> int | None:
+        return None if value is None else (value - EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else EPOCH + timedelta(microseconds=value)
+
+
+metadata = sa.MetaData()
+
+# One row per source instance.
+targets = sa.Table(
+    "targets",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("first_seen_at", Instant, nullable=False),
+)
+
+# One row per unit (project); its row is the lock under which its runs are saved.
+units = sa.Table(
+    "units",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("target_id", sa.Integer, sa.ForeignKey("targets.id"), nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("default_branch", sa.Text, nullable=False),
+    sa.Column("counts_from", Instant, nullable=False),
+    sa.Column("cursor", sa.Text),
+    sa.Column("caught_up", sa.Boolean, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("target_id", "key"),
+)
+
+# Every run that is kept. `stamp` is the last recorded execution (see exporter.counting).
+runs = sa.Table(
+    "runs",
+    metadata,
+    sa.Column("unit_id", sa.Integer, sa.ForeignKey("units.id"), primary_key=True),
+    sa.Column("run_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("pipeline", sa.Text, nullable=False),
+    sa.Column("ref", sa.Text, nullable=False),
+    sa.Column("ref_kind", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("started_at", Instant),
+    sa.Column("finished_at", Instant),
+    sa.Column("duration_seconds", sa.Float),
+    sa.Column("queue_seconds", sa.Float),
+    sa.Column("coverage_ratio", sa.Float),
+    sa.Column("username", sa.Text),
+    sa.Column("web_url", sa.Text),
+    sa.Column("selected", sa.Boolean, nullable=False),
+    sa.Column("complete", sa.Boolean, nullable=False),
+    sa.Column("stamp", sa.BigInteger),
+    sqlite_with_rowid=False,
+)
+_unfinished = runs.c.status.in_([sa.literal_column(f"'{status.value}'") for status in UNFINISHED])
+sa.Index(
+    "runs_unfinished",
+    runs.c.unit_id,
+    runs.c.status,
+    sqlite_where=_unfinished,
+    postgresql_where=_unfinished,
+)
+
+# The newest run of each pipeline, ref and source, so that a start need not search all runs.
+latest = sa.Table(
+    "latest",
+    metadata,
+    sa.Column("unit_id", sa.Integer, sa.ForeignKey("units.id"), primary_key=True),
+    sa.Column("pipeline", sa.Text, primary_key=True),
+    sa.Column("ref_kind", sa.Text, primary_key=True),
+    sa.Column("ref", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("unit_id", sa.Integer, sa.ForeignKey("units.id"), primary_key=True),
+    sa.Column("job_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.BigInteger, nullable=False),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("started_at", Instant),
+    sa.Column("finished_at", Instant),
+    sa.Column("duration_seconds", sa.Float),
+    sa.Column("queue_seconds", sa.Float),
+    sa.Column("failure_reason", sa.Text, nullable=False),
+    sa.Column("allow_failure", sa.Boolean, nullable=False),
+    sa.Column("stamp", sa.BigInteger),
+    sqlite_with_rowid=False,
+)
+sa.Index("jobs_by_run", jobs.c.unit_id, jobs.c.run_id)
+
+# Counters and histograms. `labels` is a JSON list; `buckets` a JSON object bound -> observations.
+totals = sa.Table(
+    "totals",
+    metadata,
+    sa.Column("unit_id", sa.Integer, sa.ForeignKey("units.id"), primary_key=True),
+    sa.Column("family", sa.Text, primary_key=True),
+    sa.Column("labels", sa.Text, primary_key=True),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.Column("buckets", sa.Text),
+    sqlite_with_rowid=False,
+)
