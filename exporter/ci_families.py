@@ -231,7 +231,8 @@ def unit_samples(view: UnitView, options: RunOptions) -> Samples:
     for total in sorted(view.totals, key=lambda total: total.labels):
         # A name we do not know was written by a newer version: kept in the store, not shown.
         if family := _PERSISTED.get(total.family):
-            samples[family].append(Sample(where + total.labels, total.value))
+            value = total.value if total.buckets is None else family.distribution(total.buckets, total.value)
+            samples[family].append(Sample(where + total.labels, value))
     _add_zeros(samples[RUNS_TOTAL])
     return samples
 

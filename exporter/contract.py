@@ -150,6 +150,10 @@ class ApiObserver(Protocol):
         """What the source says is left of the allowance."""
         ...
 
+    def unknown_value(self, kind: str) -> None:
+        """The source sent a *kind* of value (a status, say) that this version does not know."""
+        ...
+
 
 class Page(Protocol):
     """A collector's share of the exposition: blocks of rendered samples, one per entity."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -16,7 +17,7 @@ _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
 
 
 class Distribution(NamedTuple):
-    """What a histogram has observed: ``counts`` per bucket, not cumulative and +Inf last, and their ``sum``."""
+    """What a histogram has observed: ``counts`` per bucket (not cumulative, +Inf last), and ``sum``."""
 
     counts: tuple[int, ...]
     sum: float
@@ -66,6 +67,17 @@ class Family:
         if not all(isinstance(value, str) for value in values):
             raise LabelMismatch(f"{self.name}: every label value must be a string, got {values!r}")
         return values
+
+    def distribution(self, buckets: Mapping[float, int], total: float) -> Distribution:
+        """A histogram's value from observations by upper bound, not cumulative.
+
+        A bound that this family no longer has (an earlier version had it) counts towards the next higher
+        one, so that no cumulative bucket ever claims more than was observed below it.
+        """
+        counts = [0] * (len(self.buckets) + 1)
+        for bound, observations in buckets.items():
+            counts[bisect_left(self.buckets, bound)] += observations
+        return Distribution(tuple(counts), total)
 
     def metric(self) -> Metric:
         """An empty prometheus_client metric with this family's name, type and help."""

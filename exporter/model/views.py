@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from exporter.families import Distribution
 from exporter.model.runs import JobRun, PipelineRun, Status
 
 
@@ -20,11 +19,16 @@ class ActiveRuns:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """One persisted counter or histogram of a unit; ``labels`` are those after provider and project."""
+    """One persisted counter or histogram of a unit; ``labels`` are those after provider and project.
+
+    ``value`` is the counter's amount or the histogram's sum. ``buckets`` are observations by upper
+    bound, not cumulative, empty ones left out; ``None`` for a counter.
+    """
 
     family: str
     labels: tuple[str, ...]
-    value: float | Distribution
+    value: float
+    buckets: dict[float, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

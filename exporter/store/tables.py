@@ -82,13 +82,13 @@ runs = sa.Table(
     sa.Column("stamp", sa.BigInteger),
     sqlite_with_rowid=False,
 )
-_unfinished = runs.c.status.in_([sa.literal_column(f"'{status.value}'") for status in UNFINISHED])
+unfinished = runs.c.status.in_([sa.literal_column(f"'{status.value}'") for status in UNFINISHED])
 sa.Index(
     "runs_unfinished",
     runs.c.unit_id,
     runs.c.status,
-    sqlite_where=_unfinished,
-    postgresql_where=_unfinished,
+    sqlite_where=unfinished,
+    postgresql_where=unfinished,
 )
 
 # The newest run of each pipeline, ref and source, so that a start need not search all runs.

@@ -1,0 +1,72 @@
+"""Records to rows and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.engine import Row
+
+from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
+
+RUN_FIELDS = (
+    "run_id",
+    "pipeline",
+    "ref",
+    "ref_kind",
+    "source",
+    "status",
+    "created_at",
+    "updated_at",
+    "started_at",
+    "finished_at",
+    "duration_seconds",
+    "queue_seconds",
+    "coverage_ratio",
+    "username",
+    "web_url",
+    "selected",
+    "complete",
+)
+JOB_FIELDS = (
+    "job_id",
+    "run_id",
+    "stage",
+    "name",
+    "status",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "duration_seconds",
+    "queue_seconds",
+    "failure_reason",
+    "allow_failure",
+)
+
+
+def run_row(unit_id: int, run: PipelineRun, stamp: int | None) -> dict[str, Any]:
+    """The row of *run*."""
+    row = {field: getattr(run, field) for field in RUN_FIELDS}
+    row.update(unit_id=unit_id, ref_kind=run.ref_kind.value, status=run.status.value, stamp=stamp)
+    return row
+
+
+def job_row(unit_id: int, job: JobRun, stamp: int | None) -> dict[str, Any]:
+    """The row of *job*."""
+    row = {field: getattr(job, field) for field in JOB_FIELDS}
+    row.update(unit_id=unit_id, status=job.status.value, stamp=stamp)
+    return row
+
+
+def run_record(row: Row[Any]) -> PipelineRun:
+    """The run in *row*."""
+    fields = {field: getattr(row, field) for field in RUN_FIELDS}
+    fields["status"] = Status(row.status)
+    fields["ref_kind"] = RefKind(row.ref_kind)
+    return PipelineRun(**fields)
+
+
+def job_record(row: Row[Any]) -> JobRun:
+    """The job in *row*."""
+    fields = {field: getattr(row, field) for field in JOB_FIELDS}
+    fields["status"] = Status(row.status)
+    return JobRun(**fields)
