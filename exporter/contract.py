@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from exporter.clock import Clock
 from exporter.families import Family, Samples
 from exporter.model.runs import JobRun, PipelineRun, RefKind
+from exporter.model.views import UnitView
 
 
 class CollectorConfig(BaseModel):
@@ -208,6 +209,7 @@ class Collector(ABC, Generic[C]):
     families: ClassVar[tuple[Family, ...]]
     provider: ClassVar[str] = ""
     polled: ClassVar[bool] = True
+    job_state: ClassVar[bool] = False
 
     def __init__(self, config: C, context: Context) -> None:
         self.config = config
@@ -251,6 +253,14 @@ class Collector(ABC, Generic[C]):
         """Every family it may ever expose, without samples."""
         for family in self.families:
             yield family.metric()
+
+    def unit_samples(self, view: UnitView) -> Samples | None:
+        """What one unit exposes, from what the store has of it; ``None`` if it keeps no runs there."""
+        return None
+
+    def credentials_changed(self) -> bool:
+        """Whether the source may be asked again after it refused our credentials; no network I/O."""
+        return False
 
     def close(self) -> None:
         """Give back connections; called once, after the last poll."""

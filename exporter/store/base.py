@@ -9,6 +9,7 @@ from typing import Protocol
 
 from exporter.contract import Batch, Known, Unit
 from exporter.model.views import UnitView
+from exporter.store.lease import Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Store(Protocol):
         """What is stored of the unit, for a collector that wants to skip what did not change."""
         ...
 
-    def views(self, unit_ids: Collection[int]) -> list[UnitView]:
+    def views(self, unit_ids: Collection[int], *, job_state: bool = False) -> list[UnitView]:
         """What to show of those of *unit_ids* that are active and caught up."""
         ...
 
@@ -66,6 +67,10 @@ class Store(Protocol):
 
     def prune(self, before: datetime) -> int:
         """Delete finished runs last updated before *before*, with their jobs; totals stay. Returns runs."""
+        ...
+
+    def lease(self) -> Lease:
+        """The right to run rounds on this store."""
         ...
 
     def close(self) -> None:

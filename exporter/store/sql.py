@@ -6,6 +6,7 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from exporter.model.runs import FINISHED, PipelineRun
 from exporter.model.views import UnitView
 from exporter.store.base import Saved, StoredUnit
 from exporter.store.connect import describe, open_engine, store_errors
+from exporter.store.lease import AdvisoryLease, FileLease, Lease, NoLease
 from exporter.store.reading import read_views
 from exporter.store.rows import run_record
 from exporter.store.saving import Saver, chunks, next_version
@@ -186,6 +188,13 @@ class SqlStore:
             deleted += len(run_ids)
             if len(run_ids) < _PRUNE_ROWS:
                 return deleted
+
+    def lease(self) -> Lease:
+        """The right to run rounds on this store."""
+        if not self._sqlite:
+            return AdvisoryLease(self._engine)
+        database = self._engine.url.database
+        return FileLease(Path(database)) if database and database != ":memory:" else NoLease()
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -1,0 +1,83 @@
+"""What the configuration of every CI collector has in common: which refs and jobs get series."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from exporter.contract import PolledConfig
+from exporter.model.runs import RefKind
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class RefSelection(_Part):
+    """Which refs of one kind get series of their own."""
+
+    enabled: bool = Field(default=True, description="whether refs of this kind get series of their own")
+    regexp: str = Field(default=".*", description="only refs that this regular expression finds")
+
+    @field_validator("regexp")
+    @classmethod
+    def _compiles(cls, value: str) -> str:
+        try:
+            re.compile(value)
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from None
+        return value
+
+    def selects(self, ref: str) -> bool:
+        """Whether *ref* gets series of its own."""
+        return self.enabled and re.search(self.regexp, ref) is not None
+
+
+class Branches(RefSelection):
+    """Branches; by default only the usual default ones."""
+
+    regexp: str = Field(
+        default="^(main|master)$", description="only branches that this regular expression finds"
+    )
+
+
+class Refs(_Part):
+    """Which refs get series of their own; runs of all refs are counted unless ``count`` says otherwise."""
+
+    branches: RefSelection = Field(default_factory=Branches, description="branches with series of their own")
+    tags: RefSelection = Field(default_factory=RefSelection, description="tags with series of their own")
+    change_requests: RefSelection = Field(
+        default_factory=RefSelection, description="merge requests with series of their own"
+    )
+    count: Literal["all", "selected"] = Field(
+        default="all", description="whether totals and histograms take runs of all refs, or of selected ones"
+    )
+
+    def selects(self, kind: RefKind, ref: str) -> bool:
+        """Whether the ref gets series of its own."""
+        return self.of(kind).selects(ref)
+
+    def of(self, kind: RefKind) -> RefSelection:
+        """The selection for one kind."""
+        return {
+            RefKind.BRANCH: self.branches,
+            RefKind.TAG: self.tags,
+            RefKind.CHANGE_REQUEST: self.change_requests,
+        }[kind]
+
+
+class Jobs(_Part):
+    """Whether jobs are read, and what is shown of them."""
+
+    enabled: bool = Field(default=True, description="read jobs: totals, durations, retries")
+    status: bool = Field(default=False, description="also the state of each job of the newest run of a ref")
+
+
+class CiConfig(PolledConfig):
+    """The keys of every CI collector."""
+
+    refs: Refs = Field(default_factory=Refs, description="which refs get series of their own")
+    jobs: Jobs = Field(default_factory=Jobs, description="jobs")
+    dense: bool = Field(default=False, description="a 0 for every status that a ref does not have")

@@ -1,0 +1,55 @@
+"""How long to wait before a unit is polled again."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+
+from exporter.contract import Schedule
+
+_MAX_SHIFT = 5
+_JITTER = 0.2
+
+
+class Result(StrEnum):
+    """What a poll brought; a label value."""
+
+    TASK = "task"
+    EMPTY = "empty"
+    ERROR = "error"
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Counts what one unit's polls brought in a row.
+
+    News brings the unit back to the base interval at once; empty polls and errors double the wait, up
+    to the maximum.
+    """
+
+    schedule: Schedule
+    empty: int = 0
+    errors: int = 0
+
+    def note(self, result: Result) -> None:
+        """Count one poll; a poll that was cut short by a shutdown is not to be noted."""
+        if result is Result.ERROR:
+            self.errors += 1
+        elif result is Result.EMPTY:
+            self.empty, self.errors = self.empty + 1, 0
+        else:
+            self.empty = self.errors = 0
+
+    @property
+    def interval(self) -> float:
+        """The wait before jitter, in seconds."""
+        count = max(self.empty, self.errors)
+        if count <= 1:
+            return self.schedule.base
+        return min(self.schedule.base * float(1 << min(count - 1, _MAX_SHIFT)), self.schedule.maximum)
+
+
+def jittered(seconds: float, chance: random.Random) -> float:
+    """*seconds* give or take a fifth, so that units do not poll in step."""
+    return seconds * chance.uniform(1 - _JITTER, 1 + _JITTER)

@@ -1,0 +1,329 @@
+"""One collector's rounds: discover its units, poll each, save what came, swap what is shown."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, replace
+from typing import Any
+
+from exporter.clock import Clock, timestamp
+from exporter.contract import Batch, Collector, Discovery, Position, Trouble, UnitTrouble
+from exporter.errors import ExporterError, Stopped, Unauthorized, UnitUnavailable
+from exporter.exposition import CollectorPage
+from exporter.rounds.backoff import Backoff, Result
+from exporter.selfmetrics import SelfMetrics
+from exporter.store.base import Store, StoredUnit
+
+log = logging.getLogger(__name__)
+
+_GIVE_UP_AFTER = 3  # failed polls after which a unit no longer holds up readiness
+_VIEWS_AT_ONCE = 200  # units read and rendered together at a start, to bound memory
+
+
+@dataclass(slots=True)
+class UnitState:
+    """How the polling of one unit stands; ``last_polled`` is monotonic, -inf before the first."""
+
+    stored: StoredUnit
+    backoff: Backoff
+    last_polled: float = float("-inf")
+    visited: bool = False
+    failing: bool = False
+    trouble: UnitTrouble | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """How one poll ended, and when to come back: the wait in seconds before jitter."""
+
+    result: Result
+    wait: float
+    at_least: float = 0.0
+
+
+class CollectorRounds:
+    """Everything the engine does for one collector; thread-safe, one visit per unit at a time."""
+
+    def __init__(
+        self,
+        collector: Collector[Any],
+        page: CollectorPage,
+        store: Store,
+        metrics: SelfMetrics,
+        clock: Clock,
+    ) -> None:
+        self.collector = collector
+        self.name = collector.name
+        self.page = page
+        self.alive = True
+        self.halted: str | None = None
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._units: dict[str, UnitState] = {}
+        self._discovered = False
+        self._discovery: Discovery | None = None
+        self._discovery_error: str | None = None
+        self._answered = False
+        self._shown: dict[int, int] = {}
+        self._left_in_round: set[str] = set()
+        self._busy_seconds = 0.0
+
+    # -- what is shown -------------------------------------------------------------------------
+
+    def follow(self) -> None:
+        """Show what the store has and we do not show yet: at a start, or saved by another process."""
+        versions = self._store.versions(self.collector.target)
+        hidden = {state.stored.id for state in self.states() if state.trouble}
+        stale = [
+            unit_id
+            for unit_id, version in versions.items()
+            if unit_id not in hidden and self._shown.get(unit_id) != version
+        ]
+        for start in range(0, len(stale), _VIEWS_AT_ONCE):
+            self._show(stale[start : start + _VIEWS_AT_ONCE])
+        for unit_id in self._shown.keys() - versions.keys():
+            self._hide(unit_id)
+
+    def _show(self, unit_ids: list[int]) -> None:
+        """Read, render and swap the given units."""
+        for view in self._store.views(unit_ids, job_state=self.collector.job_state):
+            samples = self.collector.unit_samples(view)
+            if self.alive and samples is not None:
+                self.page.swap(str(view.id), samples)
+            self._shown[view.id] = view.version
+
+    def _hide(self, unit_id: int) -> None:
+        """Expose nothing of a unit that vanished or cannot be read."""
+        if self.alive:
+            self.page.drop(str(unit_id))
+            self._shown.pop(unit_id, None)
+
+    # -- discovery -----------------------------------------------------------------------------
+
+    def discover(self) -> list[UnitState]:
+        """Ask the source for its units; returns those that were not polled before."""
+        try:
+            discovery = self.collector.discover()
+            new = self._take_over(discovery)
+        except Stopped:
+            return []
+        except Unauthorized as error:
+            self._halt(error)
+            return []
+        except ExporterError as error:
+            log.warning("discovery failed", extra={"collector": self.name, "error": str(error)})
+            self._discovery_error = str(error)
+            self._update_success()
+            raise
+        self._discovery_error = None
+        self._discovered = True
+        self._update_success()
+        return new
+
+    def _take_over(self, discovery: Discovery) -> list[UnitState]:
+        """Make the discovered units ours; the vanished ones go, and their series with them."""
+        self._log_new_troubles(discovery)
+        stored = self._store.register(
+            self.collector.target,
+            discovery.units,
+            backfill_days=self.collector.backfill_days,
+            now=self._clock.now(),
+        )
+        new = []
+        with self._lock:
+            before = self._units
+            self._units = {}
+            for unit in stored:
+                state = before.pop(unit.unit.key, None)
+                if state is None:
+                    state = UnitState(unit, Backoff(self.collector.schedule))
+                    new.append(state)
+                state.stored = unit
+                self._units[unit.unit.key] = state
+            self._left_in_round &= self._units.keys()
+        self._discovery = discovery
+        for state in before.values():
+            log.info("project vanished", extra={"collector": self.name, "project": state.stored.unit.name})
+            self._hide(state.stored.id)
+        self._metrics.projects.labels(self.name).set(len(stored))
+        self.follow()
+        return new
+
+    def _log_new_troubles(self, discovery: Discovery) -> None:
+        """Say once what each named but unreadable project lacks."""
+        known = set(self._discovery.troubles) if self._discovery else set()
+        for trouble in discovery.troubles:
+            if trouble not in known:
+                self._log_trouble(trouble)
+
+    def _log_trouble(self, trouble: UnitTrouble) -> None:
+        log.warning(
+            "project needs attention",
+            extra={
+                "collector": self.name,
+                "project": trouble.name,
+                "reason": trouble.reason.value,
+                "detail": trouble.detail,
+            },
+        )
+
+    # -- polls ---------------------------------------------------------------------------------
+
+    def visit(self, state: UnitState) -> Visit | None:
+        """Poll one unit once, save and show what came; ``None`` when the answer no longer matters."""
+        started = self._clock.monotonic()
+        try:
+            batch = self._poll(state)
+        except Stopped:
+            return None
+        except Unauthorized as error:
+            self._halt(error)
+            return None
+        except UnitUnavailable as error:
+            visit = self._unavailable(state, error)
+        except ExporterError as error:
+            visit = self._failed(state, error)
+        except Exception as error:
+            # A collector's bug must not end the worker, nor stop the other units.
+            log.exception("poll raised", extra=self._where(state))
+            visit = self._failed(state, ExporterError(f"{type(error).__name__}: {error}"), logged=True)
+        else:
+            visit = self._succeeded(state, batch)
+        state.last_polled = self._clock.monotonic()
+        self._note_round(state, state.last_polled - started)
+        return visit if self.alive else None
+
+    def _poll(self, state: UnitState) -> Batch:
+        """Poll, save and show; everything here may raise."""
+        stored = self._store.position(state.stored.id)
+        position = Position(stored.cursor, stored.counts_from, self._store.known(stored.id))
+        batch = self.collector.poll(state.stored.unit, position)
+        if batch.samples is not None and self.alive:
+            self.page.swap(str(stored.id), batch.samples)
+        saved = self._store.save(stored.id, batch, self._clock.now())
+        if batch.unit:
+            state.stored = replace(state.stored, unit=batch.unit)
+        if saved.counted_runs or saved.counted_jobs:
+            log.debug(
+                "runs counted",
+                extra={**self._where(state), "runs": saved.counted_runs, "jobs": saved.counted_jobs},
+            )
+        hidden_until_now = state.trouble is not None or not stored.caught_up
+        if saved.changed or batch.unit or (hidden_until_now and not batch.more):
+            if not stored.caught_up and not batch.more:
+                log.info("project caught up", extra=self._where(state))
+            self._show([stored.id])
+        return batch
+
+    def _succeeded(self, state: UnitState, batch: Batch) -> Visit:
+        """Book a poll that was saved."""
+        result = Result.TASK if batch.runs or batch.jobs or batch.deleted_runs else Result.EMPTY
+        state.backoff.note(result)
+        if state.failing or (state.trouble and not batch.trouble):
+            log.info("project readable again", extra=self._where(state))
+        if batch.trouble and batch.trouble != state.trouble:
+            self._log_trouble(batch.trouble)
+        state.failing = False
+        state.trouble = batch.trouble
+        state.visited = state.visited or not batch.more
+        self._answered = True
+        self._metrics.last_success.labels(self.name).set(timestamp(self._clock.now()))
+        return Visit(result, 0.0 if batch.more else state.backoff.interval)
+
+    def _unavailable(self, state: UnitState, error: UnitUnavailable) -> Visit:
+        """Book a unit that cannot be read: its series vanish, and it is asked again only rarely."""
+        trouble = UnitTrouble(state.stored.unit.name, Trouble(error.reason), str(error))
+        if state.trouble is None or state.trouble.reason is not trouble.reason:
+            self._log_trouble(trouble)
+        state.trouble = trouble
+        state.failing = False
+        state.visited = True
+        state.backoff.note(Result.ERROR)
+        self._answered = True
+        self._hide(state.stored.id)
+        return Visit(Result.ERROR, self.collector.schedule.maximum)
+
+    def _failed(self, state: UnitState, error: ExporterError, *, logged: bool = False) -> Visit:
+        """Book a failed poll: what is shown stays, and the wait grows."""
+        state.backoff.note(Result.ERROR)
+        if not logged:
+            # The first failure is news; the following ones only repeat it.
+            level = logging.DEBUG if state.failing else logging.WARNING
+            log.log(level, "poll failed", extra={**self._where(state), "error": str(error)})
+        state.failing = True
+        state.visited = state.visited or state.backoff.errors >= _GIVE_UP_AFTER
+        retry_after = getattr(error, "retry_after", None) or 0.0
+        return Visit(Result.ERROR, state.backoff.interval, at_least=retry_after)
+
+    def _halt(self, error: Unauthorized) -> None:
+        """Stop polling: every further call would be refused, and might lock the account."""
+        if self.halted is None:
+            log.error(
+                "polling stopped until the credentials change: fix the token and reload",
+                extra={"collector": self.name, "error": str(error)},
+            )
+        self.halted = str(error)
+        self._update_success()
+
+    def resume(self) -> bool:
+        """Whether polling may go on: always, unless the credentials were refused and are unchanged."""
+        if self.halted is None:
+            return True
+        if not self.collector.credentials_changed():
+            return False
+        log.info("credentials changed, polling goes on", extra={"collector": self.name})
+        self.halted = None
+        return True
+
+    # -- bookkeeping ---------------------------------------------------------------------------
+
+    def _where(self, state: UnitState) -> dict[str, str]:
+        return {"collector": self.name, "project": state.stored.unit.name}
+
+    def states(self) -> list[UnitState]:
+        with self._lock:
+            return list(self._units.values())
+
+    def is_current(self, state: UnitState) -> bool:
+        """Whether the unit is still to be polled by this collector."""
+        return self.alive and self.halted is None and self._units.get(state.stored.unit.key) is state
+
+    def _note_round(self, state: UnitState, seconds: float) -> None:
+        """A round is complete when every unit was visited since the last one was."""
+        with self._lock:
+            self._busy_seconds += seconds
+            self._left_in_round.discard(state.stored.unit.key)
+            complete = not self._left_in_round
+            if complete:
+                busy, self._busy_seconds = self._busy_seconds, 0.0
+                self._left_in_round = set(self._units)
+        if complete:
+            self._metrics.collector_duration.labels(self.name).set(busy)
+        self._update_success()
+
+    def _update_success(self) -> None:
+        if self.alive:
+            failing = self.halted or self._discovery_error or any(state.failing for state in self.states())
+            self._metrics.collector_success.labels(self.name).set(0 if failing else 1)
+
+    def troubles(self) -> list[UnitTrouble]:
+        """Every unit that needs the operator's eye."""
+        found = list(self._discovery.troubles) if self._discovery else []
+        return found + [state.trouble for state in self.states() if state.trouble]
+
+    def not_ready(self) -> str | None:
+        """Why the first round is not complete, or ``None`` when it is."""
+        if self.halted:
+            return f"{self.name}: {self.halted}"
+        if not self._discovered:
+            return f"{self.name}: {self._discovery_error or 'looking for projects'}"
+        states = self.states()
+        left = sum(not state.visited for state in states)
+        if left:
+            return f"{self.name}: first round: {len(states) - left} of {len(states)} projects read"
+        if states and not self._answered:
+            return f"{self.name}: no project could be read yet"
+        return None

@@ -1,0 +1,255 @@
+"""The engine: APScheduler says when a unit is due, a pool of workers polls what is due, the stalest first."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+
+from apscheduler.executors.debug import DebugExecutor
+from apscheduler.jobstores.base import JobLookupError
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from exporter.clock import Clock
+from exporter.contract import UnitTrouble
+from exporter.errors import ExporterError, StoreError
+from exporter.rounds.agenda import Agenda, Task
+from exporter.rounds.backoff import jittered
+from exporter.rounds.round import CollectorRounds, UnitState
+from exporter.selfmetrics import SelfMetrics
+from exporter.store.base import Store
+
+log = logging.getLogger(__name__)
+
+_STANDBY_SECONDS = 3  # how soon a dead leader is replaced, and how stale a follower may be
+_FOLLOW_SECONDS = 15  # how soon a leader shows what `backfill` or a webhook elsewhere saved
+_RESUME_SECONDS = 10  # how soon a changed token file is noticed
+_PRUNE_HOURS = 24
+_DISCOVERY_RETRY_SECONDS = 5
+_MAINTENANCE = "maintenance"
+
+
+class Engine:
+    """Runs the rounds of all collectors until stopped.
+
+    The scheduler's own thread only moves due tasks into the agenda, so it is never late; all I/O
+    happens on *capacity* workers.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        metrics: SelfMetrics,
+        clock: Clock,
+        *,
+        capacity: int,
+        retention_days: int,
+        stopping: threading.Event,
+    ) -> None:
+        self.rounds: dict[str, CollectorRounds] = {}
+        self.capacity = capacity
+        self._store = store
+        self._metrics = metrics
+        self._clock = clock
+        self._retention = timedelta(days=retention_days)
+        self._stopping = stopping
+        self._lease = store.lease()
+        self._leading = False
+        self._standing_by = False
+        self._agenda = Agenda()
+        self._chance = random.Random()  # noqa: S311 - jitter, not a secret
+        self._workers: list[threading.Thread] = []
+        self._scheduler = BackgroundScheduler(
+            executors={"default": DebugExecutor()},
+            # A due task is late at worst, never skipped.
+            job_defaults={"misfire_grace_time": None, "coalesce": True},
+            timezone="UTC",
+        )
+        metrics.troubles = self.troubles
+
+    def start(self, rounds: Sequence[CollectorRounds]) -> None:
+        """Show what the store has, then begin to poll as soon as the lease is ours."""
+        for one in rounds:
+            self._adopt(one)
+        self._workers = [
+            threading.Thread(target=self._work, name=f"poll-{number}", daemon=True)
+            for number in range(self.capacity)
+        ]
+        for worker in self._workers:
+            worker.start()
+        self._scheduler.start()
+        self._watch_lease()
+        self._every("lease", _STANDBY_SECONDS, self._watch_lease)
+        self._every("follow", _FOLLOW_SECONDS, self._follow)
+        self._every("resume", _RESUME_SECONDS, self._resume)
+        self._every("prune", _PRUNE_HOURS * 3600, self._prune)
+
+    def stop(self, timeout: float) -> bool:
+        """End the rounds; true if every poll in flight came to its end within *timeout* seconds."""
+        self._stopping.set()
+        self._scheduler.shutdown(wait=False)
+        self._agenda.close()
+        ended = self._agenda.wait_idle(lambda key: True, timeout)
+        self._lease.release()
+        return ended
+
+    def replace(self, rounds: Sequence[CollectorRounds]) -> None:
+        """Go on with other collectors, after a reload; polls in flight end, but show nothing any more."""
+        for old in self.rounds.values():
+            old.alive = False
+        self._forget_polls()
+        self.rounds = {}
+        for one in rounds:
+            self._adopt(one)
+        if self._leading:
+            for one in rounds:
+                self._discover_now(one)
+
+    def _adopt(self, rounds: CollectorRounds) -> None:
+        """Take *rounds* in and show what the store has for them."""
+        self.rounds[rounds.name] = rounds
+        rounds.follow()
+
+    # -- lease ---------------------------------------------------------------------------------
+
+    def _watch_lease(self) -> None:
+        """Poll if the lease is ours, else follow the process that holds it."""
+        had, self._leading = self._leading, self._lease.acquire()
+        self._metrics.leader.set(int(self._leading))
+        if self._leading and not had:
+            log.info("polling started", extra={"collectors": ", ".join(self.rounds)})
+            for one in self.rounds.values():
+                self._discover_now(one)
+        elif had and not self._leading:
+            log.warning("lease lost, another process polls now; standing by")
+            self._forget_polls()
+        elif not self._leading:
+            if not self._standing_by:
+                log.info("another process polls for this store; standing by")
+            self._follow()
+        self._standing_by = not self._leading
+
+    def _forget_polls(self) -> None:
+        """Poll nothing more until told anew."""
+        for name in self.rounds:
+            self._agenda.discard(lambda key, name=name: key[0] == name)  # type: ignore[misc]
+        for job in self._scheduler.get_jobs():
+            if not job.id.startswith(_MAINTENANCE):
+                self._forget_job(job.id)
+
+    # -- maintenance ---------------------------------------------------------------------------
+
+    def _follow(self) -> None:
+        """Show what other processes saved."""
+        for one in list(self.rounds.values()):
+            one.follow()
+
+    def _resume(self) -> None:
+        """Go on polling sources whose refused credentials were changed."""
+        for one in list(self.rounds.values()):
+            if self._leading and one.halted and one.resume():
+                self._discover_now(one, all_units=True)
+
+    def _prune(self) -> None:
+        """Delete runs past their retention."""
+        if self._leading:
+            deleted = self._store.prune(self._clock.now() - self._retention)
+            log.info("old runs pruned", extra={"runs": deleted})
+
+    def _every(self, name: str, seconds: float, action: Callable[[], None]) -> None:
+        """Do *action* on a worker again and again, before any poll that is due."""
+        task = Task((_MAINTENANCE, name), action)
+        self._scheduler.add_job(
+            lambda: self._agenda.add(task, float("-inf")),
+            "interval",
+            seconds=seconds,
+            id=f"{_MAINTENANCE}:{name}",
+        )
+
+    # -- tasks ---------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """What a worker does: take the stalest due task and run it, until the agenda is closed."""
+        while task := self._agenda.take():
+            try:
+                task.run()
+            except StoreError as error:
+                log.error("store failed", extra={"task": ":".join(task.key), "error": str(error)})  # noqa: TRY400
+            except Exception:
+                # A worker that died would silently take a share of the capacity with it.
+                log.exception("task failed", extra={"task": ":".join(task.key)})
+            finally:
+                self._agenda.done(task)
+
+    def _discover_now(self, rounds: CollectorRounds, *, all_units: bool = False) -> None:
+        """Discover at once, before any poll that is due."""
+        task = Task((rounds.name, "/discover"), lambda: self._discover(rounds, all_units=all_units))
+        self._agenda.add(task, float("-inf"))
+
+    def _discover(self, rounds: CollectorRounds, *, all_units: bool = False) -> None:
+        """Discover, poll what is new, and set the next discovery."""
+        wait = rounds.collector.schedule.discover
+        try:
+            new = rounds.discover()
+        except ExporterError as error:
+            retry = getattr(error, "retry_after", None) or _DISCOVERY_RETRY_SECONDS
+            wait = min(wait, max(retry, _DISCOVERY_RETRY_SECONDS))
+        else:
+            for state in rounds.states() if all_units else new:
+                self._agenda.add(self._visit_task(rounds, state), state.last_polled)
+        if rounds.alive and rounds.halted is None:
+            self._at(
+                f"{rounds.name}:/discover",
+                jittered(wait, self._chance),
+                Task((rounds.name, "/discover"), lambda: self._discover(rounds)),
+            )
+
+    def _visit_task(self, rounds: CollectorRounds, state: UnitState) -> Task:
+        return Task((rounds.name, state.stored.unit.key), lambda: self._visit(rounds, state))
+
+    def _visit(self, rounds: CollectorRounds, state: UnitState) -> None:
+        """Poll one unit and set its next poll."""
+        if not rounds.is_current(state) or not self._leading:
+            return
+        visit = rounds.visit(state)
+        if visit is None or not rounds.is_current(state):
+            return
+        task = self._visit_task(rounds, state)
+        if visit.wait == 0:
+            self._agenda.add(task, state.last_polled)
+        else:
+            wait = max(jittered(visit.wait, self._chance), visit.at_least)
+            self._at(f"{rounds.name}:{state.stored.unit.key}", wait, task, state)
+
+    def _at(self, job_id: str, seconds: float, task: Task, state: UnitState | None = None) -> None:
+        """Put *task* into the agenda in *seconds*."""
+        if self._stopping.is_set():
+            return
+        last_run = state.last_polled if state else self._clock.monotonic()
+        self._scheduler.add_job(
+            lambda: self._agenda.add(task, last_run),
+            "date",
+            run_date=self._clock.now() + timedelta(seconds=seconds),
+            id=job_id,
+            replace_existing=True,
+        )
+
+    def _forget_job(self, job_id: str) -> None:
+        with suppress(JobLookupError):  # it may run in this very moment
+            self._scheduler.remove_job(job_id)
+
+    # -- state ---------------------------------------------------------------------------------
+
+    def not_ready(self) -> str | None:
+        """Why the first round is not complete yet, or ``None`` when it is (or another process polls)."""
+        if not self._leading:
+            return None if self._workers else "starting"
+        reasons = [reason for one in self.rounds.values() if (reason := one.not_ready())]
+        return "; ".join(reasons) or None
+
+    def troubles(self) -> list[tuple[str, UnitTrouble]]:
+        """``(collector, trouble)`` of every unit that needs the operator's eye."""
+        return [(name, trouble) for name, one in list(self.rounds.items()) for trouble in one.troubles()]
