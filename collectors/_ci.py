@@ -19,7 +19,7 @@ class RefSelection(_Part):
     """Which refs of one kind get series of their own."""
 
     enabled: bool = Field(default=True, description="whether refs of this kind get series of their own")
-    regexp: str = Field(default=".*", description="only refs that this regular expression finds")
+    regexp: str = Field(default=".*", description="only refs that this expression finds")
 
     @field_validator("regexp")
     @classmethod
@@ -38,15 +38,13 @@ class RefSelection(_Part):
 class Branches(RefSelection):
     """Branches; by default only the usual default ones."""
 
-    regexp: str = Field(
-        default="^(main|master)$", description="only branches that this regular expression finds"
-    )
+    regexp: str = Field(default="^(main|master)$", description="only branches that this expression finds")
 
 
 class Refs(_Part):
     """Which refs get series of their own; runs of all refs are counted unless ``count`` says otherwise."""
 
-    branches: RefSelection = Field(default_factory=Branches, description="branches with series of their own")
+    branches: Branches = Field(default_factory=Branches, description="branches with series of their own")
     tags: RefSelection = Field(default_factory=RefSelection, description="tags with series of their own")
     change_requests: RefSelection = Field(
         default_factory=RefSelection, description="merge requests with series of their own"

@@ -17,7 +17,7 @@ from requests.adapters import HTTPAdapter
 
 from exporter.clock import Clock, timestamp
 from exporter.contract import ApiObserver
-from exporter.errors import SourceError, Stopped, Unauthorized
+from exporter.errors import BadAnswer, SourceError, Stopped, Unauthorized
 
 log = logging.getLogger(__name__)
 
@@ -206,7 +206,7 @@ class ApiClient:
         try:
             return json.loads(raw)
         except ValueError as error:
-            raise SourceError(
+            raise BadAnswer(
                 f"{self._host}: {operation} answered 200 with a body that is no JSON, or only a part of it"
             ) from error
 
@@ -260,7 +260,7 @@ class NotThere(SourceError):
 def expect_list(body: Any, operation: str) -> list[Any]:
     """*body* if it is a list, as documented."""
     if not isinstance(body, list):
-        raise SourceError(f"{operation}: expected a list, got {type(body).__name__}")
+        raise BadAnswer(f"{operation}: expected a list, got {type(body).__name__}")
     return body
 
 

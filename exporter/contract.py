@@ -95,7 +95,8 @@ class Batch:
     Runs and jobs may repeat what is already known. ``deleted_runs`` no longer exist at the source.
     ``refs``, when given, are all refs of that kind that still exist as of ``refs_read_at``; the state
     of others is forgotten. ``cursor`` replaces the stored one. ``more`` asks to be polled again at
-    once because news is waiting. ``unit`` carries the unit's changed facts (a rename, say).
+    once because news is waiting. ``busy`` says that something is under way, so that a poll without news
+    is no reason to poll less often. ``unit`` carries the unit's changed facts (a rename, say).
     ``samples`` are shown as they are, for collectors that keep no runs.
     """
 
@@ -106,6 +107,7 @@ class Batch:
     refs: Mapping[RefKind, frozenset[str]] = field(default_factory=dict)
     refs_read_at: datetime | None = None
     more: bool = False
+    busy: bool = False
     unit: Unit | None = None
     samples: Samples | None = None
     trouble: UnitTrouble | None = None

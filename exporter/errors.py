@@ -50,6 +50,10 @@ class SourceError(ExporterError):
         self.permanent = permanent
 
 
+class BadAnswer(SourceError):
+    """The source answered, but not in the documented shape."""
+
+
 class Unauthorized(SourceError):
     """The source refused the credentials; polling stops until they change."""
 

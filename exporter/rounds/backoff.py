@@ -25,19 +25,20 @@ class Backoff:
     """Counts what one unit's polls brought in a row.
 
     News brings the unit back to the base interval at once; empty polls and errors double the wait, up
-    to the maximum.
+    to the maximum. An empty poll of a unit where something is under way (a run, say) does not count as
+    idleness: the end of that run is what everybody waits for.
     """
 
     schedule: Schedule
     empty: int = 0
     errors: int = 0
 
-    def note(self, result: Result) -> None:
+    def note(self, result: Result, *, busy: bool = False) -> None:
         """Count one poll; a poll that was cut short by a shutdown is not to be noted."""
         if result is Result.ERROR:
             self.errors += 1
         elif result is Result.EMPTY:
-            self.empty, self.errors = self.empty + 1, 0
+            self.empty, self.errors = (1 if busy else self.empty + 1), 0
         else:
             self.empty = self.errors = 0
 

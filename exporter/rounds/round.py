@@ -221,7 +221,7 @@ class CollectorRounds:
     def _succeeded(self, state: UnitState, batch: Batch) -> Visit:
         """Book a poll that was saved."""
         result = Result.TASK if batch.runs or batch.jobs or batch.deleted_runs else Result.EMPTY
-        state.backoff.note(result)
+        state.backoff.note(result, busy=batch.busy)
         if state.failing or (state.trouble and not batch.trouble):
             log.info("project readable again", extra=self._where(state))
         if batch.trouble and batch.trouble != state.trouble:

@@ -1,0 +1,220 @@
+"""GitLab's REST API v4: which calls there are, and what a 403, 404 or redirect of each means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from collectors._http import ApiClient, Credentials, NotThere, RateLimiter, expect_list
+from collectors.gitlab import mapping
+from exporter.contract import Context, Trouble
+from exporter.errors import Unauthorized, UnitUnavailable
+
+
+def api_url(url: str) -> str:
+    """The base of the API, from a GitLab URL with or without ``/api/v4``."""
+    return url.rstrip("/").removesuffix("/api/v4").rstrip("/") + "/api/v4"
+
+
+def iso(instant: datetime) -> str:
+    """*instant* as GitLab takes it in a query: UTC with ``Z``, since a ``+`` would be read as a blank."""
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class GitLabClient:
+    """The calls we make, for several threads; one rate limit for all of them."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        token_file: Path | None,
+        context: Context,
+        *,
+        per_page: int,
+        operations_per_second: float,
+        verify: bool | str,
+    ) -> None:
+        self.per_page = per_page
+        self._token_file = token_file
+        self._refused: str | None = None
+        self._credentials = Credentials(token)
+        self._api = ApiClient(
+            api_url(url),
+            self._credentials,
+            limiter=RateLimiter(operations_per_second, context.stopping),
+            observer=context.api,
+            clock=context.clock,
+            stopping=context.stopping,
+            timeout_seconds=context.fetch_timeout_seconds,
+            user_agent=f"ci-exporter/{context.version or '0'}",
+            verify=verify,
+        )
+
+    def credentials_changed(self) -> bool:
+        """Whether the token file holds another token than the one that was refused; takes it over."""
+        token = self._read_token_file()
+        if token is None or token == self._refused:
+            return False
+        self._credentials.token = token
+        return True
+
+    def _read_token_file(self) -> str | None:
+        try:
+            return self._token_file.read_text().strip() if self._token_file else None
+        except (OSError, UnicodeDecodeError):
+            return None
+
+    def _get(self, path: str, operation: str, **params: Any) -> Any:
+        """The body of one answer; the token file is read anew if the token was refused."""
+        try:
+            answer = self._api.get(path, operation, params)
+        except Unauthorized:
+            self._refused = self._credentials.token
+            if not self.credentials_changed():
+                raise
+            answer = self._api.get(path, operation, params)
+        if answer.status != 200:
+            raise NotThere(f"{operation} answered {answer.status}", answer.status)
+        return answer.body
+
+    def _pages(self, path: str, operation: str, **params: Any) -> Iterator[list[Any]]:
+        """All pages of a list."""
+        try:
+            yield from self._api.pages(path, operation, {"per_page": self.per_page, **params})
+        except Unauthorized:
+            self._refused = self._credentials.token
+            raise
+
+    # -- projects ------------------------------------------------------------------------------
+
+    def project(self, name: str) -> Any:
+        """One project by path or id; a moved one is found where it is now."""
+        return self._get(f"projects/{quote(name, safe='')}", "project")
+
+    def group_projects(self, group: str, *, subgroups: bool, archived: bool) -> Iterator[list[Any]]:
+        """Pages of the projects of a group."""
+        return self._pages(
+            f"groups/{quote(group, safe='')}/projects",
+            "group_projects",
+            include_subgroups=_bool(subgroups),
+            with_shared="false",
+            order_by="id",
+            sort="asc",
+            **_archived(archived),
+        )
+
+    def user_projects(self, user: str, *, archived: bool) -> Iterator[list[Any]]:
+        """Pages of the projects of a user."""
+        path = f"users/{quote(user, safe='')}/projects"
+        return self._pages(path, "user_projects", order_by="id", sort="asc", **_archived(archived))
+
+    def all_projects(self, *, member: bool, archived: bool) -> Iterator[list[Any]]:
+        """Pages of every project the token sees, or only of those it is a member of."""
+        return self._pages(
+            "projects",
+            "projects",
+            membership=_bool(member),
+            order_by="id",
+            sort="asc",
+            pagination="keyset",
+            **_archived(archived),
+        )
+
+    # -- pipelines -----------------------------------------------------------------------------
+
+    def changed_pipelines(
+        self, project: str, after: datetime, page: int, *, before: datetime | None = None
+    ) -> list[mapping.ListEntry]:
+        """One page of the pipelines updated at or after *after*, the longest unchanged first.
+
+        Child pipelines are not among them: GitLab lists those only when asked for them alone.
+        """
+        until = {"updated_before": iso(before)} if before else {}
+        body = self._project_list(
+            project,
+            "pipelines",
+            "pipelines",
+            updated_after=iso(after),
+            order_by="updated_at",
+            sort="asc",
+            page=page,
+            per_page=self.per_page,
+            **until,
+        )
+        return [mapping.list_entry(entry) for entry in body]
+
+    def newest_pipelines(self, project: str, scope: str) -> list[mapping.ListEntry]:
+        """The newest pipeline of every existing branch or tag (*scope* ``branches`` or ``tags``)."""
+        try:
+            pages = self._pages(f"projects/{project}/pipelines", f"pipelines_{scope}", scope=scope)
+            return [mapping.list_entry(entry) for page in pages for entry in page]
+        except NotThere as error:
+            raise _unavailable(error) from error
+
+    def pipeline(self, project: str, run_id: int) -> Any | None:
+        """One pipeline in full, ``None`` if it was deleted."""
+        try:
+            return self._get(f"projects/{project}/pipelines/{run_id}", "pipeline")
+        except NotThere as error:
+            if error.status == 404:
+                return None
+            raise _unavailable(error) from error
+
+    def jobs(self, project: str, run_id: int) -> list[Any]:
+        """Every job of a pipeline, retried ones too; empty if the pipeline was deleted meanwhile."""
+        return self._of_pipeline(project, run_id, "jobs", include_retried="true")
+
+    def bridges(self, project: str, run_id: int) -> list[Any]:
+        """The jobs of a pipeline that start other pipelines."""
+        return self._of_pipeline(project, run_id, "bridges")
+
+    def _of_pipeline(self, project: str, run_id: int, what: str, **params: Any) -> list[Any]:
+        try:
+            pages = self._pages(f"projects/{project}/pipelines/{run_id}/{what}", f"pipeline_{what}", **params)
+            return [entry for page in pages for entry in page]
+        except NotThere as error:
+            if error.status == 404:
+                return []
+            raise _unavailable(error) from error
+
+    def open_change_requests(self, project: str) -> list[Any] | None:
+        """Every open merge request; ``None`` where the project has them switched off."""
+        try:
+            pages = self._pages(
+                f"projects/{project}/merge_requests", "merge_requests", state="opened", view="simple"
+            )
+            return [entry for page in pages for entry in page]
+        except NotThere:
+            return None
+
+    def _project_list(self, project: str, path: str, operation: str, **params: Any) -> list[Any]:
+        try:
+            return expect_list(self._get(f"projects/{project}/{path}", operation, **params), operation)
+        except NotThere as error:
+            raise _unavailable(error) from error
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._api.close()
+
+
+def _unavailable(error: NotThere) -> UnitUnavailable:
+    """What a 403 or 404 on a project's list means for the project."""
+    if error.status == 404:
+        return UnitUnavailable("GitLab says 404: deleted, or hidden from this token", Trouble.NOT_FOUND)
+    return UnitUnavailable(
+        "GitLab says 403: CI/CD is disabled, or this token may not read pipelines", Trouble.FORBIDDEN
+    )
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _archived(included: bool) -> dict[str, str]:
+    """Leaving the parameter out gives both archived and other projects."""
+    return {} if included else {"archived": "false"}

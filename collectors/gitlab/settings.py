@@ -1,0 +1,82 @@
+"""What may stand under ``collectors.gitlab``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from collectors._ci import CiConfig
+
+
+class Group(BaseModel):
+    """A group whose projects are watched."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    path: str = Field(description="path of the group")
+    include_subgroups: bool = Field(default=True, description="also the projects of its subgroups")
+    exclude: tuple[str, ...] = Field(default=(), description="globs of project paths to leave out")
+
+
+class GitLabConfig(CiConfig):
+    """Where GitLab is, which projects to watch, and how hard to ask."""
+
+    env_names: ClassVar[Mapping[str, str]] = {
+        "GITLAB_BASE_URL": "url",
+        "GITLAB_PRIVATE_TOKEN": "token",
+        "GITLAB_PER_PAGE_PAGINATION": "per_page",
+        "OPERATIONS_PER_SECOND": "operations_per_second",
+        "SCHEDULING_POLL_INTERVAL": "poll_interval_seconds",
+    }
+    env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
+
+    url: str = Field(default="https://gitlab.com", description="GitLab's address, with or without /api/v4")
+    instance: str | None = Field(
+        default=None, description="name under which history is kept; set it to the old host when GitLab moves"
+    )
+    token: SecretStr | None = Field(default=None, description="access token with scope read_api")
+    token_file: Path | None = Field(default=None, description="file with the token, read again after a 401")
+    ca_file: Path | None = Field(
+        default=None, description="PEM file of the authority behind GitLab's certificate"
+    )
+    tls_verify: bool = Field(default=True, description="check GitLab's certificate")
+    projects: tuple[str, ...] = Field(default=(), description="projects by path or id")
+    groups: tuple[Group, ...] = Field(default=(), description="groups whose projects are watched")
+    users: tuple[str, ...] = Field(default=(), description="users whose personal projects are watched")
+    all_projects: Literal["none", "member", "visible"] | None = Field(
+        default=None,
+        description="also every project the token is a member of, or sees; `member` if nothing else is named",
+    )
+    exclude: tuple[str, ...] = Field(default=(), description="globs of project paths to leave out everywhere")
+    archived: bool = Field(default=False, description="also archived projects")
+    child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")
+    per_page: int = Field(default=100, ge=1, le=100, description="entries per page of a list")
+    operations_per_second: float = Field(
+        default=10, gt=0, le=1000, description="calls a second, all threads in all"
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an address such as https://gitlab.example.com")
+        if parts.username or parts.password:
+            raise ValueError("must hold no user name or password; use token or token_file")
+        return value.rstrip("/")
+
+    @field_validator("projects", mode="before")
+    @classmethod
+    def _ids_are_names(cls, value: object) -> object:
+        return [str(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+
+    @property
+    def everything(self) -> Literal["none", "member", "visible"]:
+        """Which projects to watch beside the named ones."""
+        if self.all_projects is not None:
+            return self.all_projects
+        return "none" if self.projects or self.groups or self.users else "member"
