@@ -70,10 +70,14 @@ class Engine:
         )
         metrics.troubles = self.troubles
 
-    def start(self, rounds: Sequence[CollectorRounds]) -> None:
-        """Show what the store has, then begin to poll as soon as the lease is ours."""
+    def adopt(self, rounds: Sequence[CollectorRounds]) -> None:
+        """Take *rounds* in and show what the store has for them."""
         for one in rounds:
-            self._adopt(one)
+            self.rounds[one.name] = one
+            one.follow()
+
+    def start(self) -> None:
+        """Begin to poll as soon as the lease is ours."""
         self._workers = [
             threading.Thread(target=self._work, name=f"poll-{number}", daemon=True)
             for number in range(self.capacity)
@@ -102,16 +106,10 @@ class Engine:
             old.alive = False
         self._forget_polls()
         self.rounds = {}
-        for one in rounds:
-            self._adopt(one)
+        self.adopt(rounds)
         if self._leading:
             for one in rounds:
                 self._discover_now(one)
-
-    def _adopt(self, rounds: CollectorRounds) -> None:
-        """Take *rounds* in and show what the store has for them."""
-        self.rounds[rounds.name] = rounds
-        rounds.follow()
 
     # -- lease ---------------------------------------------------------------------------------
 

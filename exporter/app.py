@@ -1,0 +1,320 @@
+"""The one place that knows every part: builds them, starts them, reloads and stops them."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pydantic import SecretStr
+
+from exporter import __version__, logs
+from exporter.clock import Clock, SystemClock, timestamp
+from exporter.config.load import Config, load
+from exporter.contract import Collector, CollectorConfig, Context
+from exporter.errors import ConfigError
+from exporter.exposition import Exposition
+from exporter.plugins import collector_classes
+from exporter.registry import Registry
+from exporter.rendering import Format
+from exporter.rounds.round import CollectorRounds
+from exporter.rounds.scheduler import Engine
+from exporter.selfmetrics import SelfMetrics
+from exporter.store.base import Store
+from exporter.store.sql import SqlStore
+from exporter.web.app import LandingPage, WebParts, build_app, build_log_level_app
+from exporter.web.listen import bind
+from exporter.web.server import WebServer
+
+log = logging.getLogger(__name__)
+
+_STOP_SECONDS = 4.5
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSource:
+    """Where the configuration comes from, so that it can be read again."""
+
+    path: Path | None
+    env: Mapping[str, str]
+    overrides: Mapping[str, Any]
+
+    def load(self) -> Config:
+        """Read and check it; raises `ConfigError` with every problem."""
+        models = {name: cls.config_model for name, cls in collector_classes().items()}
+        config = load(self.path, models=models, env=self.env, overrides=self.overrides)
+        if config.settings.metrics.web_config_file is not None:
+            raise ConfigError(
+                "metrics.web_config_file: this version cannot read it yet; leave it out, and put a reverse"
+                " proxy with TLS in front"
+            )
+        for secret in _secrets(config):
+            logs.register_secret(secret)
+        return config
+
+
+def _secrets(config: Config) -> list[str]:
+    """Every secret in the configuration, so that no log line shows one."""
+    found = []
+    for block in [config.settings.store, *config.collectors.values()]:
+        for name in type(block).model_fields:
+            value = getattr(block, name)
+            if isinstance(value, SecretStr) and value.get_secret_value():
+                found.append(value.get_secret_value())
+    return found
+
+
+class Parts:
+    """Registry, exposition and collectors on one store: what every command but `check` needs."""
+
+    def __init__(self, config: Config, store: Store, clock: Clock | None = None) -> None:
+        self.store = store
+        self.clock = clock or SystemClock()
+        self.stopping = threading.Event()
+        self.metrics = SelfMetrics(__version__)
+        self.exposition = Exposition(max_series_per_family=config.settings.metrics.max_series_per_family)
+        self.registry = Registry(self.exposition, self.metrics)
+        self.collectors: dict[str, Collector[Any]] = {}
+        self.rounds: list[CollectorRounds] = []
+        for collector in self.build(config).values():
+            self._register(collector)
+
+    def build(self, config: Config) -> dict[str, Collector[Any]]:
+        """New collectors as *config* wants them; nothing is registered yet.
+
+        Raises:
+            ConfigError: one cannot be built, or two declare the same metric.
+        """
+        classes = collector_classes()
+        built = {
+            name: self._collector(classes[name], block, config)
+            for name, block in config.collectors.items()
+            if block.enabled
+        }
+        rehearsal = Registry(Exposition(), SelfMetrics(__version__))
+        for collector in built.values():
+            rehearsal.add(collector)
+        return built
+
+    def _collector(self, cls: type[Collector[Any]], block: CollectorConfig, config: Config) -> Collector[Any]:
+        context = Context(
+            page=self.exposition.page(cls.name, cls.families),
+            clock=self.clock,
+            api=self.metrics.observer(cls.name),
+            stopping=self.stopping,
+            fetch_timeout_seconds=config.settings.engine.fetch_timeout_seconds,
+            version=__version__,
+        )
+        return cls(block, context)
+
+    def _register(self, collector: Collector[Any]) -> None:
+        """Add one collector to the registry and, if it is polled, to the rounds."""
+        self.registry.add(collector)
+        self.collectors[collector.name] = collector
+        if collector.polled:
+            self.rounds.append(self._rounds(collector))
+
+    def _rounds(self, collector: Collector[Any]) -> CollectorRounds:
+        page = self.exposition.page(collector.name, collector.families)
+        return CollectorRounds(collector, page, self.store, self.metrics, self.clock)
+
+    def exchange(self, collectors: dict[str, Collector[Any]]) -> None:
+        """Go on with *collectors*; what those of the same name expose stays until their next poll."""
+        old = self.collectors
+        for name in old.keys() - collectors.keys():
+            self.registry.discard(name)
+            self.metrics.forget(name)
+        self.collectors, self.rounds = {}, []
+        for name, collector in collectors.items():
+            if name in old:
+                self.registry.replace(collector)
+                self.collectors[name] = collector
+                if collector.polled:
+                    self.rounds.append(self._rounds(collector))
+            else:
+                self._register(collector)
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        for collector in self.collectors.values():
+            collector.close()
+        self.store.close()
+
+
+class App:
+    """The running service."""
+
+    def __init__(self, source: ConfigSource) -> None:
+        self._source = source
+        self._config = source.load()
+        settings = self._config.settings
+        logs.configure(settings.log.level, settings.log.format)
+        # Ports first: the commonest mistake should cost nothing, and leave nothing behind.
+        addresses = settings.metrics.addr if settings.metrics.enabled else []
+        self._sockets = bind([addresses] if isinstance(addresses, str) else list(addresses))
+        self._log_sockets = bind([f"127.0.0.1:{settings.log.port}"]) if settings.log.port else []
+        self.parts = Parts(self._config, SqlStore(settings.store.url.get_secret_value()))
+        self.engine = Engine(
+            self.parts.store,
+            self.parts.metrics,
+            self.parts.clock,
+            capacity=settings.engine.capacity,
+            retention_days=settings.store.retention_days,
+            stopping=self.parts.stopping,
+        )
+        self._servers: list[WebServer] = []
+        self._reloading = threading.Lock()
+        self._loaded()
+
+    def start(self) -> None:
+        """Show what the store has, listen, and begin to poll."""
+        self.engine.adopt(self.parts.rounds)
+        if self._sockets:
+            self._servers.append(WebServer(build_app(self._web_parts()), self._sockets))
+        if self._log_sockets:
+            self._servers.append(WebServer(build_log_level_app(logs.set_level), self._log_sockets))
+        for server in self._servers:
+            server.start()
+        self.engine.start()
+        log.info(
+            "started",
+            extra={
+                "version": __version__,
+                "collectors": ", ".join(self.parts.collectors) or "none",
+                "listening": ", ".join(self.addresses()) or "nowhere (metrics.enabled is false)",
+            },
+        )
+
+    def addresses(self) -> list[str]:
+        """Where the metrics are, as URLs."""
+        urls = []
+        for one in self._sockets:
+            host, port = one.getsockname()[:2]
+            urls.append(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        return urls
+
+    def _web_parts(self) -> WebParts:
+        metrics = self._config.settings.metrics
+        return WebParts(
+            render=self._render,
+            readiness=self.engine.not_ready,
+            landing=self._landing,
+            reload=self.reload,
+            set_log_level=logs.set_level,
+            telemetry_path=metrics.path,
+            lifecycle=metrics.lifecycle,
+        )
+
+    def _render(self, form: Format, gzip: bool, names: Any, collectors: Any) -> bytes:
+        return self.parts.registry.render(form, gzip=gzip, names=names, collectors=collectors)
+
+    def _landing(self) -> LandingPage:
+        path = self._config.settings.metrics.path
+        return LandingPage(
+            name="ci-exporter",
+            version=__version__,
+            description="Prometheus exporter for CI: every finished run counted exactly once.",
+            links=[(path, "Metrics"), ("/healthz", "Health"), ("/-/ready", "Readiness")],
+            collectors=[(name, *self._freshness(name)) for name in self.parts.collectors],
+        )
+
+    def _freshness(self, name: str) -> tuple[datetime | None, str]:
+        """When the collector last succeeded, and how it stands."""
+        stamp = self.parts.registry.get_sample_value(
+            "ci_exporter_last_success_timestamp_seconds", {"collector": name}
+        )
+        rounds = self.engine.rounds.get(name)
+        state = (rounds.not_ready() if rounds else None) or "up to date"
+        return datetime.fromtimestamp(stamp, UTC) if stamp else None, state
+
+    # -- reload --------------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read the configuration again and go on with it; a bad one changes nothing.
+
+        Raises:
+            ConfigError: with every problem.
+        """
+        with self._reloading:
+            try:
+                config = self._source.load()
+                collectors = self.parts.build(config)
+            except ConfigError as error:
+                self.parts.metrics.reload_successful.set(0)
+                log.error(  # noqa: TRY400 - the problems say it all
+                    "reload refused, the old configuration stays",
+                    extra={"problems": [str(problem) for problem in error.problems]},
+                )
+                raise
+            self._warn_of_restart(config)
+            old = list(self.parts.collectors.values())
+            self.parts.exchange(collectors)
+            self.engine.replace(self.parts.rounds)
+            self._config = config
+            logs.set_level(config.settings.log.level)
+            self._loaded()
+            for collector in old:
+                collector.close()
+            log.info("configuration reloaded", extra={"collectors": ", ".join(collectors) or "none"})
+
+    def _loaded(self) -> None:
+        self.parts.metrics.reload_successful.set(1)
+        self.parts.metrics.reload_timestamp.set(timestamp(self.parts.clock.now()))
+
+    def _warn_of_restart(self, config: Config) -> None:
+        """Say which changes a reload cannot bring."""
+        for section in ("metrics", "store", "engine", "timezone"):
+            if getattr(config.settings, section) != getattr(self._config.settings, section):
+                log.warning("a change needs a restart to take effect", extra={"section": section})
+
+    # -- stop ----------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Stop within 5 seconds: polls in flight end or are abandoned unsaved, requests are answered."""
+        log.info("stopping")
+        self.parts.stopping.set()
+        enders = [threading.Thread(target=server.stop, args=(_STOP_SECONDS,)) for server in self._servers]
+        for ender in enders:
+            ender.start()
+        ended = self.engine.stop(_STOP_SECONDS)
+        for ender in enders:
+            ender.join()
+        if ended:
+            self.parts.close()
+        log.info("stopped", extra={"polls_abandoned": not ended})
+
+    def run(self, started: Callable[[App], None] | None = None) -> None:
+        """Start, serve until SIGTERM or SIGINT, reload on SIGHUP, stop."""
+        wake = threading.Event()
+        reload_asked = threading.Event()
+        ending = threading.Event()
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            ending.set()
+            wake.set()
+
+        def hang_up(_number: int, _frame: FrameType | None) -> None:
+            reload_asked.set()
+            wake.set()
+
+        for number, handler in ((signal.SIGTERM, end), (signal.SIGINT, end), (signal.SIGHUP, hang_up)):
+            signal.signal(number, handler)
+        self.start()
+        if started:
+            started(self)
+        while not ending.is_set():
+            wake.wait()
+            wake.clear()
+            if reload_asked.is_set() and not ending.is_set():
+                reload_asked.clear()
+                try:
+                    self.reload()
+                except ConfigError:
+                    continue  # logged, and shown by ci_exporter_config_last_reload_successful
+        self.stop()

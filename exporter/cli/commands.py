@@ -1,0 +1,174 @@
+"""What each command does."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from types import FrameType
+
+from exporter import __version__, logs
+from exporter.app import App, ConfigSource, Parts
+from exporter.cli import output
+from exporter.cli.parser import overrides
+from exporter.cli.progress import ProgressBar
+from exporter.config.load import Config
+from exporter.contract import Backfills, Demonstrates
+from exporter.errors import ConfigError, ExporterError, Stopped
+from exporter.plugins import collector_classes, refuse_foreign_packages
+from exporter.rounds.backfill import backfill
+from exporter.rounds.once import first_error, run_once
+from exporter.selfmetrics import FAMILIES as SELF_FAMILIES
+from exporter.store.sql import SqlStore
+
+
+def _source(options: argparse.Namespace) -> ConfigSource:
+    return ConfigSource(options.config, os.environ, overrides(options))
+
+
+def _load(options: argparse.Namespace) -> Config:
+    """The checked configuration, with logging set up as it says."""
+    config = _source(options).load()
+    logs.configure(config.settings.log.level, config.settings.log.format)
+    return config
+
+
+def serve(options: argparse.Namespace) -> int:
+    """Run until told to stop."""
+    refuse_foreign_packages()
+    App(_source(options)).run()
+    # Polls that were abandoned have threads of their own: they must not keep the process alive.
+    logs.flush()
+    os._exit(0)
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Run on the stand-ins that collectors bring."""
+    from exporter.cli.demo import run_demo
+
+    directory = options.directory or Path(tempfile.mkdtemp(prefix="ci-exporter-demo-"))
+    sources = [cls for cls in collector_classes().values() if isinstance(cls, Demonstrates)]
+    run_demo(directory, sources, overrides(options))
+    logs.flush()
+    os._exit(0)
+
+
+def check(options: argparse.Namespace) -> int:
+    """Check the configuration, and with ``--online`` every source."""
+    config = _load(options)
+    parts = Parts(config, SqlStore("sqlite://"))
+    if not options.online:
+        output.print_config(config)
+        print("configuration ok", file=sys.stderr)
+        return 0
+    store = SqlStore(config.settings.store.url.get_secret_value())
+    print(f"store: ok ({store.name})", file=sys.stderr)
+    store.close()
+    failures = run_once(parts.rounds, capacity=config.settings.engine.capacity)
+    for rounds in parts.rounds:
+        output.print_source(rounds, failures[rounds.name])
+    parts.close()
+    return 1 if first_error(failures) else 0
+
+
+def once(options: argparse.Namespace) -> int:
+    """One round, then print, push or write what it brought."""
+    config = _load(options)
+    parts = Parts(config, SqlStore(config.settings.store.url.get_secret_value()))
+    lease = parts.store.lease()
+    if not lease.acquire():
+        raise ExporterError(
+            "another process polls for this store; stop it, or give this one another store.url"
+        )
+    _end_on_sigterm(parts)
+    error = first_error(run_once(parts.rounds, capacity=config.settings.engine.capacity))
+    lease.release()
+    if options.push:
+        output.push(parts.registry, options.push)
+    if options.textfile:
+        output.write_textfile(parts.registry, options.textfile)
+    if not options.push and not options.textfile:
+        output.print_metrics(parts.registry, options.format)
+    parts.close()
+    if error:
+        raise error
+    return 0
+
+
+def backfill_(options: argparse.Namespace) -> int:
+    """Fill in history."""
+    config = _load(options)
+    parts = Parts(config, SqlStore(config.settings.store.url.get_secret_value()))
+    chosen = [
+        collector
+        for name, collector in parts.collectors.items()
+        if options.collector in (None, name) and isinstance(collector, Backfills)
+    ]
+    if not chosen:
+        wanted = f"named {options.collector} " if options.collector else ""
+        raise ConfigError(f"no collector {wanted}with a history is configured and enabled")
+    _end_on_sigterm(parts)
+    end = parts.clock.now()
+    failed = 0
+    for collector in chosen:
+        with ProgressBar(f"backfill {collector.name}", sys.stderr) as bar:
+            progress = backfill(
+                collector,
+                parts.store,
+                start=end - timedelta(days=options.days),
+                end=end,
+                capacity=config.settings.engine.capacity,
+                report=lambda done, bar=bar: bar.show(  # type: ignore[misc]
+                    done.units_done, done.units, f"{done.runs} rows new or changed"
+                ),
+            )
+        output.print_backfill(collector.name, progress)
+        failed += progress.failed
+    parts.close()
+    return 1 if failed else 0
+
+
+def _end_on_sigterm(parts: Parts) -> None:
+    """Let SIGTERM end a long command cleanly: what is saved stays, the rest is read at the next run."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        parts.stopping.set()
+        raise Stopped("stopped before the end; run it again to go on")
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def collectors(_options: argparse.Namespace) -> int:
+    """List the collectors."""
+    output.print_collectors(collector_classes())
+    return 0
+
+
+def metrics(options: argparse.Namespace) -> int:
+    """List every family."""
+    rows = [(name, family) for name, cls in collector_classes().items() for family in cls.families]
+    output.print_catalogue(rows + [("exporter", family) for family in SELF_FAMILIES], options.format)
+    return 0
+
+
+def version(_options: argparse.Namespace) -> int:
+    """Print the version."""
+    print(f"ci-exporter {__version__}")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "serve": serve,
+    "demo": demo,
+    "check": check,
+    "once": once,
+    "backfill": backfill_,
+    "collectors": collectors,
+    "metrics": metrics,
+    "version": version,
+}

@@ -1,0 +1,56 @@
+"""The demo: a configuration made of the collectors' stand-ins, then the ordinary service."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from exporter.app import App, ConfigSource
+from exporter.contract import Demonstrates, DemoSource
+
+
+def run_demo(directory: Path, classes: Sequence[Demonstrates], overrides: Mapping[str, Any]) -> None:
+    """Start every stand-in, then serve until told to stop; everything is in *directory*."""
+    directory.mkdir(parents=True, exist_ok=True)
+    sources: list[tuple[str, DemoSource]] = []
+    try:
+        for cls in classes:
+            sources.append((cls.name, cls.start_demo(directory)))  # type: ignore[attr-defined]
+        path = _write_config(directory, sources)
+        # The visitor's own environment must not lead the demo to a real server.
+        App(ConfigSource(path, {}, overrides)).run(lambda app: _welcome(app, sources, directory))
+    finally:
+        for _, source in sources:
+            for process_id in source.process_ids:
+                os.kill(process_id, signal.SIGTERM)
+
+
+def _write_config(directory: Path, sources: Sequence[tuple[str, DemoSource]]) -> Path:
+    """The demo's configuration file, which is worth a look by itself."""
+    config = {
+        "metrics": {"enabled": True, "addr": "127.0.0.1:9101", "lifecycle": True},
+        "log": {"level": "info", "format": "text"},
+        "store": {"url": f"sqlite:///{directory / 'pipelines.db'}"},
+        "engine": {"capacity": 4},
+        "collectors": {name: dict(source.block) for name, source in sources},
+    }
+    path = directory / "config.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    path.chmod(0o600)
+    return path
+
+
+def _welcome(app: App, sources: Sequence[tuple[str, DemoSource]], directory: Path) -> None:
+    """Tell the visitor where to look."""
+    lines = ["", "ci-exporter demo is running:"]
+    for url in app.addresses():
+        lines += [f"  metrics    {url}/metrics", f"  overview   {url}/", f"  readiness  {url}/-/ready"]
+    lines += [f"  source     {source.title}" for _, source in sources]
+    lines += [f"  files      {directory}", "Stop it with Ctrl-C.", ""]
+    print("\n".join(lines), file=sys.stderr, flush=True)

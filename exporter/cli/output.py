@@ -1,0 +1,142 @@
+"""What commands print, push and write."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prometheus_client import push_to_gateway
+
+from exporter.config.load import Config
+from exporter.contract import Collector
+from exporter.errors import ExporterError, SinkError
+from exporter.families import Family
+from exporter.registry import Registry
+from exporter.rendering import Format
+from exporter.rounds.backfill import Progress
+from exporter.rounds.round import CollectorRounds
+
+_JOB = "ci-exporter"
+
+
+def print_config(config: Config) -> None:
+    """The whole configuration as it is understood, secrets masked."""
+    print(yaml.safe_dump(config.redacted(), sort_keys=False, allow_unicode=True), end="")
+
+
+def print_source(rounds: CollectorRounds, failures: list[str]) -> None:
+    """What ``check --online`` found out about one collector."""
+    print(f"{rounds.name}: {rounds.page.series()} series from {len(rounds.states())} projects")
+    for trouble in rounds.troubles():
+        print(f"  {trouble.name}: {trouble.reason.value}: {trouble.detail}")
+    for failure in failures:
+        print(f"  failed: {failure}")
+
+
+def print_backfill(name: str, progress: Progress) -> None:
+    """How a backfill ended."""
+    print(
+        f"{name}: {progress.units_done} projects read, {progress.runs} rows new or changed,"
+        f" {progress.counted} executions added to live totals, {progress.failed} projects failed"
+    )
+
+
+def print_metrics(registry: Registry, form: str) -> None:
+    """The exposition on stdout."""
+    if form == "json":
+        print(json.dumps(_as_json(registry), indent=2))
+        return
+    sys.stdout.buffer.write(registry.render(Format[form.upper()]))
+    sys.stdout.buffer.flush()
+
+
+def _as_json(registry: Registry) -> dict[str, Any]:
+    """``family -> {type, help, samples}``."""
+    return {
+        metric.name: {
+            "type": metric.type,
+            "help": metric.documentation,
+            "samples": [
+                {"name": sample.name, "labels": sample.labels, "value": sample.value}
+                for sample in metric.samples
+            ],
+        }
+        for metric in registry.collect()
+    }
+
+
+def push(registry: Registry, url: str) -> None:
+    """Replace our group at a Pushgateway.
+
+    Raises:
+        SinkError: it did not take it.
+    """
+    try:
+        push_to_gateway(url, job=_JOB, registry=registry)
+    except (OSError, ValueError) as error:
+        raise SinkError(f"the Pushgateway did not take the metrics: {error}") from error
+
+
+def write_textfile(registry: Registry, path: Path) -> None:
+    """Write the exposition for node_exporter, which must never read half a file.
+
+    Raises:
+        ExporterError: the file cannot be written; an earlier one is untouched.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(registry.render(Format.TEXT))
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise ExporterError(f"cannot write {path}: {error.strerror}") from error
+
+
+def print_collectors(classes: Mapping[str, type[Collector[Any]]]) -> None:
+    """Name and purpose of each collector."""
+    for name, cls in sorted(classes.items()):
+        purpose = (cls.__doc__ or "").strip().partition("\n")[0]
+        print(f"{name:<16} {len(cls.families):>3} families  {purpose}")
+
+
+def print_catalogue(rows: Iterable[tuple[str, Family]], form: str) -> None:
+    """Every family with type, unit, labels and source; shared ones once, with all their collectors."""
+    owners: dict[Family, list[str]] = {}
+    for collector, family in rows:
+        owners.setdefault(family, []).append(collector)
+    entries = [
+        {
+            "name": family.exposed_name,
+            "type": family.kind,
+            "unit": family.unit,
+            "labels": list(family.labels),
+            "collectors": names,
+            "source": family.source,
+            "help": family.help,
+        }
+        for family, names in owners.items()
+    ]
+    if form == "json":
+        print(json.dumps(entries, indent=2))
+    elif form == "markdown":
+        print("| family | type | labels | collectors | meaning |\n|---|---|---|---|---|")
+        for entry in entries:
+            labels = ", ".join(f"`{label}`" for label in entry["labels"])
+            names = ", ".join(entry["collectors"])
+            print(f"| `{entry['name']}` | {entry['type']} | {labels} | {names} | {entry['help']} |")
+    else:
+        width = max(len(str(entry["name"])) for entry in entries)
+        for entry in entries:
+            labels = ",".join(entry["labels"])
+            print(f"{entry['name']:<{width}}  {entry['type']:<9}  {entry['unit']:<7}  {{{labels}}}")
