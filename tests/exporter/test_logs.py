@@ -80,7 +80,7 @@ def test_text_is_one_line_with_quoted_fields(log):
 
 
 def test_a_warning_keeps_the_column_in_text_and_its_full_name_in_json(log):
-    assert log("text", level="info", **{}).split()[1] == "INFO"
+    assert log("text", level="info").split()[1] == "INFO"
     stream = io.StringIO()
     logs.configure("info", "text", stream)
     logging.getLogger("x").warning("w")
