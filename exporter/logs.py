@@ -6,7 +6,6 @@ import contextlib
 import copy
 import json
 import logging
-import math
 import re
 import threading
 from collections.abc import Mapping
@@ -33,6 +32,7 @@ MIN_SECRET = 4
 """Shorter ones are not looked for: they would tear up ordinary words."""
 
 MAX_DEPTH = 8
+MAX_NUMBER = 1e300
 _SHORT = {"WARNING": "WARN", "CRITICAL": "ERROR"}
 _OWN_FIELDS = frozenset({*RESERVED_ATTRS, "message", "asctime", "taskName", "color_message"})
 
@@ -90,7 +90,8 @@ def redact(value: Any, depth: int = 0) -> Any:
         return [redact(inner, depth + 1) for inner in value]
     text = _text(value)
     hidden = _secrets.hide(text)
-    number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    # JSON has no NaN, and Python refuses to write integers of thousands of digits.
+    number = isinstance(value, (int, float)) and abs(value) < MAX_NUMBER
     return value if number and hidden == text else hidden
 
 
@@ -185,22 +186,20 @@ class _Handler(logging.StreamHandler[TextIO]):
         return super().format(record)
 
     def emit(self, record: logging.LogRecord) -> None:
-        try:
-            text = self.format(record) + self.terminator
+        text = self._line(record) + self.terminator
+        with contextlib.suppress(OSError, ValueError):  # broken or closed: nowhere is left to say so
             try:
                 self.stream.write(text)
             except UnicodeEncodeError:
                 self.stream.write(text.encode("ascii", "backslashreplace").decode("ascii"))
             self.flush()
-        except (OSError, ValueError):
-            return  # the pipe is broken or the stream closed; there is nowhere left to say so
-        except Exception:  # noqa: BLE001 - nothing that is logged may stop who logs it
-            self.handleError(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        # The inherited one prints the record as it came, secrets included.
-        with contextlib.suppress(OSError, ValueError):
-            self.stream.write(f'{{"level":"error","message":"a log record of {record.name} was lost"}}\n')
+    def _line(self, record: logging.LogRecord) -> str:
+        try:
+            return self.format(record)
+        except Exception:  # noqa: BLE001 - nothing that is logged may stop who logs it
+            # Not logging's own way out, which prints the record as it came, secrets included.
+            return json.dumps({"level": "error", "message": f"a log record of {record.name} was lost"})
 
     def flush(self) -> None:
         with contextlib.suppress(OSError, ValueError):
