@@ -22,13 +22,15 @@ PREFIX = "CI_EXPORTER__"
 def dotted(loc: Loc) -> str:
     """*loc* as people write it: ``collectors.source.groups.0.path``.
 
-    A key is cut after a colon: in ``{token:hunter2}``, where a blank is missing, the rest is a value.
+    A key is cut at a colon: in ``{token:hunter2}``, where a blank is missing, the rest is a value.
     """
-    return ".".join(re.sub(r":.+", ":…", str(step), flags=re.DOTALL) for step in loc)
+    return ".".join(re.sub(r"([:=]).+", r"\1…", str(step), flags=re.DOTALL) for step in loc)
 
 
-def variable(loc: Loc) -> str:
-    """The environment variable that sets the key at *loc*."""
+def variable(loc: Loc) -> str | None:
+    """The environment variable that sets the key at *loc*; ``None`` in a list or below an odd name."""
+    if not all(isinstance(step, str) and re.fullmatch(r"[A-Za-z0-9_-]+", step) for step in loc):
+        return None
     return PREFIX + "__".join(str(step).replace("-", "_").upper() for step in loc)
 
 
@@ -135,7 +137,7 @@ def secrets_with_file(annotation: Any) -> list[str]:
 
 
 def beside_secret(annotation: Any, loc: Loc) -> bool:
-    """Whether the value at *loc* is, lies in, or stands in one block with a secret."""
+    """Whether the value at *loc* is, lies in, should hold, or stands in one block with a secret."""
     near = False
     for step in loc:
         found = models(annotation)
@@ -144,7 +146,18 @@ def beside_secret(annotation: Any, loc: Loc) -> bool:
         annotation = child(annotation, step)
         if annotation is None or is_secret(annotation):
             return True
-    return near
+    return near or _holds_secret(annotation, set())
+
+
+def _holds_secret(annotation: Any, seen: set[type[BaseModel]]) -> bool:
+    for model in models(annotation):
+        if model not in seen:
+            seen.add(model)
+            inner = [info.annotation for info in keys(model).values()]
+            if any(is_secret(item) or _holds_secret(item, seen) for item in inner):
+                return True
+    entries = [child(annotation, step) for step in ("", 0)]
+    return any(is_secret(entry) or _holds_secret(entry, seen) for entry in entries if entry is not None)
 
 
 def outside_secret(annotation: Any, loc: Loc) -> Loc:

@@ -72,7 +72,7 @@ def report_errors(
         # Of the alternatives of a union, the one that went deeper is the one that was meant; and a
         # collection with bad entries looks shorter than it is.
         hollow = loc in deepest and (alternative or error["type"] == "too_short")
-        if hollow or draft.reported(loc):
+        if hollow or (draft.reported(loc) and error["type"] != "extra_forbidden"):
             continue
         sentence = _sentence(draft, error, loc)
         if sentence not in told.setdefault(loc, []):
@@ -103,8 +103,8 @@ def _sentence(draft: Draft, error: ErrorDetails, loc: Loc) -> str:
     if kind == "extra_forbidden":
         return _unknown_key(draft, loc)
     if kind == "missing":
-        in_list = any(isinstance(step, int) for step in loc)
-        return "is required" if in_list else f"is required (or set {fields.variable(loc)} in the environment)"
+        name = fields.variable(loc)
+        return f"is required (or set {name} in the environment)" if name else "is required"
     if kind in _WRITTEN_BY_US:
         return _authored(draft, str(context.get("error", "")), loc)
     if kind in _SENTENCES:
@@ -144,5 +144,7 @@ def _authored(draft: Draft, text: str, loc: Loc) -> str:
 
 
 def _unknown_key(draft: Draft, loc: Loc) -> str:
+    if re.search("[:=]", str(loc[-1])):
+        return "unknown key: between a key and its value there must be a colon and a blank"
     allowed = [key for model in fields.models(fields.at(draft.root, loc[:-1])) for key in fields.keys(model)]
     return unknown("collector" if loc[:-1] == ("collectors",) else "key", str(loc[-1]), allowed)

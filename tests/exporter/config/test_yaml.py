@@ -50,7 +50,9 @@ def test_a_scalar_is_what_yaml_1_2_says(text, value):
     assert type(document.value["a"]) is type(value)
 
 
-@pytest.mark.parametrize("word", "yes Yes YES no No NO on On ON off Off OFF".split())
+@pytest.mark.parametrize(
+    "word", ["yes", "Yes", "YES", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF"]
+)
 def test_a_word_that_yaml_1_1_takes_for_a_bool_is_refused(word):
     assert read(f"b: 1\na: {word}").faults == [
         Fault(("a",), 2, f"{word} is ambiguous: write true or false, or put it in quotes if it is text")
@@ -150,7 +152,8 @@ def test_endless_nesting_is_refused_before_the_composer_overflows(text):
         (
             "a: @x",
             1,
-            "not valid YAML: found character that cannot start any token (put the value in quotes if it is text)",
+            "not valid YAML: found character that cannot start any token "
+            "(put the value in quotes if it is text)",
         ),
         ("a: b: c", 1, "not valid YAML: mapping values are not allowed in this context"),
         ("ok: 1\na: \x01", 2, "the control character U+0001 is not allowed"),
