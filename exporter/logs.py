@@ -157,13 +157,17 @@ class _Text(logging.Formatter):
         level = _SHORT.get(record.levelname, record.levelname)
         parts = [f"{_timestamp(record)} {level:<5} {_one_line(record.getMessage())}"]
         parts += [f"{name}={_quoted(record.__dict__[name])}" for name in _extra(record)]
-        below = [text for text in (record.exc_text, record.stack_info) if text]
+        below = [_lines(text) for text in (record.exc_text, record.stack_info) if text]
         return "\n".join([" ".join(parts), *below])
 
 
 def _one_line(text: str) -> str:
     """*text* without control characters: what a server answered must not forge a second log line."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found.group())[1:-1], text)
+
+
+def _lines(text: str) -> str:
+    return "\n".join(_one_line(line) for line in text.split("\n"))
 
 
 def _quoted(value: Any) -> str:

@@ -40,11 +40,17 @@ def _rooted(text: str) -> str:
     return "/" + text.lstrip("/")
 
 
+def _level(text: str) -> str:
+    # Words of other logging libraries, for variables that were set for a program which used one of them.
+    others = {"trace": "debug", "critical": "error", "dpanic": "error", "panic": "error", "fatal": "error"}
+    return others.get(text.lower(), text)
+
+
 LEGACY: tuple[EnvName, ...] = (
     EnvName("METRICS_PORT", "metrics.addr", _local_address),
     EnvName("METRICS_PORT", "metrics.enabled", lambda _: True),
     EnvName("METRICS_URL", "metrics.path", _rooted),
-    EnvName("LOG_LEVEL", "log.level"),
+    EnvName("LOG_LEVEL", "log.level", _level),
     EnvName("LOG_PORT", "log.port"),
     EnvName("SCHEDULING_POLL_INTERVAL", "collectors.*.poll_interval_seconds"),
 )

@@ -71,9 +71,8 @@ def takes_text(annotation: Any) -> bool:
 def takes_collection(annotation: Any) -> bool:
     """Whether a list or a mapping may be written."""
     return any(
-        _is_class(member, BaseModel) or _is_class(_class(member), (Mapping, Sequence, Set))
+        _is_class(member, BaseModel) or _is_class(_class(member), Mapping) or _is_list(member)
         for member in members(annotation)
-        if _class(member) not in (str, bytes)
     )
 
 
@@ -101,7 +100,7 @@ def child(annotation: Any, step: str | int) -> Any:
                 return info.annotation
         elif _is_class(_class(member), Mapping):
             return (get_args(member) or (Any, Any))[1]
-        elif isinstance(step, int) and _is_class(_class(member), (Sequence, Set)):
+        elif isinstance(step, int) and _is_list(member):
             return (get_args(member) or (Any,))[0]
     return None
 
@@ -169,6 +168,11 @@ def outside_secret(annotation: Any, loc: Loc) -> Loc:
         if is_secret(annotation):
             return loc[:depth]
     return loc
+
+
+def _is_list(annotation: Any) -> bool:
+    found = _class(annotation)
+    return _is_class(found, (Sequence, Set)) and not _is_class(found, (str, bytes))
 
 
 def _class(annotation: Any) -> Any:

@@ -108,7 +108,7 @@ def _sentence(draft: Draft, error: ErrorDetails, loc: Loc) -> str:
     if kind in _WRITTEN_BY_US:
         return _authored(draft, str(context.get("error", "")), loc)
     if kind in _SENTENCES:
-        return _SENTENCES[kind].format_map({**context, "allowed": _allowed(context)})
+        return _SENTENCES[kind].format_map({**_whole(context), "allowed": _allowed(context)})
     if fields.beside_secret(draft.root, loc):
         return "is not valid"
     return re.sub(r"^(Input|Value) should ", "must ", error["msg"])
@@ -130,9 +130,17 @@ def _shown(draft: Draft, loc: Loc, value: Any) -> str:
     return f" (got {text})" if len(text) <= SHOWN else ""
 
 
+def _whole(context: dict[str, Any]) -> dict[str, Any]:
+    """*context* with ``1.0`` as ``1``: a limit is told as people write it."""
+    return {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in context.items()
+    }
+
+
 def _allowed(context: dict[str, Any]) -> str:
     expected = str(context.get("expected", ""))
-    return ", ".join(re.findall(r"'([^']*)'", expected)) or expected
+    return ", ".join(re.findall(r"'([^']*)'", expected)) or expected.replace(" or ", ", ")
 
 
 def _authored(draft: Draft, text: str, loc: Loc) -> str:

@@ -107,9 +107,9 @@ def test_an_exception_is_one_json_field(log):
 
 
 def test_an_exception_stands_below_the_line_in_text(log):
-    lines = log("text", exc_info=_raised(ValueError("boom"))).splitlines()
+    lines = log("text", exc_info=_raised(ValueError("boom\x1b[0m"))).splitlines()
     assert lines[0] == "2026-11-21T10:00:00.123Z INFO  event"
-    assert lines[-1] == "ValueError: boom"
+    assert lines[-1] == "ValueError: boom\\x1b[0m"
 
 
 def test_an_extra_field_never_replaces_level_or_logger(log):
@@ -215,6 +215,14 @@ def test_what_cannot_be_formatted_is_logged_all_the_same(log, format):
     )
     assert out.count("\n") == 1
     assert "<Silent without a text>" in out
+
+
+def test_a_record_that_breaks_its_format_is_told_without_its_text(monkeypatch):
+    stream = io.StringIO()
+    logs.configure("info", "json", stream)
+    monkeypatch.setattr(logs, "_timestamp", lambda record: 1 / 0)
+    logging.getLogger("x.y").info("hunter22")
+    assert json.loads(stream.getvalue()) == {"level": "error", "message": "a log record of x.y was lost"}
 
 
 def test_a_broken_pipe_or_closed_stream_does_not_raise():

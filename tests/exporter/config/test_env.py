@@ -2,6 +2,9 @@
 
 import pytest
 
+from exporter.config.env import EnvName
+from exporter.config.load import load
+
 URL = "CI_EXPORTER__COLLECTORS__SOURCE__URL"
 TOKEN = "CI_EXPORTER__COLLECTORS__SOURCE__TOKEN"
 SOURCE = "collectors: {source: {url: 'http://file'}}\n"
@@ -148,6 +151,11 @@ def test_the_names_of_replaced_systems_work(loaded):
     assert list(config.collectors["my-databases"].databases) == ["main"]
 
 
+@pytest.mark.parametrize(("word", "level"), [("trace", "debug"), ("FATAL", "error"), ("panic", "error")])
+def test_level_words_of_other_logging_libraries_work_in_the_old_variable(loaded, word, level):
+    assert loaded(None, {"LOG_LEVEL": word}).settings.log.level == level
+
+
 def test_only_a_connection_variable_makes_a_block(loaded):
     assert (
         loaded(None, {"SOURCE_TOKEN": "x", "SOURCE_PER_PAGE": "nonsense", "SOURCE_URL": " "}).collectors == {}
@@ -215,3 +223,10 @@ def test_a_secret_and_its_file_in_one_layer_exclude_each_other(problems):
     assert problems(SOURCE, {TOKEN: "hunter22", f"{TOKEN}_FILE": "f"}) == [
         f"environment: {TOKEN}_FILE: token and token_file are both set: keep one of them"
     ]
+
+
+def test_a_table_of_old_names_may_be_given(file, models):
+    table = (EnvName("OLD_CAPACITY", "engine.capacity"), EnvName("OLD_ZONE", "timezone", str.strip))
+    env = {"OLD_CAPACITY": "9", "OLD_ZONE": " UTC ", "LOG_LEVEL": "nonsense"}
+    config = load(None, models=models, env=env, legacy=table)
+    assert (config.settings.engine.capacity, config.settings.timezone) == (9, "UTC")
