@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from prometheus_client.metrics_core import Metric
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from exporter.clock import Clock
 from exporter.families import Family, Samples
@@ -21,9 +21,15 @@ from exporter.model.views import UnitView
 
 
 class CollectorConfig(BaseModel):
-    """One block under ``collectors:``; a collector adds its own keys in a subclass."""
+    """One block under ``collectors:``; a collector adds its own keys in a subclass.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    ``env_names`` maps environment variables of the system it replaces to its own keys (dotted where
+    nested). Those in ``env_enables`` name the source to connect to: one of them alone creates the block.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+    env_names: ClassVar[Mapping[str, str]] = {}
+    env_enables: ClassVar[frozenset[str]] = frozenset()
 
     enabled: bool = Field(default=True, description="whether this collector runs")
 
@@ -43,6 +49,15 @@ class PolledConfig(CollectorConfig):
     backfill_days: int = Field(
         default=0, ge=0, le=3650, description="days of history read when a project is first seen"
     )
+
+    @field_validator("poll_interval_max_seconds")
+    @classmethod
+    def _not_below_the_interval(cls, value: float, info: ValidationInfo) -> float:
+        # Runs only for a value somebody wrote: a longer interval may outgrow the default maximum.
+        interval = info.data.get("poll_interval_seconds")
+        if interval is not None and value < interval:
+            raise ValueError(f"must be at least poll_interval_seconds, which is {interval:g}")
+        return value
 
 
 class Trouble(StrEnum):

@@ -1,0 +1,181 @@
+"""What may be written in the configuration file, apart from the collectors' own blocks."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import zoneinfo
+from collections.abc import Mapping
+from datetime import UTC, tzinfo
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    create_model,
+    field_validator,
+)
+
+from exporter.config.secrets import SecretUrl
+from exporter.contract import CollectorConfig
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+_STORES = ("sqlite://", "postgresql://", "postgres://", "postgresql+psycopg://")
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\Z")
+
+
+def _one_or_many(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _address(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    good = bool(colon) and bool(re.fullmatch(r"[0-9]{1,5}", port)) and int(port) <= 65535
+    if not good or not _is_host(host):
+        raise ValueError("must be host:port, such as 127.0.0.1:9101, [::1]:9101 or :9101 for every interface")
+    return value
+
+
+def _is_host(host: str) -> bool:
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            return bool(IPv6Address(host[1:-1].partition("%")[0]))
+        except ValueError:
+            return False
+    return not host or bool(_HOST.match(host))
+
+
+def _level(value: Any) -> Any:
+    word = value.strip().lower() if isinstance(value, str) else value
+    return "warning" if word == "warn" else word
+
+
+def _store_url(value: SecretUrl) -> SecretUrl:
+    if not value.get_secret_value().startswith(_STORES):
+        raise ValueError("must begin with sqlite:/// or postgresql://")
+    return value
+
+
+class Section(BaseModel):
+    """A part of the configuration: frozen, refuses unknown keys, and tells no values in its errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class MetricsSettings(Section):
+    """The HTTP server."""
+
+    enabled: bool = Field(default=False, description="whether to listen at all")
+    addr: Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], BeforeValidator(_one_or_many)] = (
+        Field(
+            default=("127.0.0.1:9101",),
+            min_length=1,
+            description="host:port to listen on, or a list of them; put a proxy or web_config_file in front "
+            "before binding wider than loopback",
+        )
+    )
+    path: str = Field(default="/metrics", description="path of the exposition")
+    web_config_file: Path | None = Field(
+        default=None, description="Prometheus web configuration file: TLS, basic auth, headers"
+    )
+    lifecycle: bool = Field(
+        default=False,
+        description="whether POST /-/reload and PUT /log_level are answered on the metrics address",
+    )
+    max_series_per_family: int = Field(
+        default=50000, ge=1, description="series above this are dropped and counted, per family"
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_path(cls, value: str) -> str:
+        if not re.fullmatch(r"/[^\s?#]*", value):
+            raise ValueError("must begin with / and hold no blank, ? or #")
+        return value
+
+
+class LogSettings(Section):
+    """The program's own log, on standard error."""
+
+    level: Annotated[LogLevel, BeforeValidator(_level)] = Field(
+        default="info", description="the least level that is logged"
+    )
+    format: Literal["json", "text"] = Field(
+        default="json", description="json: one object a line; text: for people"
+    )
+    port: int | None = Field(
+        default=None, ge=1, le=65535, description="port on loopback that answers PUT /log_level alone"
+    )
+
+
+class StoreSettings(Section):
+    """Where runs, totals and cursors are kept."""
+
+    url: SecretUrl = Field(
+        default=SecretUrl("sqlite:///pipelines.db"),
+        description="sqlite:///file, or postgresql://… which several replicas may share",
+    )
+    url_file: Path | None = Field(default=None, description="file that holds the url")
+    retention_days: int = Field(
+        default=400, ge=1, description="days to keep finished runs; pruning lowers no counter"
+    )
+
+    _known = field_validator("url")(_store_url)
+
+
+class EngineSettings(Section):
+    """The engine that runs the polls."""
+
+    capacity: int = Field(default=4, ge=1, le=64, description="how many polls may run at once")
+    fetch_timeout_seconds: float = Field(
+        default=30, gt=0, le=3600, description="how long one call to a source may take"
+    )
+
+
+class Settings(Section):
+    """Everything that may be written, apart from ``collectors``."""
+
+    metrics: MetricsSettings = Field(default=MetricsSettings(), description="the HTTP server")
+    log: LogSettings = Field(default=LogSettings(), description="the program's own log")
+    timezone: str = Field(
+        default="UTC",
+        description='what "today" means in SQL queries and daily statistics, such as Europe/Paris',
+    )
+    store: StoreSettings = Field(default=StoreSettings(), description="where runs and totals are kept")
+    engine: EngineSettings = Field(default=EngineSettings(), description="the engine that runs the polls")
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone itself; UTC needs no time zone database on the machine."""
+        return UTC if self.timezone == "UTC" else zoneinfo.ZoneInfo(self.timezone)
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        if value == "UTC":
+            return value
+        try:
+            zoneinfo.ZoneInfo(value)
+        except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+            close = difflib.get_close_matches(value, zoneinfo.available_timezones(), n=1)
+            hint = f"; did you mean {close[0]}?" if close else ", such as UTC or Europe/Paris"
+            raise ValueError(f"must be the name of a time zone{hint}") from None
+        return value
+
+
+def root_model(models: Mapping[str, type[CollectorConfig]]) -> type[Settings]:
+    """The model of a whole file: :class:`Settings` plus ``collectors`` with one optional block for each."""
+    # Python names of the fields are made up, so that a collector may be called "copy" or "my-source".
+    blocks: dict[str, Any] = {
+        f"block_{index}": (model, Field(default=None, alias=name, description=f"the {name} collector"))
+        for index, (name, model) in enumerate(models.items())
+    }
+    collectors: Any = create_model("Collectors", __base__=Section, **blocks)
+    section = (collectors, Field(default=collectors(), description="one block for each source"))
+    root: type[Settings] = create_model("Root", __base__=Settings, collectors=section)
+    return root

@@ -1,0 +1,90 @@
+"""What may be written: addresses, time zones, levels; and the list of all keys."""
+
+from datetime import UTC
+
+import pytest
+from pydantic import ValidationError
+
+from exporter.config.describe import Described, describe_schema
+from exporter.config.schema import LogSettings, MetricsSettings, Settings
+
+
+@pytest.mark.parametrize(
+    "addr", ["127.0.0.1:9101", "[::1]:0", ":9101", "host-1.example.com:80", "[fe80::1%eth0]:1"]
+)
+def test_good_addresses(addr):
+    assert MetricsSettings(addr=addr).addr == (addr,)
+
+
+@pytest.mark.parametrize(
+    "addr",
+    [
+        "",
+        "9101",
+        "host",
+        "h:",
+        "h:x",
+        "::1:80",
+        "[::1]",
+        "[x]:1",
+        "a b:1",
+        "h:65536",
+        "h:-1",
+        "http://h:1",
+        [],
+    ],
+)
+def test_bad_addresses(addr):
+    with pytest.raises(ValidationError):
+        MetricsSettings(addr=addr)
+
+
+@pytest.mark.parametrize("path", ["", "metrics", "/a b", "/a?b", "/a#b", "/a\n"])
+def test_bad_paths(path):
+    with pytest.raises(ValidationError):
+        MetricsSettings(path=path)
+
+
+@pytest.mark.parametrize(
+    ("level", "meant"), [("warn", "warning"), ("WARNING", "warning"), ("Debug", "debug")]
+)
+def test_levels_are_read_as_people_write_them(level, meant):
+    assert LogSettings(level=level).level == meant
+
+
+@pytest.mark.parametrize("zone", ["Nowhere/Land", "", "../etc/passwd", "/etc/passwd", "Europe", "a\0b"])
+def test_bad_time_zones(zone):
+    with pytest.raises(ValidationError, match="must be the name of a time zone"):
+        Settings(timezone=zone)
+
+
+def test_the_time_zone_itself():
+    assert Settings().zone is UTC
+    assert str(Settings(timezone="Europe/Paris").zone) == "Europe/Paris"
+
+
+def test_every_key_is_described(models):
+    keys = {described.key: described for described in describe_schema(models)}
+    assert list(keys)[:6] == [
+        "metrics.enabled",
+        "metrics.addr",
+        "metrics.path",
+        "metrics.web_config_file",
+        "metrics.lifecycle",
+        "metrics.max_series_per_family",
+    ]
+    assert [key for key, described in keys.items() if not described.description] == []
+    assert keys["log.level"] == Described(
+        "log.level", "one of debug, info, warning, error", "info", "the least level that is logged", False
+    )
+    assert keys["store.url"].default == "sqlite:///pipelines.db"
+    assert keys["log.port"].type == "whole number or null"
+    assert keys["collectors.source.url"].required
+    assert keys["collectors.source.token"].type == "secret or null"
+    assert keys["collectors.source.groups"].type == "list of mapping or text"
+    assert keys["collectors.source.groups[].path"].required
+    assert keys["collectors.my-databases.databases.<name>.dsn_file"].type == "path or null"
+
+
+def test_without_collectors_the_shared_keys_are_described():
+    assert not [described for described in describe_schema() if described.key.startswith("collectors")]
