@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from exporter import __version__, logs
 from exporter.clock import Clock, SystemClock, timestamp
 from exporter.config.load import Config, load
+from exporter.config.secrets import SecretUrl
 from exporter.contract import Collector, CollectorConfig, Context
 from exporter.errors import ConfigError
 from exporter.exposition import Exposition
@@ -54,20 +57,27 @@ class ConfigSource:
                 "metrics.web_config_file: this version cannot read it yet; leave it out, and put a reverse"
                 " proxy with TLS in front"
             )
-        for secret in _secrets(config):
+        for secret in _secrets([config.settings, config.collectors]):
             logs.register_secret(secret)
         return config
 
 
-def _secrets(config: Config) -> list[str]:
-    """Every secret in the configuration, so that no log line shows one."""
-    found = []
-    for block in [config.settings.store, *config.collectors.values()]:
-        for name in type(block).model_fields:
-            value = getattr(block, name)
-            if isinstance(value, SecretStr) and value.get_secret_value():
-                found.append(value.get_secret_value())
-    return found
+def _secrets(value: Any) -> Iterator[str]:
+    """Every secret anywhere in *value*, and the passwords of secret URLs by themselves."""
+    if isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _secrets(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _secrets(inner)
+    elif isinstance(value, SecretUrl):
+        password = urlsplit(value.get_secret_value()).password
+        yield from (password, unquote(password)) if password else ()
+    elif isinstance(value, SecretStr):
+        yield value.get_secret_value()
 
 
 class Parts:
@@ -154,10 +164,9 @@ class App:
         self._source = source
         self._config = source.load()
         settings = self._config.settings
-        logs.configure(settings.log.level, settings.log.format)
+        logs.configure(settings.log.level, settings.log.format, sys.stderr)
         # Ports first: the commonest mistake should cost nothing, and leave nothing behind.
-        addresses = settings.metrics.addr if settings.metrics.enabled else []
-        self._sockets = bind([addresses] if isinstance(addresses, str) else list(addresses))
+        self._sockets = bind(settings.metrics.addr if settings.metrics.enabled else ())
         self._log_sockets = bind([f"127.0.0.1:{settings.log.port}"]) if settings.log.port else []
         self.parts = Parts(self._config, SqlStore(settings.store.url.get_secret_value()))
         self.engine = Engine(

@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 from collectors._http import ApiClient, Credentials, NotThere, RateLimiter, expect_list
 from collectors.gitlab import mapping
+from exporter.config.files import Unreadable
+from exporter.config.secrets import read_secret
 from exporter.contract import Context, Trouble
 from exporter.errors import Unauthorized, UnitUnavailable
 
@@ -64,9 +66,9 @@ class GitLabClient:
 
     def _read_token_file(self) -> str | None:
         try:
-            return self._token_file.read_text().strip() if self._token_file else None
-        except (OSError, UnicodeDecodeError):
-            return None
+            return read_secret(self._token_file) if self._token_file else None
+        except Unreadable:
+            return None  # a rotation that is under way; it is read again shortly
 
     def _get(self, path: str, operation: str, **params: Any) -> Any:
         """The body of one answer; the token file is read anew if the token was refused."""

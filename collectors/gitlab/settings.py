@@ -30,7 +30,6 @@ class GitLabConfig(CiConfig):
         "GITLAB_PRIVATE_TOKEN": "token",
         "GITLAB_PER_PAGE_PAGINATION": "per_page",
         "OPERATIONS_PER_SECOND": "operations_per_second",
-        "SCHEDULING_POLL_INTERVAL": "poll_interval_seconds",
     }
     env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import sys
@@ -34,7 +35,7 @@ def _source(options: argparse.Namespace) -> ConfigSource:
 def _load(options: argparse.Namespace) -> Config:
     """The checked configuration, with logging set up as it says."""
     config = _source(options).load()
-    logs.configure(config.settings.log.level, config.settings.log.format)
+    logs.configure(config.settings.log.level, config.settings.log.format, sys.stderr)
     return config
 
 
@@ -43,7 +44,7 @@ def serve(options: argparse.Namespace) -> int:
     refuse_foreign_packages()
     App(_source(options)).run()
     # Polls that were abandoned have threads of their own: they must not keep the process alive.
-    logs.flush()
+    logging.shutdown()
     os._exit(0)
 
 
@@ -54,7 +55,7 @@ def demo(options: argparse.Namespace) -> int:
     directory = options.directory or Path(tempfile.mkdtemp(prefix="ci-exporter-demo-"))
     sources = [cls for cls in collector_classes().values() if isinstance(cls, Demonstrates)]
     run_demo(directory, sources, overrides(options))
-    logs.flush()
+    logging.shutdown()
     os._exit(0)
 
 
@@ -82,9 +83,7 @@ def once(options: argparse.Namespace) -> int:
     parts = Parts(config, SqlStore(config.settings.store.url.get_secret_value()))
     lease = parts.store.lease()
     if not lease.acquire():
-        raise ExporterError(
-            "another process polls for this store; stop it, or give this one another store.url"
-        )
+        raise ExporterError("another process polls for this store; stop it, or set another store.url")
     _end_on_sigterm(parts)
     error = first_error(run_once(parts.rounds, capacity=config.settings.engine.capacity))
     lease.release()

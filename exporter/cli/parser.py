@@ -72,9 +72,7 @@ def _demo(parser: argparse.ArgumentParser) -> None:
 def _once(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("text", "openmetrics", "json"), default="text")
     parser.add_argument("--push", metavar="URL", help="push to this Pushgateway")
-    parser.add_argument(
-        "--textfile", type=Path, metavar="FILE", help="write a node_exporter textfile, atomically"
-    )
+    parser.add_argument("--textfile", type=Path, metavar="FILE", help="write a node_exporter textfile")
 
 
 def _backfill(parser: argparse.ArgumentParser) -> None:
