@@ -15,7 +15,7 @@ _MOST_COUNTED = 10_000
 _TRUE, _FALSE = ("true", "1", "yes", "on", "t"), ("false", "0", "no", "off", "f", "")
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     """An answer other than 200: status, JSON body and extra headers."""
 
     def __init__(self, status: int, body: object, headers: Sequence[tuple[str, str]] = ()) -> None:
@@ -38,6 +38,7 @@ class Query:
 
     def __init__(self, url: str, raw: str, fixed: dict[str, str] | None = None) -> None:
         self.url = url
+        self.raw = raw
         self.fixed = fixed or {}
         self.many: dict[str, list[str]] = {}
         for key, value in parse_qsl(raw, keep_blank_values=True):
@@ -142,6 +143,6 @@ def offset_page(
 
 def _too_far(kind: str) -> str:
     return (
-        f"Offset pagination has a maximum allowed offset of 50000 for requests that return objects of type {kind}. "
-        "Remaining records can be retrieved using keyset pagination."
+        "Offset pagination has a maximum allowed offset of 50000 for requests that return objects of type "
+        f"{kind}. Remaining records can be retrieved using keyset pagination."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -16,9 +17,22 @@ from collectors.gitlab.standin.render import Render
 from collectors.gitlab.standin.world import World
 
 _SOURCES = (
-    "push web trigger schedule api external pipeline chat webide merge_request_event external_pull_request_event "
-    "parent_pipeline ondemand_dast_scan ondemand_dast_validation security_orchestration_policy"
-).split()
+    "push",
+    "web",
+    "trigger",
+    "schedule",
+    "api",
+    "external",
+    "pipeline",
+    "chat",
+    "webide",
+    "merge_request_event",
+    "external_pull_request_event",
+    "parent_pipeline",
+    "ondemand_dast_scan",
+    "ondemand_dast_validation",
+    "security_orchestration_policy",
+)
 _ORDERS: dict[str, Callable[[Pipeline], Any]] = {
     "id": lambda pipeline: pipeline.id,
     "status": lambda pipeline: (pipeline.status, pipeline.id),
@@ -148,17 +162,14 @@ def _read_cursor(text: str | None) -> int | None:
 
 def _jobs_newest_first(project: Project) -> Iterator[Job]:
     """Every job, by falling id; those of untouched history are made one pipeline at a time."""
-    newest = sorted(
-        (job for pipeline in project.pipelines.values() for job in pipeline.jobs or ()),
-        key=lambda job: job.id,
-        reverse=True,
-    )
+    kept = (job for pipeline in project.pipelines.values() for job in pipeline.jobs or ())
+    newest = deque(sorted(kept, key=lambda job: job.id, reverse=True))
     frozen = [pipeline for pipeline in project.pipelines.values() if pipeline.jobs is None]
     # Pipelines of history are older than all others, but a retried one keeps old job ids among theirs.
     for pipeline in sorted(frozen, key=lambda pipeline: pipeline.id, reverse=True):
         made = sorted(history.jobs_of(pipeline), key=lambda job: job.id, reverse=True)
         while newest and made and newest[0].id > made[0].id:
-            yield newest.pop(0)
+            yield newest.popleft()
         yield from made
     yield from newest
 

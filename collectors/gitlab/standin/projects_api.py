@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import quote
 
 from collectors.gitlab.standin.params import Answer, Query, Refusal, offset_page
 from collectors.gitlab.standin.records import RUNNERS, USERS, MergeRequest, Namespace, Project
@@ -31,12 +30,10 @@ def find_project(world: World, key: str, query: Query) -> Project:
     moved = people.moved.get(key)
     if moved is None:
         raise Refusal(404, {"message": "404 Project Not Found"})
-    old = f"/projects/{quote(key, safe='')}"
     head, _, tail = query.url.partition("/api/v4/projects/")
     rest = tail.partition("/")[2]
     target = f"{head}/api/v4/projects/{moved.id}" + (f"/{rest}" if rest else "")
-    if query.many:
-        target = Query(target, "").url + "?" + query.link().partition("?")[2].replace(f"id={quote(old)}&", "")
+    target += f"?{query.raw}" if query.raw else ""
     raise Refusal(301, f"This resource has been moved permanently to {target}", [("Location", target)])
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from random import Random
 from typing import Any, NamedTuple
 
@@ -275,11 +274,10 @@ class Execution:
 
     def as_json(self) -> dict[str, Any]:
         """The same with times as ISO 8601 in UTC."""
-        plain = asdict(self)
+        plain = {name: getattr(self, name) for name in _EXECUTION_FIELDS}
         for key in ("created_at", "started_at", "finished_at", "recorded_at"):
             plain[key] = iso(plain[key])
         return plain
 
 
-Action = Callable[[], None]
-Weights = Mapping[str, float]
+_EXECUTION_FIELDS = tuple(known.name for known in fields(Execution))

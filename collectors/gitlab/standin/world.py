@@ -44,7 +44,11 @@ class World:
         return self.timeline.now
 
     def advance(self, milliseconds: int) -> None:
-        """Let *milliseconds* pass."""
+        """Let *milliseconds* pass, on top of what passes by itself."""
+        if self.options.speed:
+            self._begun -= milliseconds / 1000 / self.options.speed
+            self.catch_up()
+            return
         self.timeline.advance_to(self.timeline.now + milliseconds)
 
     def catch_up(self) -> None:
