@@ -31,7 +31,8 @@ from exporter.rounds.scheduler import Engine
 from exporter.selfmetrics import SelfMetrics
 from exporter.store.base import Store
 from exporter.store.sql import SqlStore
-from exporter.web.app import LandingPage, WebParts, build_app, build_log_level_app
+from exporter.web.app import WebParts, build_app, build_log_level_app
+from exporter.web.landing import LandingPage
 from exporter.web.listen import bind
 from exporter.web.server import WebServer
 

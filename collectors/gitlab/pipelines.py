@@ -160,7 +160,7 @@ class GitLab(Collector[GitLabConfig]):
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:
         """Start the stand-in GitLab."""
-        from collectors.gitlab.standin.client import demo_source
+        from collectors.gitlab.standin.demo import demo_source
 
         return demo_source(directory)
 

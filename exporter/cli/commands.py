@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from exporter import __version__, logs
 from exporter.app import App, ConfigSource, Parts
@@ -53,7 +54,9 @@ def demo(options: argparse.Namespace) -> int:
     from exporter.cli.demo import run_demo
 
     directory = options.directory or Path(tempfile.mkdtemp(prefix="ci-exporter-demo-"))
-    sources = [cls for cls in collector_classes().values() if isinstance(cls, Demonstrates)]
+    sources: dict[str, Any] = {
+        name: cls for name, cls in collector_classes().items() if isinstance(cls, Demonstrates)
+    }
     run_demo(directory, sources, overrides(options))
     logging.shutdown()
     os._exit(0)

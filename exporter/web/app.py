@@ -20,7 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.errors import ConfigError, ExporterError
-from exporter.exposition import Format
+from exporter.rendering import Format
 from exporter.web.landing import CONTENT_SECURITY_POLICY, LandingPage, render_landing
 from exporter.web.metrics import negotiate, read_filters, wants_gzip
 
@@ -124,15 +124,15 @@ class _Pages:
             return _text(str(exc), 400)
         return Response(body, headers=headers)
 
-    async def landing(self, request: Request) -> Response:  # noqa: ARG002
+    async def landing(self, request: Request) -> Response:
         page = render_landing(await _in_thread(self._parts.landing))
         return HTMLResponse(page, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
 
-    async def ready(self, request: Request) -> Response:  # noqa: ARG002
+    async def ready(self, request: Request) -> Response:
         reason = self._parts.readiness()
         return _text("ready") if reason is None else _text(f"not ready: {reason}", 503)
 
-    async def reload(self, request: Request) -> Response:  # noqa: ARG002
+    async def reload(self, request: Request) -> Response:
         if not self._parts.lifecycle:
             return _text(_LIFECYCLE_OFF, 403)
         try:
@@ -148,11 +148,11 @@ class _Pages:
         return await _change_log_level(request, self._parts.set_log_level)
 
 
-async def _healthz(request: Request) -> Response:  # noqa: ARG001
+async def _healthz(request: Request) -> Response:
     return _text("ok")
 
 
-async def _healthy(request: Request) -> Response:  # noqa: ARG001
+async def _healthy(request: Request) -> Response:
     return _text("ci-exporter is healthy")
 
 
@@ -188,7 +188,7 @@ def _application(routes: list[Route]) -> Starlette:
     return app
 
 
-async def _refused(request: Request, exc: Exception) -> Response:  # noqa: ARG001
+async def _refused(request: Request, exc: Exception) -> Response:
     """The text for what the router itself refuses: 404, and 405 with ``Allow`` in a fixed order."""
     assert isinstance(exc, HTTPException)  # noqa: S101  registered for nothing else
     response = _text(exc.detail, exc.status_code)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 from exporter.errors import ExporterError
-from exporter.exposition import Format
+from exporter.rendering import Format
 
 MOST_NAMES = 1000
 

@@ -162,7 +162,7 @@ class GuardedProtocol(H11Protocol):
     def _should_upgrade(self) -> bool:
         return False
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's sentence knows less than ours
+    def send_400_response(self, msg: str) -> None:
         self.refuse(self.strict.refusal)
 
     def on_response_complete(self) -> None:
