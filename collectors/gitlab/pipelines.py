@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -269,35 +269,41 @@ class GitLab(Collector[GitLabConfig]):
         visited: set[int] = set()
         while waiting:
             current = waiting.pop()
-            if current in visited:
-                continue
-            visited.add(current)
-            run = self._read_pipeline(reading, current)
-            if run is None or alone or run.status in _NOT_STARTED:
-                continue
-            if self.config.jobs.enabled:
-                reading.jobs.extend(self._read_jobs(reading, run))
-            if self.config.child_pipelines:
-                waiting.extend(self._changed_children(reading, run))
+            if current not in visited:
+                visited.add(current)
+                waiting.extend(self._read_one(reading, current, alone=alone))
+
+    def _read_one(self, reading: _Reading, run_id: int, *, alone: bool) -> list[int]:
+        """Read one pipeline and its jobs, or nothing of it; returns its children that changed."""
+        jobs_before = len(reading.jobs)
+        children: list[int] = []
+        try:
+            run = self._read_pipeline(reading, run_id)
+            if run and not alone and run.status not in _NOT_STARTED:
+                if self.config.jobs.enabled:
+                    self._read_jobs(reading, run)
+                if self.config.child_pipelines:
+                    children = self._changed_children(reading, run)
+        except BadAnswer as error:
+            # A pipeline saved without its jobs would look complete: they would never be asked for again.
+            reading.runs.pop(run_id, None)
+            del reading.jobs[jobs_before:]
+            self._put_off(reading, run_id, error)
+            return []
+        self._bad.pop((reading.unit.key, run_id), None)
+        reading.unread.discard(run_id)
+        return children
 
     def _read_pipeline(self, reading: _Reading, run_id: int) -> PipelineRun | None:
-        """One pipeline; ``None`` if it is gone, or if GitLab cannot say anything usable about it."""
-        key = (reading.unit.key, run_id)
-        try:
-            detail = self._client.pipeline(reading.unit.key, run_id)
-            if detail is None:
-                reading.deleted.append(run_id)
-                reading.unread.discard(run_id)
-                return None
-            run = mapping.run(
-                detail, selects=self.config.refs.selects, unknown=self.context.api.unknown_value
-            )
-        except BadAnswer as error:
-            self._put_off(reading, key, error)
+        """One pipeline; ``None`` if it was deleted."""
+        detail = self._client.pipeline(reading.unit.key, run_id)
+        if detail is None:
+            reading.deleted.append(run_id)
             return None
-        self._bad.pop(key, None)
-        reading.unread.discard(run_id)
+        selects, unknown = self.config.refs.selects, self.context.api.unknown_value
+        run = mapping.run(detail, selects=selects, unknown=unknown)
         reading.runs[run_id] = run
+        key = (reading.unit.key, run_id)
         with self._turn:
             if run.status.finished:
                 self._read_at.pop(key, None)
@@ -305,14 +311,15 @@ class GitLab(Collector[GitLabConfig]):
                 self._read_at[key] = self.context.clock.now()
         return run
 
-    def _put_off(self, reading: _Reading, key: tuple[str, int], error: BadAnswer) -> None:
+    def _put_off(self, reading: _Reading, run_id: int, error: BadAnswer) -> None:
         """Raise *error*, unless this one pipeline failed so often that it must not hold up the others."""
+        key = (reading.unit.key, run_id)
         self._bad[key] = self._bad.get(key, 0) + 1
         if self._bad[key] < _BAD_ANSWERS:
             raise error
-        reading.unread.add(key[1])
+        reading.unread.add(run_id)
         reading.trouble = UnitTrouble(
-            reading.unit.name, Trouble.BAD_DATA, f"pipeline {key[1]} is put off: {error}"
+            reading.unit.name, Trouble.BAD_DATA, f"pipeline {run_id} is put off: {error}"
         )
 
     def _busy(self, reading: _Reading) -> bool:
@@ -321,10 +328,14 @@ class GitLab(Collector[GitLabConfig]):
         runs = {run.run_id: run for run in reading.known.unfinished()} | reading.runs
         return any(run.status in _UNDER_WAY and run.created_at > oldest for run in runs.values())
 
-    def _read_jobs(self, reading: _Reading, run: PipelineRun) -> Iterable[JobRun]:
-        """The jobs of one pipeline, retried ones too."""
-        for job in self._client.jobs(reading.unit.key, run.run_id):
-            yield mapping.job(job, run.run_id, unknown=self.context.api.unknown_value)
+    def _read_jobs(self, reading: _Reading, run: PipelineRun) -> None:
+        """Read the jobs of one pipeline, retried ones too."""
+        unknown = self.context.api.unknown_value
+        details = self._client.jobs(reading.unit.key, run.run_id)
+        jobs = [mapping.job(job, run.run_id, unknown=unknown) for job in details]
+        reading.jobs.extend(jobs)
+        if run.run_id in reading.runs:
+            reading.runs[run.run_id] = mapping.with_earlier_status(run, jobs)
 
     def _changed_children(self, reading: _Reading, run: PipelineRun) -> list[int]:
         """Child pipelines of *run* that the store does not have as they are now.
@@ -381,17 +392,18 @@ class GitLab(Collector[GitLabConfig]):
 
     def _reread(self, reading: _Reading, run: PipelineRun) -> None:
         """Read one unfinished pipeline again; its jobs only if something can have happened to them."""
-        again = self._read_pipeline(reading, run.run_id)
+        waits = run.status in (*_NOT_STARTED, Status.MANUAL)
+        children = self._read_one(reading, run.run_id, alone=waits)
+        again = reading.runs.get(run.run_id)
         if again is None:
             return
-        if again == run:
+        if waits and again.status is not run.status:
+            self._read_run(reading, run.run_id)
+            return
+        for child in children:
+            self._read_run(reading, child)
+        if replace(again, earlier=None) == run:
             del reading.runs[run.run_id]
-        if again.status not in _NOT_STARTED and again.status is not Status.MANUAL:
-            if self.config.jobs.enabled:
-                reading.jobs.extend(self._read_jobs(reading, again))
-            if again.updated_at != run.updated_at and self.config.child_pipelines:
-                for child in self._changed_children(reading, again):
-                    self._read_run(reading, child)
 
     def _read_refs(self, reading: _Reading) -> dict[RefKind, frozenset[str]]:
         """The selected refs that exist, and the newest pipeline of those not yet known."""
