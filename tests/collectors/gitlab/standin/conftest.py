@@ -26,12 +26,14 @@ class Browser:
     def raw(self, target: str, method: str = "GET", body: object = None, **headers: str) -> Any:
         """The reply to any request."""
         known = {"private-token": TOKEN, "host": "gitlab.test"} | headers
-        return self.site.handle(Request(method, target, known, b"" if body is None else json.dumps(body).encode()))
+        return self.site.handle(
+            Request(method, target, known, b"" if body is None else json.dumps(body).encode())
+        )
 
     def get(self, path: str, **headers: str) -> tuple[int, Any, dict[str, str]]:
         """Status, JSON or text, and headers of an API answer."""
         reply = self.raw(f"/api/v4{path}", **headers)
-        known = {name: value for name, value in reply.headers}
+        known = dict(reply.headers)
         is_json = known["Content-Type"] == "application/json"
         return reply.status, json.loads(reply.body) if is_json else reply.body.decode(), known
 

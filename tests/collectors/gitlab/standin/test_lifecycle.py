@@ -61,7 +61,9 @@ def test_an_automatic_retry_is_a_new_job_and_the_old_one_shows_only_when_asked_f
 
 
 def test_a_retried_pipeline_runs_at_once_and_shows_the_old_end_until_the_new_one(one: Any) -> None:
-    path = start(one, {"name": "unit", "attempts": [{"outcome": "failed", "run": 10}, {"run": 50, "queue": 5}]})
+    path = start(
+        one, {"name": "unit", "attempts": [{"outcome": "failed", "run": 10}, {"run": 50, "queue": 5}]}
+    )
     one.run(60)
     old = one.json(path)
     assert old["status"] == "failed"
@@ -180,5 +182,9 @@ def test_a_pipeline_of_history_can_be_retried_without_losing_its_first_execution
     world.run(600)
     after = world.truth()
     assert all(entry in after for entry in before)
-    mine = [entry for entry in after if entry["kind"] == "pipeline" and entry["pipeline_id"] == failed["pipeline_id"]]
+    mine = [
+        entry
+        for entry in after
+        if entry["kind"] == "pipeline" and entry["pipeline_id"] == failed["pipeline_id"]
+    ]
     assert [(entry["execution"], entry["status"]) for entry in mine] == [(1, "failed"), (2, "success")]

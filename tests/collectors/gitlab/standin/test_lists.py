@@ -11,13 +11,31 @@ import pytest
 SHAPES = json.loads((Path(__file__).parent / "shapes.json").read_text())
 # Keys of the old examples that GitLab has dropped since, or shows only to administrators.
 DROPPED = {
-    "pipelines": {"before_sha", "tag", "yaml_errors", "user", "started_at", "finished_at", "committed_at", "duration"},
+    "pipelines": {
+        "before_sha",
+        "tag",
+        "yaml_errors",
+        "user",
+        "started_at",
+        "finished_at",
+        "committed_at",
+        "duration",
+    },
     "project": {"code", "wall_enabled", "owner"},
     "group_projects": {"public", "visibility_level", "builds_enabled", "owner"},
     "user": {"skype", "linkedin", "twitter", "dark_scheme", "theme_id", "blocked", "created_at"},
     "namespace": {"created_at", "updated_at", "owner_id", "description"},
 }
-DROPPED_USER = {"bio", "created_at", "linkedin", "skype", "twitter", "website_url", "location", "organization"}
+DROPPED_USER = {
+    "bio",
+    "created_at",
+    "linkedin",
+    "skype",
+    "twitter",
+    "website_url",
+    "location",
+    "organization",
+}
 
 
 def missing(shape: dict[str, Any], answer: dict[str, Any], dropped: set[str]) -> set[str]:
@@ -144,7 +162,9 @@ def test_children_are_hidden_unless_their_source_is_asked_for(busy: Any) -> None
 
 
 def test_scope_branches_is_the_latest_of_each_branch_that_exists(one: Any) -> None:
-    ids = [one.act("new_pipeline", project=101, ref=ref)["pipeline_id"] for ref in ("main", "develop", "main")]
+    ids = [
+        one.act("new_pipeline", project=101, ref=ref)["pipeline_id"] for ref in ("main", "develop", "main")
+    ]
     one.act("new_pipeline", project=101, ref="v1.0.0")
     one.run(1)
     assert [row["id"] for row in one.json("/projects/101/pipelines?scope=branches")] == [ids[2], ids[1]]
@@ -191,7 +211,9 @@ def test_merge_requests_change_state(one: Any) -> None:
 
 
 def test_refs_can_be_searched(one: Any) -> None:
-    assert [row["name"] for row in one.json("/projects/101/repository/branches?search=^feat")] == ["feature/101-a.b"]
+    assert [row["name"] for row in one.json("/projects/101/repository/branches?search=^feat")] == [
+        "feature/101-a.b"
+    ]
     assert [row["name"] for row in one.json("/projects/101/repository/branches?regex=^de")] == ["develop"]
     assert one.json("/projects/101/repository/branches/feature%2F101-a%2Eb")["name"] == "feature/101-a.b"
     assert [row["name"] for row in one.json("/projects/101/repository/tags?search=1.1")] == ["v1.1.0"]
