@@ -155,6 +155,14 @@ def test_a_big_history_is_ready_soon() -> None:
     assert all(pipeline.jobs is None for pipeline in world.past[:100])
 
 
+def test_a_warm_world_has_lived_before_its_start() -> None:
+    world = World(Options(start=START, warm_up=600, pipelines_per_hour=600, history_days=1))
+    assert world.now == START
+    assert any(pipeline.status == "running" for pipeline in world.engine.pipelines.values())
+    assert all(entry.recorded_at <= START for entry in world.truth())
+    assert world.ledger.entries
+
+
 def test_in_speed_mode_time_passes_by_itself_and_by_request() -> None:
     world = World(Options(start=START, speed=1_000_000))
     world.catch_up()
