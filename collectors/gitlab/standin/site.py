@@ -161,7 +161,9 @@ class Site:
         asked = dict(parse_qsl(request.target.partition("?")[2]))
         entries = [
             entry.as_json()
-            for entry in self.world.truth(past=asked.get("past") != "false")
+            for entry in self.world.truth(
+                past=asked.get("past") != "false", jobs=asked.get("kind") != "pipeline"
+            )
             if asked.get("kind", entry.kind) == entry.kind
             and asked.get("project_id", str(entry.project_id)) == str(entry.project_id)
         ]

@@ -59,13 +59,13 @@ class World:
             passed = (time.monotonic() - self._begun) * self.options.speed
             self.timeline.advance_to(self._served_from + int(passed * 1000))
 
-    def truth(self, *, past: bool = True) -> Iterator[Execution]:
-        """Every finished execution, those of history first unless not *past*."""
+    def truth(self, *, past: bool = True, jobs: bool = True) -> Iterator[Execution]:
+        """Every finished execution, those of history first unless not *past*; *jobs* cost most of the time."""
         if past:
             for pipeline in self.past:
                 if pipeline.jobs is None:
-                    yield from history.executions_of(pipeline)
-        yield from self.ledger.entries
+                    yield from history.executions_of(pipeline, jobs=jobs)
+        yield from (entry for entry in self.ledger.entries if jobs or entry.kind == "pipeline")
 
     def new_pipeline(self, project: Project, story: str) -> Pipeline:
         """A pipeline that lives through *story*, for some ref of *project*."""
