@@ -60,7 +60,7 @@ class World:
             self.timeline.advance_to(self._served_from + int(passed * 1000))
 
     def truth(self, *, past: bool = True, jobs: bool = True) -> Iterator[Execution]:
-        """Every finished execution, those of history first unless not *past*; *jobs* cost most of the time."""
+        """Every finished execution, those of history first unless not *past*; *jobs* cost most time."""
         if past:
             for pipeline in self.past:
                 if pipeline.jobs is None:
