@@ -47,7 +47,9 @@ def test_metrics_follow_accept_and_accept_encoding(serve: Serve, connect: Connec
 
 
 def test_several_accept_headers_are_one_list(serve: Serve, connect: Connect) -> None:
-    reply = connect(serve()).get("/metrics", "Accept: text/plain;q=0.1", "Accept: application/openmetrics-text")
+    reply = connect(serve()).get(
+        "/metrics", "Accept: text/plain;q=0.1", "Accept: application/openmetrics-text"
+    )
     assert reply.body.startswith(b"OPENMETRICS")
 
 
@@ -105,7 +107,9 @@ def test_metrics_at_the_root_replace_the_landing_page(serve: Serve, connect: Con
     assert connect(serve(telemetry_path="/")).get("/").body.startswith(b"TEXT")
 
 
-@pytest.mark.parametrize("path", ["", "metrics", "/m{x}", "/a b", "/healthz", "/-/reload", "/log_level", "/é"])
+@pytest.mark.parametrize(
+    "path", ["", "metrics", "/m{x}", "/a b", "/healthz", "/-/reload", "/log_level", "/é"]
+)
 def test_an_impossible_telemetry_path_is_refused(parts: WebParts, path: str) -> None:
     changed = WebParts(parts.render, parts.readiness, parts.landing, parts.reload, parts.set_log_level, path)
     with pytest.raises(ConfigError, match="telemetry path"):
@@ -141,7 +145,13 @@ def test_not_ready_says_why(serve: Serve, connect: Connect) -> None:
 
 @pytest.mark.parametrize(
     ("path", "allowed"),
-    [("/", "GET, HEAD"), ("/metrics", "GET, HEAD"), ("/healthz", "GET, HEAD"), ("/-/reload", "POST, PUT"), ("/log_level", "PUT")],
+    [
+        ("/", "GET, HEAD"),
+        ("/metrics", "GET, HEAD"),
+        ("/healthz", "GET, HEAD"),
+        ("/-/reload", "POST, PUT"),
+        ("/log_level", "PUT"),
+    ],
 )
 @pytest.mark.parametrize("method", ["DELETE", "OPTIONS", "TRACE", "NONSENSE"])
 def test_another_method_is_told_which_are_allowed(
@@ -158,7 +168,19 @@ def test_posting_to_metrics_is_not_allowed(serve: Serve, connect: Connect) -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["/nope", "/metrics/", "/healthz/", "/-/ready/", "//metrics", "/../metrics", "/%zz", "/%00", "/%ff", "/metrics%2f"]
+    "path",
+    [
+        "/nope",
+        "/metrics/",
+        "/healthz/",
+        "/-/ready/",
+        "//metrics",
+        "/../metrics",
+        "/%zz",
+        "/%00",
+        "/%ff",
+        "/metrics%2f",
+    ],
 )
 def test_an_unknown_path_is_not_found_and_not_redirected(serve: Serve, connect: Connect, path: str) -> None:
     reply = connect(serve()).get(path)

@@ -20,7 +20,12 @@ def _close(sockets: list[socket.socket]) -> list[tuple[str, int]]:
 
 @pytest.mark.parametrize(
     ("address", "hosts"),
-    [("127.0.0.1:0", {"127.0.0.1"}), ("[::1]:0", {"::1"}), (":0", {"::", "0.0.0.0"}), ("localhost:0", {"127.0.0.1", "::1"})],
+    [
+        ("127.0.0.1:0", {"127.0.0.1"}),
+        ("[::1]:0", {"::1"}),
+        (":0", {"::", "0.0.0.0"}),
+        ("localhost:0", {"127.0.0.1", "::1"}),
+    ],
 )
 def test_addresses_are_bound_as_written(address: str, hosts: set[str]) -> None:
     places = _close(bind([address]))
@@ -41,7 +46,19 @@ def test_several_addresses_are_bound_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["", "9101", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000", "::1:9101", "[::1]", "a:-1", "a:٣"]
+    "address",
+    [
+        "",
+        "9101",
+        "127.0.0.1",
+        "127.0.0.1:",
+        "127.0.0.1:http",
+        "127.0.0.1:70000",
+        "::1:9101",
+        "[::1]",
+        "a:-1",
+        "a:٣",
+    ],
 )
 def test_an_unreadable_address_is_explained(address: str) -> None:
     with pytest.raises(ExporterError, match=r"write host:port, such as 127\.0\.0\.1:9101"):

@@ -78,7 +78,7 @@ def test_text_goes_to_everyone_else(accept: str) -> None:
     assert negotiate(accept) is Format.TEXT
 
 
-@given(st.text(alphabet="application/openmetrics-text;q=.0123456789version,* \"\t", max_size=300))
+@given(st.text(alphabet='application/openmetrics-text;q=.0123456789version,* "\t', max_size=300))
 def test_no_accept_header_raises(accept: str) -> None:
     assert negotiate(accept) in Format
     assert wants_gzip(accept) in (True, False)
@@ -86,7 +86,16 @@ def test_no_accept_header_raises(accept: str) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["gzip", "GZIP", "x-gzip", "gzip, deflate, br", "br;q=1, gzip;q=0.5", "*", "*;q=0.5", "identity;q=0, gzip"],
+    [
+        "gzip",
+        "GZIP",
+        "x-gzip",
+        "gzip, deflate, br",
+        "br;q=1, gzip;q=0.5",
+        "*",
+        "*;q=0.5",
+        "identity;q=0, gzip",
+    ],
 )
 def test_gzip_is_sent_to_who_reads_it(header: str) -> None:
     assert wants_gzip(header)

@@ -27,7 +27,10 @@ CHUNKED = b"PUT /log_level HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n
         (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET / HTTP/1.1\nHost: a\n\n", 400),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n folded\r\n\r\n", 400),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
         (CHUNKED + b"5 5\r\nhello\r\n", 400),
         (CHUNKED + b"\r\n", 400),
         (b"PUT /log_level HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000000000\r\n\r\n", 413),
@@ -42,7 +45,7 @@ CHUNKED = b"PUT /log_level HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n
 def test_what_is_not_proper_http_is_refused_and_closed(
     serve: Serve, connect: Connect, data: bytes, status: int
 ) -> None:
-    # Nothing of a request that follows may be answered: its start is where the sender says, not where we think.
+    # A request that follows must not be answered: nobody knows where the refused one ends.
     server = serve(Limits(linger_seconds=20))
     client = connect(server).send(data + GET)
     reply = client.reply()
@@ -54,7 +57,9 @@ def test_what_is_not_proper_http_is_refused_and_closed(
     assert connect(server).get("/healthz").status == 200
 
 
-def test_a_refused_request_in_the_middle_of_others_ends_the_connection(serve: Serve, connect: Connect) -> None:
+def test_a_refused_request_in_the_middle_of_others_ends_the_connection(
+    serve: Serve, connect: Connect
+) -> None:
     client = connect(serve()).send(GET + b"GET / HTTP/1.1\r\n\r\n" + GET)
     assert [client.reply().status, client.reply().status] == [200, 400]
     assert client.remaining() == b""
@@ -134,7 +139,9 @@ def test_expect_100_continue_is_told_to_continue(serve: Serve, connect: Connect)
 
 def test_expect_100_continue_with_too_much_is_refused_at_once(serve: Serve, connect: Connect) -> None:
     client = connect(serve())
-    client.send(b"PUT /log_level HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n\r\n")
+    client.send(
+        b"PUT /log_level HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n\r\n"
+    )
     assert client.reply().status == 413
 
 
@@ -157,7 +164,9 @@ def test_a_half_closed_connection_gets_its_replies(serve: Serve, connect: Connec
     assert client.remaining() == b""
 
 
-@pytest.mark.parametrize("data", [b"", b"GET / HT", b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"])
+@pytest.mark.parametrize(
+    "data", [b"", b"GET / HT", b"PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab"]
+)
 def test_half_a_request_and_an_end_is_closed(serve: Serve, connect: Connect, data: bytes) -> None:
     client = connect(serve()).send(data)
     client.sock.shutdown(socket.SHUT_WR)

@@ -114,7 +114,7 @@ def test_h11_reads_in_a_head_that_passed_what_we_read(tail: bytes) -> None:
 
 
 def _first_refusal(data: bytes, step: int) -> int | None:
-    """The status that *data* is refused with when it comes *step* bytes at a time, ``None`` when it is not."""
+    """The status that *data* is refused with, coming *step* bytes at a time; ``None`` when it is not."""
     connection = StrictConnection(LIMITS)
     try:
         for start in range(0, len(data), step):
@@ -143,12 +143,20 @@ def _first_refusal(data: bytes, step: int) -> int | None:
         (b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", 400),
         (b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nabcd\r\n", 400),
         (b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: y\r\n\r\n", 400),
-        (b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n" + b"a" * 66_000, 413),
-        (b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b"a" * 1024, None),
+        (
+            b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffff\r\n" + b"a" * 66_000,
+            413,
+        ),
+        (
+            b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b"a" * 1024,
+            None,
+        ),
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", None),
     ],
 )
-def test_the_verdict_does_not_depend_on_how_the_bytes_arrive(data: bytes, status: int | None, step: int) -> None:
+def test_the_verdict_does_not_depend_on_how_the_bytes_arrive(
+    data: bytes, status: int | None, step: int
+) -> None:
     assert _first_refusal(data, step) == status
 
 
