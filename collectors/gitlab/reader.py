@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from collectors.gitlab import mapping
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.settings import GitLabConfig
+from exporter.clock import EPOCH
 from exporter.contract import Context, Known, Schedule, Trouble, Unit, UnitTrouble
 from exporter.errors import BadAnswer, SourceError
 from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
@@ -206,7 +207,7 @@ class Reader:
                 key = (self.unit.key, run.run_id)
                 is_child = run.source == mapping.CHILD
                 # After a restart, children are read at once; the list tells of the others.
-                read_at = self._memory.read_at.setdefault(key, run.created_at if is_child else now)
+                read_at = self._memory.read_at.setdefault(key, EPOCH if is_child else now)
                 if _seconds(now - read_at) >= self._reread_wait(run, now, is_child=is_child):
                     due.append((read_at, run))
         for _, run in sorted(due, key=lambda pair: pair[0])[:_REREADS_PER_POLL]:
