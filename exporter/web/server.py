@@ -157,7 +157,7 @@ async def _drain(shared: Connections, seconds: float) -> None:
     except TimeoutError:
         _log.warning("%d connections were cut at the stop", len(shared.connections))
     for connection in shared.guarded():
-        connection.reset()
+        connection.cut()
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()

@@ -72,7 +72,7 @@ def test_stop_lets_requests_in_flight_finish(
     server = serve(render=gate.render)
     client = connect(server).send(GET_METRICS)
     gate.wait_entered()
-    stopper = threading.Thread(target=server.stop, args=(20.0,))
+    stopper = threading.Thread(target=server.stop, args=(60.0,))
     stopper.start()
     eventually(lambda: _refuses(server))
     assert stopper.is_alive()

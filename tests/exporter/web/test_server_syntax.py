@@ -98,6 +98,26 @@ def test_connection_close_is_obeyed_whatever_follows(serve: Serve, connect: Conn
     assert client.remaining() == b""
 
 
+def test_bytes_after_a_last_request_do_not_spoil_its_answer(
+    serve: Serve, connect: Connect, gate: Any
+) -> None:
+    server = serve(render=gate.render)
+    client = connect(server).send(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    gate.wait_entered()
+    client.send(GET)
+    # Whatever is asked later is also read later.
+    assert connect(server).get("/healthz").status == 200
+    gate.open()
+    assert client.reply().body == b"done\n"
+    assert client.remaining() == b""
+
+
+def test_a_refused_upload_is_taken_until_its_refusal_is_read(serve: Serve, connect: Connect) -> None:
+    client = connect(serve(Limits(body_bytes=200_000, linger_seconds=20)))
+    client.send(CHUNKED + b"%x\r\n" % 4_000_000 + bytes(4_000_000))
+    assert client.reply().status == 413
+
+
 @pytest.mark.parametrize("path", ["/log_level", "/metrics", "/nope"])
 def test_a_request_inside_a_body_is_not_answered(serve: Serve, connect: Connect, path: str) -> None:
     client = connect(serve())
