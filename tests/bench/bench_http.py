@@ -108,7 +108,7 @@ def main() -> None:
     for project in range(PROJECTS):
         page.swap(str(project), project_samples(project, project))
     parts = WebParts(
-        render=lambda form, gzip, names, collectors: registry.render(
+        render=lambda form, gzip, names, collectors: registry.pieces(
             form, gzip=gzip, names=names, collectors=collectors
         ),
         readiness=lambda: None,

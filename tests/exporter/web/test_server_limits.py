@@ -167,7 +167,7 @@ def test_health_is_answered_while_every_render_thread_is_busy(
 
 def test_readers_that_do_not_read_are_reset(serve: Serve, connect: Connect, eventually: Eventually) -> None:
     body = bytes(8 * 1024 * 1024)
-    server = serve(Limits(write_seconds=0.5), render=lambda *args: body)
+    server = serve(Limits(write_seconds=0.5), render=lambda *args: [body])
     started = time.monotonic()
     clients = [connect(server, 4096).send(GET_METRICS) for _ in range(20)]
     probe = _probe(server, connect)
@@ -183,7 +183,7 @@ def test_a_reader_that_leaves_only_a_little_is_reset_too(
     # The kernel takes a few KB here and asyncio by itself would report no pressure below 64 KB.
     sockets = bind(["127.0.0.1:0"])
     sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-    app = build_app(replace(parts, render=lambda *args: bytes(60 * 1024)))
+    app = build_app(replace(parts, render=lambda *args: [bytes(60 * 1024)]))
     server = WebServer(app, sockets, Limits(write_seconds=0.3))
     server.start()
     try:
@@ -250,7 +250,7 @@ def test_readers_that_do_not_read_cannot_lock_out_a_scrape(
     serve: Serve, connect: Connect, eventually: Eventually
 ) -> None:
     body = bytes(8 * 1024 * 1024)
-    server = serve(Limits(connections=4, write_seconds=60), render=lambda *args: body)
+    server = serve(Limits(connections=4, write_seconds=60), render=lambda *args: [body])
     stuck = [connect(server, 4096).send(GET_METRICS) for _ in range(4)]
     for client in stuck:
         assert client.sock.recv(1, socket.MSG_PEEK)
@@ -271,7 +271,7 @@ def test_resets_in_the_middle_of_everything_leak_nothing(
 ) -> None:
     body = bytes(1024 * 1024)
     # One worker, so that it is there before the count.
-    server = serve(Limits(workers=1), render=lambda *args: body)
+    server = serve(Limits(workers=1), render=lambda *args: [body])
     probe = _probe(server, connect)
     first = connect(server)
     assert first.get("/metrics", "Connection: close").status == 200

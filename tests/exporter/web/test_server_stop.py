@@ -36,7 +36,7 @@ def _web_threads() -> list[str]:
 
 def test_stop_cuts_everyone_who_is_not_waiting_for_an_answer(serve: Serve, connect: Connect) -> None:
     body = bytes(8 * 1024 * 1024)
-    server = serve(Limits(linger_seconds=60), render=lambda *args: body)
+    server = serve(Limits(linger_seconds=60), render=lambda *args: [body])
     idle = connect(server)
     assert idle.get("/healthz").status == 200
     clients = [

@@ -199,7 +199,7 @@ def test_the_target_is_decoded_before_it_is_routed(serve: Serve, connect: Connec
 
 def test_a_large_body_arrives_whole(serve: Serve, connect: Connect) -> None:
     body = b"0123456789abcdef" * (20 * 1024 * 1024 // 16) + b"end"
-    client = connect(serve(render=lambda *args: body))
+    client = connect(serve(render=lambda *args: [body]))
     assert client.get("/metrics").body == body
     head = client.get("/metrics", method="HEAD")
     assert head.headers["content-length"] == str(len(body))
