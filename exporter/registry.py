@@ -138,23 +138,19 @@ class Registry(CollectorRegistry):
         yield from live.values()
         yield from self._guarded(SELF, self._metrics)
 
-    def _live(self, chosen: Collection[str], form: Format) -> list[Metric]:
+    def _live(self, chosen: Collection[str]) -> list[Metric]:
         """What is not rendered ahead, of the collectors *chosen* (empty for all)."""
         found: dict[str, Metric] = {}
         for name, collector in self._collectors.items():
             if (chosen and name not in chosen) or (collector.polled and not self._shared):
                 continue
-            for metric in self._guarded(name, collector, form):
+            for metric in self._guarded(name, collector):
                 if not collector.polled or metric.name in self._shared:
                     _merge(found, metric)
         return list(found.values())
 
-    def _guarded(self, name: str, source: _Live, form: Format | None = None) -> list[Metric]:
-        """What *source* collects, or nothing if it raises or brings what cannot be written.
-
-        Args:
-            form: the format it must be possible to write, both if ``None``.
-        """
+    def _guarded(self, name: str, source: _Live) -> list[Metric]:
+        """What *source* collects, or nothing if it raises or brings what cannot be written."""
         collector = self._collectors.get(name)
         polled = collector is not None and collector.polled
         try:
@@ -162,8 +158,9 @@ class Registry(CollectorRegistry):
             if collector:
                 _check_declared(metrics, self._declared.get(name, {}), samples=not polled)
             if not polled:
-                for one in (form,) if form else Format:
-                    _text(one, metrics)
+                # Both: each of them takes something that the other one refuses.
+                for form in Format:
+                    _text(form, metrics)
         except Exception:  # noqa: BLE001 - logged there; a plugin's bug must not cost everybody's scrape
             self._fail(name, "collector failed while being read")
             return []
@@ -205,7 +202,7 @@ class Registry(CollectorRegistry):
                 f"no collector named {', '.join(unknown)}; there are {', '.join(sorted(self.names()))}"
             )
         # Read before our own: a collector that fails here must show in its success gauge below.
-        live = self._live(collectors, form)
+        live = self._live(collectors)
         body = self.exposition.body(
             form,
             gzip=gzip,
@@ -213,7 +210,7 @@ class Registry(CollectorRegistry):
             collectors=collectors or None,
         )
         if not collectors or SELF in collectors:
-            live += self._guarded(SELF, self._metrics, form)
+            live += self._guarded(SELF, self._metrics)
         if names:
             live = [metric for metric in live if _asked_for(metric.name, metric.type, set(names))]
         tail = _text(form, live)
