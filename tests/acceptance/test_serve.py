@@ -115,7 +115,8 @@ def test_a_refused_token_stops_the_polling_until_it_changes(
     scrapes = [exporter.scrape() for _ in range(20)]
     assert standin.requests()["total"] <= calls + 4, "calls that were in flight, and no more"
     assert "ci_project_info" in scrapes[-1]
-    assert "refused the token" in exporter.session.get(f"{exporter.url}/-/ready").text
+    assert "refused the token" in exporter.session.get(f"{exporter.url}/").text
+    assert exporter.answers("/-/ready"), "what is known can still be scraped"
     exporter.config_path.write_text(exporter.config_path.read_text().replace("old-token", "new-token"))
     assert exporter.session.post(f"{exporter.url}/-/reload").status_code == 200
     exporter.wait_ready()
