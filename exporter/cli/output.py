@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from prometheus_client import CollectorRegistry, push_to_gateway
 from prometheus_client.metrics_core import Metric
 
+from exporter.app import config_text
 from exporter.config.load import Config
 from exporter.contract import Collector
 from exporter.errors import ExporterError, SinkError
@@ -29,7 +29,7 @@ _EXPORTED = {"job": "exported_job", "instance": "exported_instance"}
 
 def print_config(config: Config) -> None:
     """The whole configuration as it is understood, secrets masked."""
-    print(yaml.safe_dump(config.redacted(), sort_keys=False, allow_unicode=True), end="")
+    print(config_text(config), end="")
 
 
 def print_source(rounds: CollectorRounds, failures: list[str]) -> None:

@@ -24,6 +24,9 @@ def test_every_endpoint_answers(start_standin: StartStandIn, make_exporter: Make
     page = exporter.session.get(f"{exporter.url}/").text
     assert "gitlab" in page
     assert "up to date" in page
+    config = exporter.session.get(f"{exporter.url}/-/config").text
+    assert "operations_per_second: 1000" in config
+    assert standin.token not in config
     only = exporter.session.get(f"{exporter.url}/metrics?name[]=ci_project_info").text
     assert {line.split("{")[0] for line in only.splitlines() if not line.startswith("#")} == {
         "ci_project_info"
