@@ -73,7 +73,7 @@ class Client:
 
     def __init__(self, address: str, encoding: str) -> None:
         host, port = address.rsplit(":", 1)
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(
             [sys.executable, "-c", _CLIENT, host, port, encoding, "0"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -83,8 +83,8 @@ class Client:
 
     def scrape(self) -> tuple[float, int]:
         """Seconds and bytes of one scrape."""
-        assert self._process.stdin is not None  # noqa: S101
-        assert self._process.stdout is not None  # noqa: S101
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         seconds, size = json.loads(self._process.stdout.readline())
