@@ -49,27 +49,41 @@ class CollectorPage:
             changes = [
                 change
                 for family, shelf in self.shelves.items()
-                if (change := self._change(shelf, entity, cleaned(samples.get(family, ()))))
+                if (change := self._change(shelf, entity, samples.get(family, ())))
             ]
             for shelf, block, overflow in changes:
                 shelf.put(entity, block)
-                self._exposition.note_overflow(shelf, entity, overflow)
+                if overflow or shelf.cut:
+                    self._exposition.note_overflow(shelf, entity, overflow)
+            if changes:
                 self._exposition.changed()
 
     def _change(
-        self, shelf: Shelf, entity: str, samples: list[Sample]
+        self, shelf: Shelf, entity: str, samples: Sequence[Sample]
     ) -> tuple[Shelf, Block | None, int] | None:
         """The new block, cut to what the cap leaves, and the lines that cost; ``None`` if all is as is."""
         old = shelf.get(entity)
-        if entity not in shelf.cut and (old.samples if old else []) == samples:
-            return None
+        if old is None and not samples:
+            return (shelf, None, 0) if entity in shelf.cut else None
+        template = old.template_for(samples) if old else None
+        if template is None:
+            return self._new_labels(shelf, entity, cleaned(samples), old)
+        samples = list(samples)
+        if old and samples == old.samples:
+            return (shelf, old, 0) if entity in shelf.cut else None
+        return shelf, Block(shelf.family, samples, template), 0
+
+    def _new_labels(
+        self, shelf: Shelf, entity: str, samples: list[Sample], old: Block | None
+    ) -> tuple[Shelf, Block | None, int] | None:
+        """As :meth:`_change`, for samples that the old block has no template for."""
         each = lines_per_sample(shelf.family)
         room = self._exposition.room(shelf.family) + (old.lines if old else 0)
         kept = samples[: max(0, room) // each]
         overflow = (len(samples) - len(kept)) * each
-        if overflow == shelf.cut.get(entity) and (old.samples if old else []) == kept:
+        if overflow == shelf.cut.get(entity, 0) and kept == (old.samples if old else []):
             return None
-        return shelf, Block(shelf.family, kept, old) if kept else None, overflow
+        return shelf, Block(shelf.family, kept) if kept else None, overflow
 
     def drop(self, entity: str) -> None:
         """Expose nothing of *entity* any more."""

@@ -73,17 +73,18 @@ class Block:
     update formats numbers only, which is what makes a complete re-render cheap.
     """
 
-    __slots__ = ("_template", "lines", "samples", "text")
+    __slots__ = ("lines", "samples", "template", "text")
 
-    def __init__(self, family: Family, samples: Sequence[Sample], old: Block | None) -> None:
+    def __init__(self, family: Family, samples: Sequence[Sample], template: str | None = None) -> None:
         self.samples = samples
-        self._template: str
-        if old is not None and list(map(_labels_of, samples)) == list(map(_labels_of, old.samples)):
-            self._template = old._template
-        else:
-            self._template = _template(family, samples)
+        self.template = _template(family, samples) if template is None else template
         self.lines = len(samples) * lines_per_sample(family)
-        self.text = _filled(self._template, _numbers(family, samples)).encode()
+        self.text = _filled(self.template, _numbers(family, samples)).encode()
+
+    def template_for(self, samples: Sequence[Sample]) -> str | None:
+        """The template, if *samples* have the labels it was made for; they are clean then, too."""
+        same = list(map(_labels_of, samples)) == list(map(_labels_of, self.samples))
+        return self.template if same else None
 
 
 def _filled(template: str, numbers: list[float]) -> str:
@@ -92,7 +93,7 @@ def _filled(template: str, numbers: list[float]) -> str:
     Python writes all but huge and special numbers as Go does, and does so fastest inside the
     template; the rest are written one by one.
     """
-    if max(numbers) < 1e6 and min(numbers) > -1e300 and isfinite(sum(numbers)):
+    if max(numbers) < 1e6 and isfinite(sum(numbers)):
         return template % tuple(numbers)
     return template.replace(_COUNT_SLOT, " %s\n").replace(_SLOT, " %s\n") % tuple(map(_go_string, numbers))
 
