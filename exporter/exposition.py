@@ -63,15 +63,14 @@ class CollectorPage:
     ) -> tuple[Shelf, Block | None, int] | None:
         """The new block, cut to what the cap leaves, and the lines that cost; ``None`` if all is as is."""
         old = shelf.get(entity)
-        if old is None and not samples:
-            return (shelf, None, 0) if entity in shelf.cut else None
-        template = old.template_for(samples) if old else None
-        if template is None:
+        if not samples:
+            return (shelf, None, 0) if old or entity in shelf.cut else None
+        labels, values = zip(*samples, strict=True)
+        if old is None or labels != old.labels:
             return self._new_labels(shelf, entity, cleaned(samples), old)
-        samples = list(samples)
-        if old and samples == old.samples:
+        if values == old.values:
             return (shelf, old, 0) if entity in shelf.cut else None
-        return shelf, Block(shelf.family, samples, template), 0
+        return shelf, Block(shelf.family, labels, values, old.template), 0
 
     def _new_labels(
         self, shelf: Shelf, entity: str, samples: list[Sample], old: Block | None
@@ -83,7 +82,10 @@ class CollectorPage:
         overflow = (len(samples) - len(kept)) * each
         if overflow == shelf.cut.get(entity, 0) and kept == (old.samples if old else []):
             return None
-        return shelf, Block(shelf.family, kept) if kept else None, overflow
+        if not kept:
+            return shelf, None, overflow
+        labels, values = zip(*kept, strict=True)
+        return shelf, Block(shelf.family, labels, values), overflow
 
     def drop(self, entity: str) -> None:
         """Expose nothing of *entity* any more."""

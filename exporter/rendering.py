@@ -23,8 +23,8 @@ except ImportError:  # the extra `fast` is not installed
     deflate = zlib
 
 _GZIP = 16 + zlib.MAX_WBITS
-_labels_of: Callable[[Sample], tuple[str, ...]] = itemgetter(0)
-_value_of: Callable[[Sample], Any] = itemgetter(1)
+Labels = tuple[str, ...]
+_labels_of: Callable[[Sample], Labels] = itemgetter(0)
 
 
 class Format(Enum):
@@ -70,18 +70,26 @@ class Block:
     other string is empty, and is where a number goes.
     """
 
-    __slots__ = ("lines", "samples", "template", "text")
+    __slots__ = ("labels", "lines", "template", "text", "values")
 
-    def __init__(self, family: Family, samples: Sequence[Sample], template: list[str] | None = None) -> None:
-        self.samples = samples
-        self.template = _template(family, samples) if template is None else template
-        self.lines = len(samples) * lines_per_sample(family)
-        self.text = _filled(self.template, _numbers(family, samples))
+    def __init__(
+        self,
+        family: Family,
+        labels: tuple[Labels, ...],
+        values: tuple[Any, ...],
+        template: list[str] | None = None,
+    ) -> None:
+        """*template* is that of another block of this family with the same *labels*, if there is one."""
+        self.labels = labels
+        self.values = values
+        self.template = _template(family, labels) if template is None else template
+        self.lines = len(labels) * lines_per_sample(family)
+        self.text = _filled(self.template, _numbers(family, values))
 
-    def template_for(self, samples: Sequence[Sample]) -> list[str] | None:
-        """The template, if *samples* have the labels it was made for; they are clean then, too."""
-        same = list(map(_labels_of, samples)) == list(map(_labels_of, self.samples))
-        return self.template if same else None
+    @property
+    def samples(self) -> list[Sample]:
+        """What it was made from."""
+        return list(map(Sample, self.labels, self.values))
 
 
 def _filled(template: list[str], numbers: list[float]) -> bytes:
@@ -100,13 +108,12 @@ def lines_per_sample(family: Family) -> int:
     return len(family.buckets) + 3 if family.kind == "histogram" else 1
 
 
-def _numbers(family: Family, samples: Sequence[Sample]) -> list[float]:
+def _numbers(family: Family, values: tuple[Any, ...]) -> list[float]:
     """The numbers for the slots of the template, in order."""
     if family.kind != "histogram":
-        return list(map(float, map(_value_of, samples)))
+        return list(map(float, values))
     numbers: list[float] = []
-    for _, distribution in samples:
-        counts, total = distribution  # type: ignore[misc]
+    for counts, total in values:
         if len(counts) != len(family.buckets) + 1:
             raise ValueError(
                 f"{family.name} has {len(family.buckets)} buckets and +Inf, got {len(counts)} counts"
@@ -130,22 +137,22 @@ def histogram_values(family: Family, sample: Sample) -> Iterator[tuple[str, floa
     yield "", distribution.sum
 
 
-def _template(family: Family, samples: Sequence[Sample]) -> list[str]:
-    """The lines of *samples* in pieces; label names sorted, as prometheus_client does.
+def _template(family: Family, labels: tuple[Labels, ...]) -> list[str]:
+    """The lines in pieces; label names sorted, as prometheus_client does.
 
     Raises:
         LabelMismatch: a sample has more or fewer labels than its family, or one that is no string.
     """
-    for labels, _ in samples:
+    for values in labels:
         # Surplus labels would be cut, and a sample shown under the name of another one.
-        if len(labels) != len(family.labels) or not all(isinstance(value, str) for value in labels):
-            raise LabelMismatch(f"{family.name} takes the labels {family.labels}, got the values {labels!r}")
+        if len(values) != len(family.labels) or not all(isinstance(value, str) for value in values):
+            raise LabelMismatch(f"{family.name} takes the labels {family.labels}, got the values {values!r}")
     order = sorted(range(len(family.labels)), key=family.labels.__getitem__)
     if family.kind == "histogram":
-        series = [name for sample in samples for name in _histogram_series(family, sample.labels, order)]
+        series = [name for values in labels for name in _histogram_series(family, values, order)]
     else:
         name = family.exposed_name
-        series = [f"{name}{_label_text(family, sample.labels, order)}" for sample in samples]
+        series = [f"{name}{_label_text(family, values, order)}" for values in labels]
     template = [""] * (2 * len(series) + 1)
     template[::2] = [f"\n{one} " for one in series] + ["\n"]
     template[0] = template[0].removeprefix("\n")
