@@ -43,18 +43,28 @@ JOB_FIELDS = (
 )
 
 
-def run_row(unit_id: int, run: PipelineRun, stamp: int | None) -> dict[str, Any]:
+def run_row(unit_id: int, run: PipelineRun, stamps: frozenset[int], deleted: bool) -> dict[str, Any]:
     """The row of *run*."""
     row = {field: getattr(run, field) for field in RUN_FIELDS}
-    row.update(unit_id=unit_id, ref_kind=run.ref_kind.value, status=run.status.value, stamp=stamp)
+    row.update(unit_id=unit_id, ref_kind=run.ref_kind.value, status=run.status.value)
+    row.update(stamps=_write_stamps(stamps), deleted=deleted)
     return row
 
 
-def job_row(unit_id: int, job: JobRun, stamp: int | None) -> dict[str, Any]:
+def job_row(unit_id: int, job: JobRun, stamps: frozenset[int]) -> dict[str, Any]:
     """The row of *job*."""
     row = {field: getattr(job, field) for field in JOB_FIELDS}
-    row.update(unit_id=unit_id, status=job.status.value, stamp=stamp)
+    row.update(unit_id=unit_id, status=job.status.value, stamps=_write_stamps(stamps))
     return row
+
+
+def read_stamps(text: str | None) -> frozenset[int]:
+    """The stamps of all recorded executions of a run or job."""
+    return frozenset(int(stamp) for stamp in text.split()) if text else frozenset()
+
+
+def _write_stamps(stamps: frozenset[int]) -> str | None:
+    return " ".join(str(stamp) for stamp in sorted(stamps)) if stamps else None
 
 
 def run_record(row: Row[Any]) -> PipelineRun:
