@@ -22,7 +22,7 @@ _SQLITE_ADVICE = {
     "unable to open": "it cannot be opened or created. Check that the folder exists and may be written",
     "disk is full": "the disk is full. Free some space; nothing already stored is lost",
     "disk i/o error": "the disk reports an I/O error. Check it; nothing already stored was changed",
-    "database is locked": f"another process locked it for {_BUSY_SECONDS} s. Stop it, or use PostgreSQL",
+    "database is locked": "another process keeps it locked. Stop it, or use PostgreSQL",
 }
 _POSTGRESQL_ADVICE = {
     "password authentication failed": "the user name or password is wrong",
@@ -129,7 +129,9 @@ def _postgresql(url: URL) -> Engine:
 
 def _sqlite(url: URL) -> Engine:
     """An engine whose transactions say at their start whether they write."""
-    options: dict[str, Any] = {"connect_args": {"timeout": _BUSY_SECONDS, "check_same_thread": False}}
+    if "timeout" not in url.query:
+        url = url.update_query_dict({"timeout": str(_BUSY_SECONDS)})
+    options: dict[str, Any] = {"connect_args": {"check_same_thread": False}}
     if in_memory(url):
         options["poolclass"] = sa.pool.StaticPool
     engine = sa.create_engine(url, **options)

@@ -38,8 +38,8 @@ def migrate(engine: Engine, name: str) -> None:
     if engine.dialect.name == "sqlite":
         _use_wal(engine)
     with engine.connect().execution_options(writes=True) as connection, connection.begin():
-        # SQLite has now shown that it can be written, which is better known at the start.
         if current == head:
+            _check_writable(connection)
             return
         if engine.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
@@ -84,6 +84,12 @@ def _check_server(connection: Connection, name: str) -> None:
             f"store {name}: its encoding {encoding} cannot hold every name. Create the database"
             " with ENCODING 'UTF8'"
         )
+
+
+def _check_writable(connection: Connection) -> None:
+    """Try a write and take it back: that nothing can be saved is better known at the start."""
+    connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = version_num")
+    connection.rollback()
 
 
 def _use_wal(engine: Engine) -> None:
