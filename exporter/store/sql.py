@@ -22,7 +22,7 @@ from exporter.store.lease import AdvisoryLease, FileLease, Lease, NoLease
 from exporter.store.reading import read_views
 from exporter.store.rows import run_record
 from exporter.store.saving import Saver
-from exporter.store.statements import chunks, next_version, upsert
+from exporter.store.statements import chunks, upsert
 from exporter.store.tables import jobs, latest, runs, targets, unfinished, units
 
 _PRUNE_ROWS = 2_000  # runs deleted in one transaction, so that rounds wait milliseconds for it
@@ -84,10 +84,10 @@ class SqlStore:
             row = self._unit(connection, unit_id, lock=True)
             saved = Saver(connection, unit_id, row.counts_from).save(batch)
             changes = _unit_changes(row, batch)
+            if saved.changed or changes.keys() - {"cursor"}:
+                changes["version"] = row.version + 1  # tells other processes
             if changes:
                 connection.execute(sa.update(units).where(units.c.id == unit_id).values(**changes))
-            if saved.changed or changes.keys() - {"cursor"}:
-                connection.execute(next_version(unit_id))
         return saved
 
     def _says_nothing(self, unit_id: int, batch: Batch) -> bool:
@@ -189,7 +189,9 @@ class SqlStore:
 
     def _target(self, connection: Connection, name: str, now: datetime) -> tuple[int, datetime]:
         """Id and first sight of the target, which is entered if new and locked for this transaction."""
-        find = sa.select(targets).where(targets.c.name == name).with_for_update()
+        # Without the key: saving a unit looks whether its target exists, and must not wait for us while
+        # we wait for the unit.
+        find = sa.select(targets).where(targets.c.name == name).with_for_update(key_share=True)
         row = connection.execute(find).one_or_none()
         if row is None:
             # Another process may enter it at the same moment.
@@ -202,7 +204,7 @@ class SqlStore:
     def _unit(self, connection: Connection, unit_id: int, *, lock: bool = False) -> sa.Row[Any]:
         """The unit's row; with *lock*, no other process can change it until this transaction ends."""
         find = sa.select(units).where(units.c.id == unit_id)
-        row = connection.execute(find.with_for_update() if lock else find).one_or_none()
+        row = connection.execute(find.with_for_update(key_share=True) if lock else find).one_or_none()
         if row is None:
             raise StoreError(f"store {self.name}: unit {unit_id} is gone; was the database replaced?")
         return row
@@ -232,7 +234,9 @@ class _Known:
 
     def unfinished(self) -> list[PipelineRun]:
         """Stored runs that are not finished, oldest first."""
-        return self._runs(sa.and_(unfinished, sa.not_(runs.c.deleted)), runs.c.run_id)
+        # Ids first: for them alone SQLite uses the index that holds only the few unfinished runs.
+        ids = sa.select(runs.c.run_id).where(runs.c.unit_id == self._unit_id, unfinished)
+        return self._runs(sa.and_(runs.c.run_id.in_(ids), sa.not_(runs.c.deleted)), runs.c.run_id)
 
     def incomplete(self, limit: int) -> list[PipelineRun]:
         """The newest stored runs of which only a list entry was read, at most *limit*."""

@@ -10,8 +10,6 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from exporter.store.tables import units
-
 T = TypeVar("T")
 _CHUNK = 500  # bound parameters of one IN list; SQLite allows 32,766 in all
 
@@ -38,8 +36,3 @@ def replace_rows(connection: Connection, table: sa.Table, rows: Sequence[Mapping
     }
     keys = list(table.primary_key.columns)
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=overwritten), rows)
-
-
-def next_version(unit_id: int) -> sa.Update:
-    """The statement that tells other processes that the unit changed."""
-    return sa.update(units).where(units.c.id == unit_id).values(version=units.c.version + 1)
