@@ -487,11 +487,11 @@ def test_what_is_no_amount_is_unknown(desk: Any, make: Any, value: float) -> Non
 
 
 def test_batches_and_views_of_any_size_fit(store: Any, make: Any) -> None:
-    units = register(store, make, *(f"u{n}" for n in range(1200)))
+    units = register(store, make, *(f"u{n}" for n in range(700)))
     for unit in units:
         store.save(unit.id, Batch(), make.START)
     desk = make.Desk(store, units[-1].id)
-    desk.save(*(make.run(n, ref=f"r{n}") for n in range(1200)), *(make.job(n, run_id=n) for n in range(1200)))
-    assert len(store.views([unit.id for unit in units])) == 1200
-    assert len(desk.latest) == 1200
+    desk.save(*(make.run(n, ref=f"r{n}") for n in range(700)), *(make.job(n, run_id=n) for n in range(700)))
+    assert len(store.views([unit.id for unit in units])) == 700
+    assert len(desk.latest) == 700
     assert len(register(store, make, "u1")) == 1

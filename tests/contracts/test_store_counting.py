@@ -16,7 +16,7 @@ from exporter import ci_families
 from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 
 EXAMPLES = settings(
-    max_examples=40,
+    max_examples=30,
     deadline=None,
     derandomize=True,
     database=None,
@@ -131,7 +131,7 @@ def test_deleting_runs_neither_loses_nor_doubles_an_execution(
     assert_totals(desk, history)
 
 
-@settings(EXAMPLES, max_examples=12)
+@settings(EXAMPLES, max_examples=8)
 @given(history=histories())
 def test_two_processes_that_save_the_same_batches_at_once_count_once(
     new_desk: Any, open_store: Any, make: Any, history: History
@@ -149,7 +149,7 @@ def test_two_processes_that_save_the_same_batches_at_once_count_once(
     assert_totals(desk, history)
 
 
-@settings(EXAMPLES, max_examples=12)
+@settings(EXAMPLES, max_examples=8)
 @given(history=histories())
 def test_a_process_killed_after_any_batch_goes_on_where_it_was(
     new_desk: Any, open_store: Any, make: Any, history: History
