@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
@@ -31,23 +32,24 @@ class Counted(NamedTuple):
 
 
 def new_execution(
-    item: PipelineRun | JobRun, last_stamp: int | None, counts_from: datetime
+    item: PipelineRun | JobRun, stamps: Collection[int], counts_from: datetime
 ) -> Counted | None:
     """The execution that *item* shows and that was not seen before, if there is one.
 
     An execution is told by its finishing time in whole seconds (webhooks and GraphQL know no finer),
-    0 where the source gives none, as for a skipped run. Stamps of one run only grow, so a page served
-    twice, a poll overlapping itself or a late, older answer never counts again, while an older answer
-    that shows an execution nobody saved still does.
+    0 where there is none, as for a skipped run. So a page served twice, a poll overlapping itself or a
+    late, older answer never counts again, while an older answer that shows an execution nobody saved
+    still does.
 
     Args:
-        last_stamp: the highest stamp recorded for this run or job, ``None`` if none was.
+        stamps: those of all executions recorded for this run or job.
         counts_from: executions finished before this instant are history: recorded, not counted.
     """
     if not item.status.finished or (isinstance(item, PipelineRun) and not item.complete):
         return None
     stamp = int(timestamp(item.finished_at)) if item.finished_at else 0
-    if last_stamp is not None and stamp <= last_stamp:
+    # One that ran and yet has no finishing time may be any of those recorded.
+    if stamp in stamps or (item.finished_at is None and item.started_at and stamps):
         return None
     return Counted(stamp, (item.finished_at or item.created_at) >= counts_from)
 

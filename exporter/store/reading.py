@@ -63,7 +63,7 @@ def _active_runs(connection: Connection, unit_ids: list[int]) -> dict[int, list[
             sa.func.count().label("runs"),
             sa.func.min(runs.c.created_at).label("oldest"),
         )
-        .where(unfinished, runs.c.unit_id.in_(unit_ids))
+        .where(unfinished, sa.not_(runs.c.deleted), runs.c.unit_id.in_(unit_ids))
         .group_by(runs.c.unit_id, runs.c.status)
     )
     for row in connection.execute(statement):

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,11 +16,13 @@ from exporter.errors import StoreError
 from exporter.model.runs import FINISHED, PipelineRun
 from exporter.model.views import UnitView
 from exporter.store.base import Saved, StoredUnit
-from exporter.store.connect import describe, open_engine, store_errors
+from exporter.store.clean import known_ids, storable, storable_batch, storable_unit
+from exporter.store.connect import describe, in_memory, open_engine, sqlite_file, store_errors
 from exporter.store.lease import AdvisoryLease, FileLease, Lease, NoLease
 from exporter.store.reading import read_views
 from exporter.store.rows import run_record
-from exporter.store.saving import Saver, chunks, next_version
+from exporter.store.saving import Saver
+from exporter.store.statements import chunks, upsert
 from exporter.store.tables import jobs, latest, runs, targets, unfinished, units
 
 _PRUNE_ROWS = 2_000  # runs deleted in one transaction, so that rounds wait milliseconds for it
@@ -38,6 +39,8 @@ class SqlStore:
         self._engine = open_engine(url)
         self._sqlite = self._engine.dialect.name == "sqlite"
         self._turn = threading.RLock() if self._sqlite else nullcontext()
+        # An in-memory database is one connection for all threads: readers must take turns as well.
+        self._read_turn = self._turn if in_memory(self._engine.url) else nullcontext()
 
     @property
     def name(self) -> str:
@@ -52,40 +55,23 @@ class SqlStore:
         A unit seen for the first time counts runs from *backfill_days* ago. One that was created after
         the target was first seen has no history that anyone could mistake for a burst: all of it counts.
         """
+        wanted = {storable(unit.key, 1000): unit for unit in units_}
         with self._write() as connection:
-            target_id, first_seen_at = self._target(connection, target, now)
-            stored = {
-                row.key: row
-                for row in connection.execute(sa.select(units).where(units.c.target_id == target_id))
-            }
-            wanted = {unit.key: unit for unit in units_}
+            target_id, first_seen_at = self._target(connection, storable(target), now)
+            mine = units.c.target_id == target_id
+            stored = {row.key: row for row in connection.execute(sa.select(units).where(mine))}
             gone = [row.id for key, row in stored.items() if key not in wanted and row.active]
             for chunk in chunks(gone):
                 connection.execute(sa.update(units).where(units.c.id.in_(chunk)).values(active=False))
-            new = [unit for unit in wanted.values() if unit.key not in stored]
+            new = []
+            for key, unit in wanted.items():
+                if key in stored:
+                    _update_unit(connection, stored[key], unit)
+                else:
+                    new.append(_new_unit(target_id, unit, first_seen_at, backfill_days, now))
             if new:
-                connection.execute(
-                    sa.insert(units),
-                    [_new_unit(target_id, unit, first_seen_at, backfill_days, now) for unit in new],
-                )
-            for unit in wanted.values():
-                row = stored.get(unit.key)
-                if row and (row.name, row.default_branch, row.active) != (
-                    unit.name,
-                    unit.default_branch,
-                    True,
-                ):
-                    connection.execute(
-                        sa.update(units)
-                        .where(units.c.id == row.id)
-                        .values(
-                            name=unit.name,
-                            default_branch=unit.default_branch,
-                            active=True,
-                            version=units.c.version + 1,
-                        )
-                    )
-            rows = connection.execute(sa.select(units).where(units.c.target_id == target_id, units.c.active))
+                connection.execute(sa.insert(units), new)
+            rows = connection.execute(sa.select(units).where(mine, units.c.active))
             by_key = {row.key: _stored_unit(row, wanted[row.key]) for row in rows}
         return [by_key[key] for key in wanted]
 
@@ -93,20 +79,15 @@ class SqlStore:
         """Save all of *batch*, its counts and its cursor, or nothing."""
         if self._says_nothing(unit_id, batch):
             return Saved(0, 0, 0)
+        batch = storable_batch(batch)
         with self._write() as connection:
-            row = self._locked(connection, unit_id)
+            row = self._unit(connection, unit_id, lock=True)
             saved = Saver(connection, unit_id, row.counts_from).save(batch)
-            changes: dict[str, Any] = {}
-            if batch.cursor is not None and batch.cursor != row.cursor:
-                changes["cursor"] = batch.cursor
-            if not row.caught_up and not batch.more:
-                changes["caught_up"] = True
-            if batch.unit:
-                changes.update(name=batch.unit.name, default_branch=batch.unit.default_branch)
+            changes = _unit_changes(row, batch)
+            if saved.changed or changes.keys() - {"cursor"}:
+                changes["version"] = row.version + 1  # tells other processes
             if changes:
                 connection.execute(sa.update(units).where(units.c.id == unit_id).values(**changes))
-            if saved.changed or changes.keys() - {"cursor"}:
-                connection.execute(next_version(unit_id))
         return saved
 
     def _says_nothing(self, unit_id: int, batch: Batch) -> bool:
@@ -114,15 +95,13 @@ class SqlStore:
         if batch.runs or batch.jobs or batch.deleted_runs or batch.refs or batch.unit:
             return False
         with self._read() as connection:
-            row = connection.execute(
-                sa.select(units.c.cursor, units.c.caught_up).where(units.c.id == unit_id)
-            ).one()
-        return bool((batch.cursor is None or batch.cursor == row.cursor) and (row.caught_up or batch.more))
+            row = self._unit(connection, unit_id)
+        return not _unit_changes(row, batch)
 
     def position(self, unit_id: int) -> StoredUnit:
         """Where the unit's polling stands now, which another process may have moved."""
         with self._read() as connection:
-            row = connection.execute(sa.select(units).where(units.c.id == unit_id)).one()
+            row = self._unit(connection, unit_id)
         return _stored_unit(row, Unit(row.key, row.name, default_branch=row.default_branch))
 
     def known(self, unit_id: int) -> _Known:
@@ -155,31 +134,20 @@ class SqlStore:
         must not count again when the source shows it once more, so counting starts at *before* at the
         earliest from now on.
         """
-        with self._write() as connection:
-            connection.execute(
-                sa.update(units).where(units.c.counts_from < before).values(counts_from=before)
-            )
         with self._read() as connection:
-            unit_ids = connection.execute(sa.select(units.c.id)).scalars().all()
+            unit_ids = connection.execute(sa.select(units.c.id).order_by(units.c.id)).scalars().all()
         return sum(self._prune_unit(unit_id, before) for unit_id in unit_ids)
 
     def _prune_unit(self, unit_id: int, before: datetime) -> int:
         """Delete the old runs of one unit, a bounded number per transaction."""
-        newest = sa.select(latest.c.run_id).where(latest.c.unit_id == unit_id)
-        old = (
-            sa.select(runs.c.run_id)
-            .where(
-                runs.c.unit_id == unit_id,
-                runs.c.updated_at < before,
-                runs.c.status.in_([status.value for status in FINISHED]),
-                runs.c.run_id.not_in(newest),
-            )
-            .limit(_PRUNE_ROWS)
-        )
         deleted = 0
         while True:
             with self._write() as connection:
-                run_ids = connection.execute(old).scalars().all()
+                if self._unit(connection, unit_id, lock=True).counts_from < before:
+                    connection.execute(
+                        sa.update(units).where(units.c.id == unit_id).values(counts_from=before)
+                    )
+                run_ids = connection.execute(_prunable(unit_id, before)).scalars().all()
                 for chunk in chunks(run_ids):
                     for table in (jobs, runs):
                         connection.execute(
@@ -193,8 +161,8 @@ class SqlStore:
         """The right to run rounds on this store."""
         if not self._sqlite:
             return AdvisoryLease(self._engine)
-        database = self._engine.url.database
-        return FileLease(Path(database)) if database and database != ":memory:" else NoLease()
+        file = sqlite_file(self._engine.url)
+        return FileLease(file) if file else NoLease()
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -203,13 +171,10 @@ class SqlStore:
     @contextmanager
     def _read(self) -> Iterator[Connection]:
         """A connection whose statements see one state of the database."""
-        with store_errors(self._engine.url), self._memory_turn(), self._engine.connect() as connection:
+        with store_errors(self._engine.url), self._read_turn, self._engine.connect() as connection:
+            if not self._sqlite:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
-
-    def _memory_turn(self) -> Any:
-        """An in-memory database is one connection for all threads: readers must take turns as well."""
-        in_memory = self._sqlite and self._engine.url.database in (None, "", ":memory:")
-        return self._turn if in_memory else nullcontext()
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
@@ -224,18 +189,22 @@ class SqlStore:
 
     def _target(self, connection: Connection, name: str, now: datetime) -> tuple[int, datetime]:
         """Id and first sight of the target, which is entered if new and locked for this transaction."""
-        find = sa.select(targets).where(targets.c.name == name).with_for_update()
+        # Without the key: saving a unit looks whether its target exists, and must not wait for us while
+        # we wait for the unit.
+        find = sa.select(targets).where(targets.c.name == name).with_for_update(key_share=True)
         row = connection.execute(find).one_or_none()
         if row is None:
-            connection.execute(sa.insert(targets).values(name=name, first_seen_at=now))
+            # Another process may enter it at the same moment.
+            connection.execute(
+                upsert(connection, targets).values(name=name, first_seen_at=now).on_conflict_do_nothing()
+            )
             row = connection.execute(find).one()
         return row.id, row.first_seen_at
 
-    def _locked(self, connection: Connection, unit_id: int) -> sa.Row[Any]:
-        """The unit's row, which no other process can change until this transaction ends."""
-        row = connection.execute(
-            sa.select(units).where(units.c.id == unit_id).with_for_update()
-        ).one_or_none()
+    def _unit(self, connection: Connection, unit_id: int, *, lock: bool = False) -> sa.Row[Any]:
+        """The unit's row; with *lock*, no other process can change it until this transaction ends."""
+        find = sa.select(units).where(units.c.id == unit_id)
+        row = connection.execute(find.with_for_update(key_share=True) if lock else find).one_or_none()
         if row is None:
             raise StoreError(f"store {self.name}: unit {unit_id} is gone; was the database replaced?")
         return row
@@ -252,7 +221,7 @@ class _Known:
         """``run id -> updated_at`` of those *run_ids* that are stored and need no further detail."""
         found: dict[int, datetime] = {}
         with self._store._read() as connection:
-            for chunk in chunks(run_ids):
+            for chunk in chunks(known_ids(run_ids)):
                 rows = connection.execute(
                     sa.select(runs.c.run_id, runs.c.updated_at).where(
                         runs.c.unit_id == self._unit_id,
@@ -265,7 +234,9 @@ class _Known:
 
     def unfinished(self) -> list[PipelineRun]:
         """Stored runs that are not finished, oldest first."""
-        return self._runs(unfinished, runs.c.run_id)
+        # Ids first: for them alone SQLite uses the index that holds only the few unfinished runs.
+        ids = sa.select(runs.c.run_id).where(runs.c.unit_id == self._unit_id, unfinished)
+        return self._runs(sa.and_(runs.c.run_id.in_(ids), sa.not_(runs.c.deleted)), runs.c.run_id)
 
     def incomplete(self, limit: int) -> list[PipelineRun]:
         """The newest stored runs of which only a list entry was read, at most *limit*."""
@@ -286,14 +257,15 @@ def _new_unit(
     target_id: int, unit: Unit, first_seen_at: datetime, backfill_days: int, now: datetime
 ) -> dict[str, Any]:
     """The row of a unit that was never seen before."""
+    clean = storable_unit(unit)
     counts_from = now - timedelta(days=backfill_days)
     if unit.created_at and unit.created_at >= first_seen_at:
         counts_from = min(counts_from, unit.created_at)
     return dict(
         target_id=target_id,
-        key=unit.key,
-        name=unit.name,
-        default_branch=unit.default_branch,
+        key=clean.key,
+        name=clean.name,
+        default_branch=clean.default_branch,
         counts_from=counts_from,
         cursor=None,
         caught_up=False,
@@ -304,3 +276,55 @@ def _new_unit(
 
 def _stored_unit(row: sa.Row[Any], unit: Unit) -> StoredUnit:
     return StoredUnit(row.id, unit, row.cursor, row.counts_from, row.caught_up)
+
+
+def _update_unit(connection: Connection, row: sa.Row[Any], unit: Unit) -> None:
+    """Make the stored *row* active, with the facts of *unit*; writes only what differs."""
+    clean = storable_unit(unit)
+    if (row.name, row.default_branch, row.active) == (clean.name, clean.default_branch, True):
+        return
+    connection.execute(
+        sa.update(units)
+        .where(units.c.id == row.id)
+        .values(
+            name=clean.name,
+            default_branch=clean.default_branch,
+            active=True,
+            version=units.c.version + 1,
+        )
+    )
+
+
+def _unit_changes(row: sa.Row[Any], batch: Batch) -> dict[str, Any]:
+    """What *batch* changes of its unit's stored *row*, apart from the version."""
+    wanted: dict[str, Any] = {}
+    if batch.cursor is not None:
+        wanted["cursor"] = batch.cursor
+    if not batch.more:
+        wanted["caught_up"] = True
+    if batch.unit:
+        wanted.update(name=batch.unit.name, default_branch=batch.unit.default_branch)
+    return {name: value for name, value in wanted.items() if getattr(row, name) != value}
+
+
+def _prunable(unit_id: int, before: datetime) -> sa.Select[tuple[int]]:
+    """The ids of the runs of a unit that may go: old in every respect, and not the newest of a ref.
+
+    One of which anything finished later could count again: counting starts at *before* from now on.
+    """
+    newest = sa.select(latest.c.run_id).where(latest.c.unit_id == unit_id)
+    later_job = sa.exists().where(
+        jobs.c.unit_id == runs.c.unit_id, jobs.c.run_id == runs.c.run_id, jobs.c.finished_at >= before
+    )
+    return (
+        sa.select(runs.c.run_id)
+        .where(
+            runs.c.unit_id == unit_id,
+            runs.c.updated_at < before,
+            sa.func.coalesce(runs.c.finished_at, runs.c.created_at) < before,
+            sa.or_(runs.c.status.in_([status.value for status in FINISHED]), runs.c.deleted),
+            runs.c.run_id.not_in(newest),
+            sa.not_(later_job),
+        )
+        .limit(_PRUNE_ROWS)
+    )

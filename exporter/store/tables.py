@@ -30,6 +30,8 @@ class Instant(sa.types.TypeDecorator[datetime]):
 
 
 metadata = sa.MetaData()
+# Not Alembic's own name, under which another program's revisions may stand in the same database.
+VERSION_TABLE = "ci_exporter_schema"
 
 # One row per source instance.
 targets = sa.Table(
@@ -57,7 +59,8 @@ units = sa.Table(
     sa.UniqueConstraint("target_id", "key"),
 )
 
-# Every run that is kept. `stamp` is the last recorded execution (see exporter.counting).
+# Every run that is kept. `stamps` are its recorded executions (see exporter.counting), separated by
+# spaces. `deleted` ones no longer exist at the source: hidden, kept so that they never count again.
 runs = sa.Table(
     "runs",
     metadata,
@@ -79,7 +82,8 @@ runs = sa.Table(
     sa.Column("web_url", sa.Text),
     sa.Column("selected", sa.Boolean, nullable=False),
     sa.Column("complete", sa.Boolean, nullable=False),
-    sa.Column("stamp", sa.BigInteger),
+    sa.Column("deleted", sa.Boolean, nullable=False),
+    sa.Column("stamps", sa.Text),
     sqlite_with_rowid=False,
 )
 unfinished = runs.c.status.in_([sa.literal_column(f"'{status.value}'") for status in UNFINISHED])
@@ -120,7 +124,7 @@ jobs = sa.Table(
     sa.Column("queue_seconds", sa.Float),
     sa.Column("failure_reason", sa.Text, nullable=False),
     sa.Column("allow_failure", sa.Boolean, nullable=False),
-    sa.Column("stamp", sa.BigInteger),
+    sa.Column("stamps", sa.Text),
     sqlite_with_rowid=False,
 )
 sa.Index("jobs_by_run", jobs.c.unit_id, jobs.c.run_id)

@@ -76,7 +76,8 @@ def _create_runs() -> None:
         sa.Column("web_url", sa.Text),
         sa.Column("selected", sa.Boolean, nullable=False),
         sa.Column("complete", sa.Boolean, nullable=False),
-        sa.Column("stamp", sa.BigInteger),
+        sa.Column("deleted", sa.Boolean, nullable=False),
+        sa.Column("stamps", sa.Text),
         sqlite_with_rowid=False,
     )
     op.create_index(
@@ -105,7 +106,7 @@ def _create_jobs() -> None:
         sa.Column("queue_seconds", sa.Float),
         sa.Column("failure_reason", sa.Text, nullable=False),
         sa.Column("allow_failure", sa.Boolean, nullable=False),
-        sa.Column("stamp", sa.BigInteger),
+        sa.Column("stamps", sa.Text),
         sqlite_with_rowid=False,
     )
     op.create_index("jobs_by_run", "jobs", ["unit_id", "run_id"])
