@@ -93,7 +93,7 @@ def test_a_job_adds_its_status_and_reason_duration_and_queue_time(make: Any) -> 
     assert retry_increment(job) == (ci_families.JOB_RETRIES, ("test", "unit"), 1.0)
 
 
-def test_a_run_that_goes_on_again_shows_the_execution_before(make: SimpleNamespace) -> None:
+def test_a_run_that_goes_on_again_shows_the_execution_before(make: Any) -> None:
     earlier = Execution(Status.FAILED, make.at(60), 12.0)
     running = make.run(status=Status.RUNNING, updated_at=make.at(90), earlier=earlier)
     before, now = executions(running)
