@@ -22,6 +22,8 @@ from exporter.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
+_HANDFUL_BYTES = 256 * 1024
+
 
 class CollectorPage:
     """Implements :class:`exporter.contract.Page`: the blocks of one collector."""
@@ -155,7 +157,7 @@ class Exposition:
         self._shown: tuple[str, ...] = ()
         self._left_out: frozenset[Family] = frozenset()
         self._generation = 0
-        self._bodies: dict[tuple[Format, bool], tuple[int, bytes]] = {}
+        self._cached: dict[tuple[Format, bool], tuple[int, list[bytes]]] = {}
 
     def page(self, name: str, families: Sequence[Family]) -> CollectorPage:
         """The page of collector *name*, made anew unless it exists with the same families."""
@@ -233,29 +235,42 @@ class Exposition:
         chosen: Callable[[Family], bool] | None = None,
         collectors: Collection[str] | None = None,
     ) -> bytes:
+        """The :meth:`pieces` joined."""
+        return b"".join(self.pieces(form, gzip=gzip, chosen=chosen, collectors=collectors))
+
+    def pieces(
+        self,
+        form: Format,
+        *,
+        gzip: bool,
+        chosen: Callable[[Family], bool] | None = None,
+        collectors: Collection[str] | None = None,
+    ) -> list[bytes]:
         """The text of every family (without OpenMetrics' end mark), from cache unless something changed.
 
+        In pieces, since whoever sends them one after the other never needs all of it in one place.
+
         Args:
-            chosen: keep only families for which this is true; such a body is not cached.
-            collectors: keep only the pages of these collectors; such a body is not cached.
+            chosen: keep only families for which this is true; such an answer is not cached.
+            collectors: keep only the pages of these collectors; such an answer is not cached.
         """
         with self.lock:
-            if chosen is None and collectors is None:
-                cached = self._bodies.get((form, gzip))
-                if cached is None or cached[0] != self._generation:
-                    cached = (self._generation, self._join(form, gzip, None, None))
-                    self._bodies[form, gzip] = cached
-                return cached[1]
-            return self._join(form, gzip, chosen, collectors)
+            if chosen is not None or collectors is not None:
+                return self._gather(form, gzip, chosen, collectors)
+            cached = self._cached.get((form, gzip))
+            if cached is None or cached[0] != self._generation:
+                cached = (self._generation, self._gather(form, gzip, None, None))
+                self._cached[form, gzip] = cached
+            return cached[1]
 
-    def _join(
+    def _gather(
         self,
         form: Format,
         gzip: bool,
         chosen: Callable[[Family], bool] | None,
         collectors: Collection[str] | None,
-    ) -> bytes:
-        """Put heads and chunks together."""
+    ) -> list[bytes]:
+        """Heads and chunks in order, by the handful."""
         pages = [page for _, page in self._served(collectors)]
         pieces: list[bytes] = []
         for family in dict.fromkeys(family for page in pages for family in page.families):
@@ -265,4 +280,18 @@ class Exposition:
             for page in pages:
                 if shelf := page.shelves.get(family):
                     pieces += shelf.pieces(gzip=gzip)
-        return b"".join(pieces)
+        return list(_handfuls(pieces))
+
+
+def _handfuls(pieces: list[bytes]) -> Iterator[bytes]:
+    """*pieces* joined to what one write to a socket takes, so that a scrape joins and copies nothing."""
+    handful: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if handful and size + len(piece) > _HANDFUL_BYTES:
+            yield b"".join(handful)
+            handful, size = [], 0
+        handful.append(piece)
+        size += len(piece)
+    if handful:
+        yield b"".join(handful)

@@ -157,7 +157,7 @@ class Registry(CollectorRegistry):
             metrics = list(source.collect())
             if collector:
                 _check_declared(metrics, self._declared.get(name, {}), samples=not polled)
-            if not polled:
+            if collector and not polled:
                 # Both: each of them takes something that the other one refuses.
                 for form in Format:
                     _text(form, metrics)
@@ -187,7 +187,18 @@ class Registry(CollectorRegistry):
         names: Sequence[str] = (),
         collectors: Sequence[str] = (),
     ) -> bytes:
-        """The whole exposition as bytes.
+        """The whole exposition as bytes; arguments and errors as for :meth:`pieces`."""
+        return b"".join(self.pieces(form, gzip=gzip, names=names, collectors=collectors))
+
+    def pieces(
+        self,
+        form: Format,
+        *,
+        gzip: bool = False,
+        names: Sequence[str] = (),
+        collectors: Sequence[str] = (),
+    ) -> list[bytes]:
+        """The whole exposition in pieces: what is rendered ahead, then what is live.
 
         Args:
             gzip: compress, as several gzip members in a row.
@@ -203,7 +214,7 @@ class Registry(CollectorRegistry):
             )
         # Read before our own: a collector that fails here must show in its success gauge below.
         live = self._live(collectors)
-        body = self.exposition.body(
+        ahead = self.exposition.pieces(
             form,
             gzip=gzip,
             chosen=_chooser(names) if names else None,
@@ -214,7 +225,7 @@ class Registry(CollectorRegistry):
         if names:
             live = [metric for metric in live if _asked_for(metric.name, metric.type, set(names))]
         tail = _text(form, live)
-        return body + (gzip_member(tail) if gzip else tail)
+        return [*ahead, gzip_member(tail) if gzip else tail]
 
     def _dropped(self) -> dict[str, int]:
         """``family -> series dropped``; from 0 on, or the first drop would be no increase to ``rate()``."""
