@@ -365,11 +365,11 @@ def _instant_or_none(value: Any) -> datetime | None:
 def _seconds(value: Any) -> float | None:
     """A duration that may be null, negative by clock skew, or a string in old versions."""
     try:
-        seconds = None if value is None or isinstance(value, bool) else max(0.0, float(value))
+        seconds = None if value is None or isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         return None
     # One infinite observation would spoil a histogram's sum for ever.
-    return seconds if seconds is not None and math.isfinite(seconds) else None
+    return max(0.0, seconds) if seconds is not None and math.isfinite(seconds) else None
 
 
 def _ratio(value: Any) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -35,8 +36,7 @@ def settle(lab: Lab) -> None:
     """Let everything under way end, and the exporter see it, without faults."""
     lab.server.faults()
     lab.act("pause")
-    lab.run(3_600, 30)
-    lab.run(600, 60)
+    lab.run(3_000, 60, tries=4)
 
 
 def truth_of(lab: Lab) -> dict[str, Any]:
@@ -69,7 +69,9 @@ def assert_totals(lab: Lab) -> None:
     for kind, names in (("pipeline", ("pipeline_run", "ref_kind source")), ("job", ("job_run", "stage job"))):
         for measure in ("duration", "queue"):
             family = f"ci_{names[0]}_{'queue_duration' if measure == 'queue' else measure}_seconds"
-            assert distributions(text, family, names[1]) == expected_distributions(truth, kind, measure), family
+            assert distributions(text, family, names[1]) == expected_distributions(truth, kind, measure), (
+                family
+            )
 
 
 def distributions(text: str, family: str, labels: str) -> dict[tuple[str, ...], tuple[int, float]]:
@@ -105,3 +107,84 @@ def test_a_world_of_all_stories_is_counted_as_it_happened(lab_of: Callable[..., 
         lab.exporter.poll()
     settle(lab)
     assert_totals(lab)
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_faults_cost_nothing(lab_of: Callable[..., Lab], seed: int) -> None:
+    lab = lab_of({**WORLD, "seed": seed}, per_page=3)
+    chance = random.Random(seed)
+    for _ in range(40):
+        lab.server.faults(*chance.sample(FAULTS, 2) if chance.random() < 0.7 else ())
+        lab.advance(chance.uniform(5, 40))
+        lab.exporter.poll()
+    settle(lab)
+    assert_totals(lab)
+
+
+def test_restarts_at_any_moment_cost_nothing(lab_of: Callable[..., Lab]) -> None:
+    lab = lab_of({**WORLD, "seed": 6})
+    chance = random.Random(6)
+    for _ in range(40):
+        lab.advance(chance.uniform(5, 40))
+        if chance.random() < 0.4:
+            # Killed in the middle of a poll: the source answers no more after some calls.
+            lab.server.faults({"kind": "drop", "skip": chance.randrange(60)})
+            lab.exporter.poll()
+            lab.server.faults()
+            lab.restart()
+        lab.exporter.poll()
+    settle(lab)
+    assert_totals(lab)
+
+
+def test_two_exporters_on_one_store_count_together(lab_of: Callable[..., Lab]) -> None:
+    lab = lab_of({**WORLD, "seed": 7, "pipelines_per_hour": 160})
+    other = lab.start()
+    chance = random.Random(7)
+    for _ in range(25):
+        lab.advance(chance.uniform(5, 40))
+        threads = [threading.Thread(target=one.poll) for one in (lab.exporter, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    settle(lab)
+    lab.exporter.rounds.follow()
+    assert_totals(lab)
+
+
+def test_projects_that_come_go_and_move_are_counted(lab_of: Callable[..., Lab]) -> None:
+    lab = lab_of({**WORLD, "seed": 8, "changes_per_hour": 120}, rediscover_interval_seconds=60)
+    chance = random.Random(8)
+    for step in range(40):
+        lab.advance(chance.uniform(5, 40))
+        if step % 4 == 0:
+            lab.exporter.discover()
+        lab.exporter.poll()
+    settle(lab)
+    lab.exporter.discover()
+    lab.run(60)
+    counted = by_project_id(lab, counted_runs(lab.exporter.text))
+    truth = lab.server.truth(past=False)
+    gone = truth["deleted_pipelines"]
+    at_least = Counter(
+        (str(entry["project_id"]), entry["status"])
+        for entry in truth["executions"]
+        if entry["kind"] == "pipeline" and str(entry["pipeline_id"]) not in gone
+    )
+    at_most = Counter(
+        (str(entry["project_id"]), entry["status"])
+        for entry in truth["executions"]
+        if entry["kind"] == "pipeline" and str(entry["project_id"]) not in truth["deleted_projects"]
+    )
+    assert {key: n for key, n in at_least.items() if counted[key] < n} == {}
+    assert {key: n for key, n in counted.items() if n > at_most[key]} == {}
+
+
+def by_project_id(lab: Lab, totals: Counter[tuple[str, ...]]) -> Counter[tuple[str, ...]]:
+    """``(project id, status) -> runs``: paths change."""
+    ids = {state.stored.unit.name: state.stored.unit.key for state in lab.exporter.rounds.states()}
+    found: Counter[tuple[str, ...]] = Counter()
+    for (project, _, _, status), count in totals.items():
+        found[ids[project], status] += count
+    return found
