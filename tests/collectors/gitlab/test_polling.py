@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from exporter.rounds.backoff import Result
 from tests.support.harness import PROJECT, Lab
@@ -51,25 +53,11 @@ def test_one_pipeline_from_payload_to_exposition(lab_of: Callable[..., Lab]) -> 
     lab.act("create_project", path=PROJECT)
     lab.exporter.discover()
     lab.exporter.poll()
-    number = lab.pipeline({"name": "unit", "queue": 2, "run": 30, "coverage": 87.5})
+    lab.pipeline({"name": "unit", "queue": 2, "run": 30, "coverage": 87.5})
     poll_after(lab, 60)
-    at = f'provider="gitlab",project="{PROJECT}"'
-    run = f'{at},pipeline="",ref_kind="branch",source="push"'
-    ref = f'{at},pipeline="",ref="main",ref_kind="branch",source="push"'
-    wanted = [
-        f'ci_project_info{{{at},default_branch="main"}} 1.0',
-        f'ci_pipeline_status{{{ref},status="success"}} 1.0',
-        f"ci_pipeline_last_run_id{{{ref}}} {number}.0",
-        f"ci_pipeline_last_duration_seconds{{{ref}}} 30.0",
-        f"ci_pipeline_last_coverage_ratio{{{ref}}} 0.875",
-        f'ci_pipeline_runs_total{{{run},status="success"}} 1.0',
-        f'ci_pipeline_runs_total{{{run},status="failed"}} 0.0',
-        f'ci_pipeline_run_duration_seconds_bucket{{{run},le="30.0"}} 1.0',
-        f"ci_pipeline_run_duration_seconds_sum{{{run}}} 30.0",
-        f'ci_job_runs_total{{{at},stage="test",job="unit",status="success",failure_reason=""}} 1.0',
-        f'ci_job_run_queue_duration_seconds_sum{{{at},stage="test",job="unit"}} 2.0',
-    ]
-    assert [line for line in wanted if line not in lab.exporter.text.splitlines()] == []
+    samples = [line for line in lab.exporter.text.splitlines() if not line.startswith("#")]
+    wanted = Path(__file__).with_name("fixtures") / "one_pipeline.txt"
+    assert samples == wanted.read_text().splitlines()
 
 
 def test_a_child_counts_as_a_run_of_its_own_and_outlives_its_parent(lab: Lab) -> None:
@@ -374,8 +362,6 @@ def test_more_changed_than_one_poll_takes(lab: Lab) -> None:
     ],
 )
 def test_any_stored_cursor_is_survived(lab_of: Callable[..., Lab], cursor: str) -> None:
-    import sqlalchemy as sa
-
     lab = lab_of()
     lab.exporter.poll()
     with (
@@ -391,12 +377,9 @@ def test_any_stored_cursor_is_survived(lab_of: Callable[..., Lab], cursor: str) 
 def test_rows_that_become_visible_late_are_found(lab: Lab) -> None:
     lab.pipeline()
     lab.advance(40)
-    lab.server.faults({"kind": "wrong_shape", "shape": "null", "count": 0})
     lab.pipeline(story="ci_skip")
     poll_after(lab, 5)
     # Forget the older one, as if its transaction had been committed only now.
-    import sqlalchemy as sa
-
     with (
         lab.exporter.store._engine.execution_options(writes=True).connect() as connection,
         connection.begin(),
@@ -452,7 +435,7 @@ def test_unfinished_pipelines_are_looked_at_now_and_then(lab: Lab) -> None:
     lab.calls()
     lab.run(3_000, 30)
     calls = lab.calls()
-    assert calls[LIST] == 100
+    assert calls[LIST] == 100 + 2  # and the refs, once in half an hour
     assert 8 <= calls[DETAIL] <= 11  # every 300 s
 
 
