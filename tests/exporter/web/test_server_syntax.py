@@ -45,7 +45,7 @@ CHUNKED = b"PUT /log_level HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n
 def test_what_is_not_proper_http_is_refused_and_closed(
     serve: Serve, connect: Connect, data: bytes, status: int
 ) -> None:
-    # Nothing of a request that follows may be answered: its start is where the sender says, not where we think.
+    # Nothing of a request that follows may be answered: it starts where the sender says, not where we think.
     server = serve(Limits(linger_seconds=20))
     client = connect(server).send(data + GET)
     reply = client.reply()
