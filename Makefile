@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 CONFIG ?= config.yaml
 # Coverage of branches, in percent, below which `make test` fails.
-COVERAGE ?= 90
+COVERAGE_MIN ?= 90
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -24,7 +24,7 @@ run: $(STAMP)  ## start the exporter with config.yaml; without that file, start 
 	fi
 
 test: $(STAMP)  ## run all tests, with branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS)
 
 bench: $(STAMP)  ## run every benchmark in tests/bench
 	@set -e; for bench in tests/bench/bench_*.py; do \
