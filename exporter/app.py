@@ -221,8 +221,8 @@ class App:
             lifecycle=metrics.lifecycle,
         )
 
-    def _render(self, form: Format, gzip: bool, names: Any, collectors: Any) -> bytes:
-        return self.parts.registry.render(form, gzip=gzip, names=names, collectors=collectors)
+    def _render(self, form: Format, gzip: bool, names: Any, collectors: Any) -> list[bytes]:
+        return self.parts.registry.pieces(form, gzip=gzip, names=names, collectors=collectors)
 
     def _landing(self) -> LandingPage:
         path = self._config.settings.metrics.path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ class Increment(NamedTuple):
     value: float
 
 
-class Execution(NamedTuple):
+class Counted(NamedTuple):
     """One finished execution that was not known before: its stamp, and whether it adds to totals."""
 
     stamp: int
@@ -31,7 +32,7 @@ class Execution(NamedTuple):
 
 def new_execution(
     item: PipelineRun | JobRun, last_stamp: int | None, counts_from: datetime
-) -> Execution | None:
+) -> Counted | None:
     """The execution that *item* shows and that was not seen before, if there is one.
 
     An execution is told by its finishing time in whole seconds (webhooks and GraphQL know no finer),
@@ -48,7 +49,20 @@ def new_execution(
     stamp = int(timestamp(item.finished_at)) if item.finished_at else 0
     if last_stamp is not None and stamp <= last_stamp:
         return None
-    return Execution(stamp, (item.finished_at or item.created_at) >= counts_from)
+    return Counted(stamp, (item.finished_at or item.created_at) >= counts_from)
+
+
+def executions(run: PipelineRun) -> list[PipelineRun]:
+    """*run* as it stood at each execution that it shows, the oldest first."""
+    if run.earlier is None:
+        return [run]
+    before = replace(
+        run,
+        status=run.earlier.status,
+        finished_at=run.earlier.finished_at,
+        duration_seconds=run.earlier.duration_seconds,
+    )
+    return [before, run]
 
 
 def run_increments(run: PipelineRun) -> list[Increment]:

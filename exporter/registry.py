@@ -140,7 +140,18 @@ class Registry(CollectorRegistry):
         names: Sequence[str] = (),
         collectors: Sequence[str] = (),
     ) -> bytes:
-        """The whole exposition as bytes.
+        """The whole exposition as bytes; arguments and errors as for :meth:`pieces`."""
+        return b"".join(self.pieces(form, gzip=gzip, names=names, collectors=collectors))
+
+    def pieces(
+        self,
+        form: Format,
+        *,
+        gzip: bool = False,
+        names: Sequence[str] = (),
+        collectors: Sequence[str] = (),
+    ) -> list[bytes]:
+        """The whole exposition in two pieces, rendered ahead and live; joining them would copy megabytes.
 
         Args:
             gzip: compress, as several gzip members in a row.
@@ -170,7 +181,7 @@ class Registry(CollectorRegistry):
         if not collectors or SELF in collectors:
             metrics += self._guarded(SELF, self._metrics)
         tail = _live_text(form, metrics, names)
-        return body + (gzip_member(tail) if gzip else tail)
+        return [body, gzip_member(tail) if gzip else tail]
 
     def _series(self) -> dict[str, int]:
         """``collector -> series`` of what is rendered ahead."""

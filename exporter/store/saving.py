@@ -15,7 +15,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from exporter.contract import Batch
-from exporter.counting import Increment, job_increments, new_execution, retry_increment, run_increments
+from exporter.counting import (
+    Increment,
+    executions,
+    job_increments,
+    new_execution,
+    retry_increment,
+    run_increments,
+)
 from exporter.families import Family
 from exporter.model.runs import JobRun, PipelineRun
 from exporter.store.base import Saved
@@ -97,11 +104,14 @@ class Saver:
         counted = 0
         for run in incoming:
             old = stored.get(run.run_id)
-            execution = new_execution(run, old.stamp if old else None, self._counts_from)
-            if execution and execution.counts:
-                counted += 1
-                self._add(run_increments(run))
-            stamp = execution.stamp if execution else old.stamp if old else None
+            stamp = old.stamp if old else None
+            for execution in executions(run):
+                if new_one := new_execution(execution, stamp, self._counts_from):
+                    stamp = new_one.stamp
+                    if new_one.counts:
+                        counted += 1
+                        self._add(run_increments(execution))
+            run = replace(run, earlier=None)
             new = _Stored(newer_run(old.record, run) if old else run, stamp)
             if old is None or new != old:
                 changed.add(run.run_id)

@@ -208,7 +208,8 @@ class SqlStore:
 
     def _memory_turn(self) -> Any:
         """An in-memory database is one connection for all threads: readers must take turns as well."""
-        return self._turn if self._sqlite and self.name == ":memory:" else nullcontext()
+        in_memory = self._sqlite and self._engine.url.database in (None, "", ":memory:")
+        return self._turn if in_memory else nullcontext()
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:

@@ -36,8 +36,10 @@ _log = logging.getLogger(__name__)
 class Render(Protocol):
     """Gives the exposition."""
 
-    def __call__(self, fmt: Format, gzip: bool, names: Sequence[str], collectors: Sequence[str], /) -> bytes:
-        """The body in *fmt*, gzip-coded if asked; empty *names* or *collectors* mean all.
+    def __call__(
+        self, fmt: Format, gzip: bool, names: Sequence[str], collectors: Sequence[str], /
+    ) -> Sequence[bytes]:
+        """The body in *fmt* in pieces, gzip-coded if asked; empty *names* or *collectors* mean all.
 
         Raises:
             LookupError: a collector is unknown; the text is a sentence that says which.
@@ -122,7 +124,7 @@ class _Pages:
             raise
         except (LookupError, ExporterError) as exc:
             return _text(str(exc), 400)
-        return Response(body, headers=headers)
+        return _InPieces(body, headers)
 
     async def landing(self, request: Request) -> Response:
         page = render_landing(await _in_thread(self._parts.landing))
@@ -146,6 +148,20 @@ class _Pages:
         if not self._parts.lifecycle:
             return _text(_LIFECYCLE_OFF, 403)
         return await _change_log_level(request, self._parts.set_log_level)
+
+
+class _InPieces(Response):
+    """A body of several pieces, sent one after the other: joining 20 MB costs more than sending them."""
+
+    def __init__(self, pieces: Sequence[bytes], headers: dict[str, str]) -> None:
+        super().__init__(headers={**headers, "content-length": str(sum(map(len, pieces)))})
+        self._pieces = [piece for piece in pieces if piece]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _healthz(request: Request) -> Response:

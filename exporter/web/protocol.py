@@ -142,7 +142,7 @@ class GuardedProtocol(H11Protocol):
         super().pause_writing()
         self.stalled_since = self.loop.time()
         if self._writing is None:
-            self._writing = self.loop.call_later(self.limits.write_seconds, self.reset)
+            self._writing = self.loop.call_later(self.limits.write_seconds, self.cut)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -201,15 +201,12 @@ class GuardedProtocol(H11Protocol):
     def cut(self) -> None:
         """Close now, whatever is unsent."""
         self._abandon()
-        self.transport.abort()
-
-    def reset(self) -> None:
-        """Close now, and let the kernel drop what it still holds for a client that does not read."""
-        raw = self.transport.get_extra_info("socket")
-        if raw is not None:
+        if self.stalled_since is not None:
+            # Without a reset the kernel would go on holding its part for a client that does not read.
+            raw = self.transport.get_extra_info("socket")
             with contextlib.suppress(OSError):
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self.cut()
+        self.transport.abort()
 
     def drain(self, seconds: float) -> None:
         """Finish the request in flight, if any, and close; a client that does not read has *seconds*."""
@@ -222,7 +219,7 @@ class GuardedProtocol(H11Protocol):
             self.transport.close()
         if self.stalled_since is not None:
             self._stop_writing_timer()
-            self._writing = self.loop.call_later(seconds, self.reset)
+            self._writing = self.loop.call_later(seconds, self.cut)
 
     def _abandon(self) -> None:
         """Let go of a request whose answer nobody will get."""

@@ -110,6 +110,11 @@ class WebServer:
         listeners = [await self._listen(one, shared) for one in self._sockets]
         self._ready.set_result(None)
         await self._stopping.wait()
+        # asyncio forgets to close a connection that it accepted in the turn in which the listener closes,
+        # so there must be no such turn.
+        for one in self._sockets:
+            self._loop.remove_reader(one)
+        await asyncio.sleep(0)
         for listener in listeners:
             listener.close()
         await _drain(shared, self._stop_seconds)
@@ -152,13 +157,14 @@ async def _drain(shared: Connections, seconds: float) -> None:
     except TimeoutError:
         _log.warning("%d connections were cut at the stop", len(shared.connections))
     for connection in shared.guarded():
-        connection.reset()
-    tasks = list(shared.tasks)
+        connection.cut()
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    # A cut connection closes its socket with the next turn of the loop.
-    await asyncio.sleep(0)
+    # One turn to make a connection that was just accepted, one to cut it, one to close its socket.
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _address(bound: socket.socket) -> str:

@@ -58,9 +58,10 @@ def _sliced(send: Send) -> Send:
         if message["type"] != "http.response.body" or len(body) <= SLICE_BYTES:
             await send(message)
             return
+        view = memoryview(body)
         last = (len(body) - 1) // SLICE_BYTES * SLICE_BYTES
         for start in range(0, last, SLICE_BYTES):
-            await send({**message, "body": body[start : start + SLICE_BYTES], "more_body": True})
-        await send({**message, "body": body[last:]})
+            await send({**message, "body": view[start : start + SLICE_BYTES], "more_body": True})
+        await send({**message, "body": view[last:]})
 
     return send_sliced

@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--projects", type=int, default=usual.projects)
     add("--group", default=usual.group, help="path of the top group")
     add("--start", type=parse, help="simulated time at the start, ISO 8601; default: now")
+    add("--warm-up", type=float, default=usual.warm_up, help="seconds lived before the start")
     add(
         "--speed",
         type=float,

@@ -59,6 +59,8 @@ def spawn(
     if not line.startswith("listening on "):
         process.kill()
         process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
         raise RuntimeError("the stand-in did not start")
     return process, line.removeprefix("listening on ").strip()
 

@@ -56,20 +56,24 @@ def latest(pipeline: Pipeline) -> list[Job]:
 
 
 def union_seconds(pipeline: Pipeline, now: int) -> int:
-    """Whole seconds during which at least one build of it or of its children ran."""
+    """Whole seconds during which at least one build of it or downstream of it ran; the rest is cut off.
+
+    Source: GitLab, lib/gitlab/ci/pipeline/duration.rb: latest builds only, and none that is ``canceling``.
+    """
     spans = sorted((job.started_at, job.finished_at or now) for job in _builds(pipeline) if job.started_at)
     total, reached = 0, 0
     for start, end in spans:
         total += max(0, end - max(start, reached))
         reached = max(reached, end)
-    return round(total / 1000)
+    return total // 1000
 
 
 def _builds(pipeline: Pipeline) -> Iterable[Job]:
     for job in latest(pipeline):
         if not job.is_bridge:
-            yield job
-        elif job.downstream and job.downstream.is_child and not job.downstream.deleted:
+            if job.status in ("success", "failed", "running", "canceled"):
+                yield job
+        elif job.downstream and not job.downstream.deleted:
             yield from _builds(job.downstream)
 
 

@@ -108,7 +108,7 @@ class Engine:
         now = self.timeline.now
         if pipeline.jobs:
             return union_seconds(pipeline, now)
-        return round((now - (pipeline.started_at or now)) / 1000)
+        return (now - (pipeline.started_at or now)) // 1000
 
     def _completed(self, pipeline: Pipeline) -> None:
         measured = [job.plan.coverage for job in latest(pipeline) if job.plan.coverage is not None]

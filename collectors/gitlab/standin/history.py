@@ -54,7 +54,7 @@ def _run(pipeline: Pipeline, end: int, chance: Random) -> None:
     pipeline.started_at = pipeline.created_at + queue
     pipeline.finished_at = max(pipeline.started_at + 15_000, min(pipeline.started_at + length, end - 1_000))
     span = pipeline.finished_at - pipeline.started_at
-    pipeline.duration = round((span - _GAP * (stages - 1)) / 1000)
+    pipeline.duration = (span - _GAP * (stages - 1)) // 1000
     if pipeline.shape % 3 == 0 and pipeline.status == "success":
         pipeline.coverage = 60 + pipeline.shape % 390 / 10
 
@@ -179,12 +179,12 @@ def _add_bridge(jobs: list[Job], pipeline: Pipeline) -> None:
     jobs.append(bridge)
 
 
-def executions_of(pipeline: Pipeline) -> list[Execution]:
-    """The truth about a pipeline of history and its jobs."""
+def executions_of(pipeline: Pipeline, *, jobs: bool = True) -> list[Execution]:
+    """The truth about a pipeline of history and, unless not wanted, its *jobs*."""
     path = pipeline.project.first_path
     entries = [
         job_execution(job, job.finished_at or pipeline.updated_at, path)
-        for job in jobs_of(pipeline)
+        for job in (jobs_of(pipeline) if jobs else ())
         if job.status in COMPLETED
     ]
     return [*entries, pipeline_execution(pipeline, pipeline.updated_at, path)]

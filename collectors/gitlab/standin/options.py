@@ -10,15 +10,17 @@ from dataclasses import dataclass, field
 class Options:
     """What the world is made of and how it moves.
 
-    ``speed`` is simulated seconds per real second; at 0 time stands until it is advanced. ``start`` is
-    milliseconds since 1970, ``None`` for the real time. ``history_pipelines`` is ``None`` when it
-    follows from ``history_days`` and ``pipelines_per_hour``. ``rate_limit`` is requests per minute.
+    ``speed`` is simulated seconds per real second; at 0 time stands until it is advanced, and above 1
+    it leaves the real time behind. ``start`` is milliseconds since 1970, ``None`` for the real time;
+    things happen from ``warm_up`` seconds before it. ``history_pipelines`` is ``None`` when it follows
+    from ``history_days`` and ``pipelines_per_hour``. ``rate_limit`` is requests per minute.
     """
 
     seed: int = 1
     projects: int = 10
     group: str = "acme"
     start: int | None = None
+    warm_up: float = 0.0
     speed: float = 0.0
     history_days: float = 0.0
     history_pipelines: int | None = None

@@ -46,6 +46,7 @@ class Site:
         self.counts: Counter[str] = Counter()
         self.statuses: Counter[str] = Counter()
         self.recent: deque[str] = deque(maxlen=2_000)
+        self.rate_limit = world.options.rate_limit
         self._window, self._used = 0, 0
         self._routes = _routes(world, Render(base_url, world.options.offset))
         self._controls: dict[tuple[str, str], Callable[[Request], object]] = {
@@ -116,13 +117,13 @@ class Site:
         if window != self._window:
             self._window, self._used = window, 0
         self._used += 1
-        limit = self.world.options.rate_limit
+        limit = self.rate_limit
         if limit and self._used > limit:
             wait = max(1, 60 - int(time.monotonic() % 60))
             raise Refusal(429, "Retry later\n", [("Retry-After", str(wait))])
 
     def _rate_headers(self) -> list[tuple[str, str]]:
-        limit = self.world.options.rate_limit or 2_000
+        limit = self.rate_limit or 2_000
         if not self.world.options.rate_headers:
             return []
         return [
@@ -151,13 +152,18 @@ class Site:
         if given.get("action") == "set_token":
             self.token = str(given["token"])
             return {}
+        if given.get("action") == "set_rate_limit":
+            self.rate_limit = int(given["per_minute"])
+            return {}
         return self.actions.run(given)
 
     def _truth(self, request: Request) -> object:
         asked = dict(parse_qsl(request.target.partition("?")[2]))
         entries = [
             entry.as_json()
-            for entry in self.world.truth(past=asked.get("past") != "false")
+            for entry in self.world.truth(
+                past=asked.get("past") != "false", jobs=asked.get("kind") != "pipeline"
+            )
             if asked.get("kind", entry.kind) == entry.kind
             and asked.get("project_id", str(entry.project_id)) == str(entry.project_id)
         ]

@@ -25,7 +25,8 @@ class World:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.start = int(time.time() * 1000) if options.start is None else options.start
+        served_from = int(time.time() * 1000) if options.start is None else options.start
+        self.start = served_from - int(options.warm_up * 1000)
         self.timeline = Timeline(self.start)
         self.ledger = Ledger()
         self.chance = dice(options.seed)
@@ -34,9 +35,10 @@ class World:
         self.people.grow(options.projects, self.start, options.history_days)
         self.past: list[Pipeline] = []
         self._fill_history()
-        self._begun = time.monotonic()
         self._plan_next(options.pipelines_per_hour, self._arrive)
         self._plan_next(options.changes_per_hour, self.people.change)
+        self.timeline.advance_to(served_from)
+        self._served_from, self._begun = served_from, time.monotonic()
 
     @property
     def now(self) -> int:
@@ -55,15 +57,15 @@ class World:
         """Let the time pass that has passed outside; nothing when time stands."""
         if self.options.speed:
             passed = (time.monotonic() - self._begun) * self.options.speed
-            self.timeline.advance_to(self.start + int(passed * 1000))
+            self.timeline.advance_to(self._served_from + int(passed * 1000))
 
-    def truth(self, *, past: bool = True) -> Iterator[Execution]:
-        """Every finished execution, those of history first unless not *past*."""
+    def truth(self, *, past: bool = True, jobs: bool = True) -> Iterator[Execution]:
+        """Every finished execution, those of history first unless not *past*; *jobs* cost most time."""
         if past:
             for pipeline in self.past:
                 if pipeline.jobs is None:
-                    yield from history.executions_of(pipeline)
-        yield from self.ledger.entries
+                    yield from history.executions_of(pipeline, jobs=jobs)
+        yield from (entry for entry in self.ledger.entries if jobs or entry.kind == "pipeline")
 
     def new_pipeline(self, project: Project, story: str) -> Pipeline:
         """A pipeline that lives through *story*, for some ref of *project*."""

@@ -101,10 +101,10 @@ class Gate:
         self.entered = threading.Semaphore(0)
         self.opened = threading.Event()
 
-    def render(self, *args: object) -> bytes:
+    def render(self, *args: object) -> list[bytes]:
         self.entered.release()
         assert self.opened.wait(PATIENCE)
-        return self.body
+        return [self.body]
 
     def wait_entered(self, times: int = 1) -> None:
         for _ in range(times):
@@ -138,7 +138,7 @@ def gate() -> Iterator[Gate]:
 @pytest.fixture
 def parts() -> WebParts:
     return WebParts(
-        render=lambda fmt, gzip, names, collectors: f"{fmt.name} {gzip} {names} {collectors}\n".encode(),
+        render=lambda fmt, gzip, names, collectors: [f"{fmt.name} {gzip} {names} {collectors}\n".encode()],
         readiness=lambda: None,
         landing=lambda: LandingPage("ci-exporter", "1.2.3", "Metrics of CI."),
         reload=lambda: None,

@@ -64,7 +64,7 @@ def test_filters_reach_the_render(serve: Serve, connect: Connect) -> None:
 
 
 def test_an_unknown_collector_is_the_clients_mistake(serve: Serve, connect: Connect) -> None:
-    def render(fmt: Format, gzip: bool, names: Sequence[str], collectors: Sequence[str]) -> bytes:
+    def render(fmt: Format, gzip: bool, names: Sequence[str], collectors: Sequence[str]) -> list[bytes]:
         raise LookupError(f"there is no collector {collectors[0]!r}")
 
     reply = connect(serve(render=render)).get("/metrics?collect[]=nope", "Accept-Encoding: gzip")
@@ -81,7 +81,7 @@ def test_too_many_names_are_the_clients_mistake(serve: Serve, connect: Connect) 
 def test_our_own_mistake_is_logged_once_and_not_shown(
     serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture, mistake: Exception
 ) -> None:
-    def render(*args: object) -> bytes:
+    def render(*args: object) -> list[bytes]:
         raise mistake
 
     client = connect(serve(render=render))

@@ -45,7 +45,7 @@ CHUNKED = b"PUT /log_level HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n
 def test_what_is_not_proper_http_is_refused_and_closed(
     serve: Serve, connect: Connect, data: bytes, status: int
 ) -> None:
-    # Nothing of a request that follows may be answered: it starts where the sender says, not where we think.
+    # A request that follows must not be answered: nobody knows where the refused one ends.
     server = serve(Limits(linger_seconds=20))
     client = connect(server).send(data + GET)
     reply = client.reply()
@@ -96,6 +96,26 @@ def test_connection_close_is_obeyed_whatever_follows(serve: Serve, connect: Conn
     reply = client.reply()
     assert (reply.status, reply.headers["connection"]) == (200, "close")
     assert client.remaining() == b""
+
+
+def test_bytes_after_a_last_request_do_not_spoil_its_answer(
+    serve: Serve, connect: Connect, gate: Any
+) -> None:
+    server = serve(render=gate.render)
+    client = connect(server).send(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    gate.wait_entered()
+    client.send(GET)
+    # Whatever is asked later is also read later.
+    assert connect(server).get("/healthz").status == 200
+    gate.open()
+    assert client.reply().body == b"done\n"
+    assert client.remaining() == b""
+
+
+def test_a_refused_upload_is_taken_until_its_refusal_is_read(serve: Serve, connect: Connect) -> None:
+    client = connect(serve(Limits(body_bytes=200_000, linger_seconds=20)))
+    client.send(CHUNKED + b"%x\r\n" % 4_000_000 + bytes(4_000_000))
+    assert client.reply().status == 413
 
 
 @pytest.mark.parametrize("path", ["/log_level", "/metrics", "/nope"])
@@ -179,7 +199,7 @@ def test_the_target_is_decoded_before_it_is_routed(serve: Serve, connect: Connec
 
 def test_a_large_body_arrives_whole(serve: Serve, connect: Connect) -> None:
     body = b"0123456789abcdef" * (20 * 1024 * 1024 // 16) + b"end"
-    client = connect(serve(render=lambda *args: body))
+    client = connect(serve(render=lambda *args: [body]))
     assert client.get("/metrics").body == body
     head = client.get("/metrics", method="HEAD")
     assert head.headers["content-length"] == str(len(body))

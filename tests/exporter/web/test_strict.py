@@ -114,7 +114,7 @@ def test_h11_reads_in_a_head_that_passed_what_we_read(tail: bytes) -> None:
 
 
 def _first_refusal(data: bytes, step: int) -> int | None:
-    """The status that *data*, in pieces of *step* bytes, is refused with; ``None`` when it is not."""
+    """The status that *data* is refused with, coming *step* bytes at a time; ``None`` when it is not."""
     connection = StrictConnection(LIMITS)
     try:
         for start in range(0, len(data), step):
