@@ -63,6 +63,20 @@ class ConfigSource:
         return config
 
 
+def refuse_idleness(config: Config) -> None:
+    """Refuse to run with nothing to do.
+
+    Raises:
+        ConfigError: no collector is configured and enabled.
+    """
+    if not config.collectors:
+        where = f"{config.path}: " if config.path else ""
+        raise ConfigError(
+            f"{where}no collector is configured: write a block under collectors: (config.example.yaml shows"
+            " them all), or look around with `ci-exporter demo`"
+        )
+
+
 def _secrets(value: Any) -> Iterator[str]:
     """Every secret anywhere in *value*, and the passwords of secret URLs by themselves."""
     if isinstance(value, BaseModel):
@@ -164,6 +178,7 @@ class App:
     def __init__(self, source: ConfigSource) -> None:
         self._source = source
         self._config = source.load()
+        refuse_idleness(self._config)
         settings = self._config.settings
         logs.configure(settings.log.level, settings.log.format, sys.stderr)
         # Ports first: the commonest mistake should cost nothing, and leave nothing behind.

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from exporter import logs
-from exporter.app import App, ConfigSource, Parts
+from exporter.app import App, ConfigSource, Parts, refuse_idleness
 from exporter.cli import output
 from exporter.cli.parser import overrides
 from exporter.cli.progress import ProgressBar
@@ -81,6 +81,7 @@ def check(options: argparse.Namespace) -> int:
 def once(options: argparse.Namespace) -> int:
     """One round, then print, push or write what it brought."""
     config = _load(options)
+    refuse_idleness(config)
     parts = Parts(config, SqlStore(config.settings.store.url.get_secret_value()))
     lease = parts.store.lease()
     if not lease.acquire():

