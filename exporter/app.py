@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import yaml
 from pydantic import BaseModel, SecretStr
 
 from exporter import __version__, logs
@@ -75,6 +76,11 @@ def refuse_idleness(config: Config) -> None:
             f"{where}no collector is configured: write a block under collectors: (config.example.yaml shows"
             " them all), or look around with `ci-exporter demo`"
         )
+
+
+def config_text(config: Config) -> str:
+    """*config* as it is understood, as YAML, secrets masked."""
+    return yaml.safe_dump(config.redacted(), sort_keys=False, allow_unicode=True)
 
 
 def _secrets(value: Any) -> Iterator[str]:
@@ -234,6 +240,7 @@ class App:
             set_log_level=logs.set_level,
             telemetry_path=metrics.path,
             lifecycle=metrics.lifecycle,
+            config=lambda: config_text(self._config),
         )
 
     def _render(self, form: Format, gzip: bool, names: Any, collectors: Any) -> list[bytes]:
@@ -245,7 +252,12 @@ class App:
             name="ci-exporter",
             version=__version__,
             description="Prometheus exporter for CI: every finished run counted exactly once.",
-            links=[(path, "Metrics"), ("/healthz", "Health"), ("/-/ready", "Readiness")],
+            links=[
+                (path, "Metrics"),
+                ("/healthz", "Health"),
+                ("/-/ready", "Readiness"),
+                ("/-/config", "Configuration"),
+            ],
             collectors=[(name, *self._freshness(name)) for name in self.parts.collectors],
         )
 

@@ -51,7 +51,7 @@ class CollectorPage:
             changes = [
                 change
                 for family, shelf in self.shelves.items()
-                if (change := self._change(shelf, entity, cleaned(samples.get(family, ()))))
+                if (change := self._change(shelf, entity, samples.get(family, ())))
             ]
             for shelf, block, overflow in changes:
                 shelf.put(entity, block)
@@ -59,10 +59,11 @@ class CollectorPage:
                 self._exposition.changed()
 
     def _change(
-        self, shelf: Shelf, entity: str, samples: list[Sample]
+        self, shelf: Shelf, entity: str, given: Sequence[Sample]
     ) -> tuple[Shelf, Block | None, int] | None:
         """The new block, cut to what the cap leaves, and the lines that cost; ``None`` if all is as is."""
         old = shelf.get(entity)
+        samples = cleaned(given, old)
         if entity not in shelf.cut and (old.samples if old else []) == samples:
             return None
         each = lines_per_sample(shelf.family)

@@ -78,12 +78,17 @@ class Block:
     def __init__(self, family: Family, samples: Sequence[Sample], old: Block | None) -> None:
         self.samples = samples
         self._template: str
-        if old is not None and list(map(_labels_of, samples)) == list(map(_labels_of, old.samples)):
+        if old is not None and _same_labels(samples, old.samples):
             self._template = old._template
         else:
             self._template = _template(family, samples)
         self.lines = len(samples) * lines_per_sample(family)
         self.text = _filled(self._template, _numbers(family, samples)).encode()
+
+
+def _same_labels(samples: Sequence[Sample], others: Sequence[Sample]) -> bool:
+    """Whether both have the same series in the same order."""
+    return list(map(_labels_of, samples)) == list(map(_labels_of, others))
 
 
 def _filled(template: str, numbers: list[float]) -> str:
@@ -178,8 +183,13 @@ def escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"").replace("%", "%%")
 
 
-def cleaned(samples: Sequence[Sample]) -> list[Sample]:
-    """*samples* with label values that can be written, each series once: the first of equals stays."""
+def cleaned(samples: Sequence[Sample], old: Block | None = None) -> list[Sample]:
+    """*samples* with label values that can be written, each series once: the first of equals stays.
+
+    Where the labels are those of the *old* block, they have been through this already.
+    """
+    if not samples or (old is not None and _same_labels(samples, old.samples)):
+        return list(samples)
     found = list(map(_cleaned, samples))
     if len(set(map(_labels_of, found))) == len(found):
         return found

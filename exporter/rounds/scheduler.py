@@ -263,7 +263,7 @@ class Engine:
     def not_ready(self) -> str | None:
         """Why the first round is not complete yet, or ``None`` when it is (or another process polls)."""
         if not self._leading:
-            return None if self._workers else "starting"
+            return None if self._standing_by else "starting"
         reasons = {name: one.not_ready() for name, one in list(self.rounds.items())}
         # Ready once, ready for good: a project that is added later, or a token that is refused one day,
         # is no reason to take away what can still be scraped.

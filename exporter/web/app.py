@@ -54,7 +54,8 @@ class WebParts:
     ``render``, ``landing`` and ``reload`` run in threads, up to four at once, and ``reload`` never twice
     at once; ``readiness`` and ``set_log_level`` run on the server's loop and must answer from memory.
     ``readiness`` gives ``None`` when ready, else the reason. ``reload`` and ``set_log_level`` raise
-    :class:`ConfigError` when they refuse. ``lifecycle`` switches both of them on.
+    :class:`ConfigError` when they refuse. ``lifecycle`` switches both of them on. ``config`` gives the
+    configuration as text with every secret masked; ``None`` leaves the route out.
     """
 
     render: Render
@@ -64,6 +65,7 @@ class WebParts:
     set_log_level: Callable[[str], None]
     telemetry_path: str = "/metrics"
     lifecycle: bool = False
+    config: Callable[[], str] | None = None
 
 
 def build_app(parts: WebParts) -> Starlette:
@@ -80,6 +82,8 @@ def build_app(parts: WebParts) -> Starlette:
         Route("/-/reload", pages.reload, methods=["POST", "PUT"]),
         Route("/log_level", pages.log_level, methods=["PUT"]),
     ]
+    if parts.config:
+        routes.append(Route("/-/config", pages.config, methods=["GET"]))
     path = parts.telemetry_path
     if not _TELEMETRY_PATH.fullmatch(path) or path in {route.path for route in routes}:
         raise ConfigError(
@@ -133,6 +137,10 @@ class _Pages:
     async def ready(self, request: Request) -> Response:
         reason = self._parts.readiness()
         return _text("ready") if reason is None else _text(f"not ready: {reason}", 503)
+
+    async def config(self, request: Request) -> Response:
+        assert self._parts.config  # noqa: S101  the route is there only with it
+        return _text(self._parts.config().rstrip("\n"))
 
     async def reload(self, request: Request) -> Response:
         if not self._parts.lifecycle:

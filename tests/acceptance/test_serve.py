@@ -24,6 +24,9 @@ def test_every_endpoint_answers(start_standin: StartStandIn, make_exporter: Make
     page = exporter.session.get(f"{exporter.url}/").text
     assert "gitlab" in page
     assert "up to date" in page
+    config = exporter.session.get(f"{exporter.url}/-/config").text
+    assert "operations_per_second: 1000" in config
+    assert standin.token not in config
     only = exporter.session.get(f"{exporter.url}/metrics?name[]=ci_project_info").text
     assert {line.split("{")[0] for line in only.splitlines() if not line.startswith("#")} == {
         "ci_project_info"
@@ -115,7 +118,8 @@ def test_a_refused_token_stops_the_polling_until_it_changes(
     scrapes = [exporter.scrape() for _ in range(20)]
     assert standin.requests()["total"] <= calls + 4, "calls that were in flight, and no more"
     assert "ci_project_info" in scrapes[-1]
-    assert "refused the token" in exporter.session.get(f"{exporter.url}/-/ready").text
+    assert "refused the token" in exporter.session.get(f"{exporter.url}/").text
+    assert exporter.answers("/-/ready"), "what is known can still be scraped"
     exporter.config_path.write_text(exporter.config_path.read_text().replace("old-token", "new-token"))
     assert exporter.session.post(f"{exporter.url}/-/reload").status_code == 200
     exporter.wait_ready()

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
+from exporter import ci_families
 from exporter.clock import Clock, FixedClock
-from exporter.contract import Batch, Collector, CollectorConfig, Context, Discovery, Position, Unit
+from exporter.contract import (
+    Batch,
+    Collector,
+    CollectorConfig,
+    Context,
+    Discovery,
+    Position,
+    Schedule,
+    Unit,
+    UnitTrouble,
+)
 from exporter.exposition import Exposition
-from exporter.families import Family
+from exporter.families import Family, Samples
+from exporter.model.runs import PipelineRun, RefKind, Status
+from exporter.model.views import UnitView
 from exporter.registry import Registry
 from exporter.selfmetrics import SelfMetrics
 
@@ -84,3 +97,77 @@ class PageCollector(Collector[CollectorConfig]):
 def value(world: World, name: str, **labels: str) -> float | None:
     """One sample's value as a scrape sees it."""
     return world.registry.get_sample_value(name, labels)
+
+
+class Source(Collector[CollectorConfig]):
+    """A CI collector whose answers a test sets: what to discover, and what each poll of a unit brings.
+
+    ``answers`` maps a unit's key to what its next polls return, raise or call; the last one repeats.
+    """
+
+    name = "fake"
+    provider = "fake"
+    config_model = CollectorConfig
+    families = ci_families.FAMILIES
+
+    def __init__(self, config: CollectorConfig, context: Context) -> None:
+        super().__init__(config, context)
+        self.units: Any = [Unit("1", "group/app")]
+        self.troubles: tuple[UnitTrouble, ...] = ()
+        self.answers: dict[str, list[Any]] = {}
+        self.polls: list[str] = []
+        self.positions: list[Position] = []
+        self.timing = Schedule(10, 80, 1800)
+        self.may_ask_again: Any = False
+        self.history_days = 0
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.timing
+
+    @property
+    def backfill_days(self) -> int:
+        return self.history_days
+
+    def discover(self) -> Discovery:
+        return Discovery(tuple(_said(self.units)), self.troubles)
+
+    def poll(self, unit: Unit, position: Position) -> Batch:
+        self.polls.append(unit.key)
+        self.positions.append(position)
+        answers = self.answers.setdefault(unit.key, [Batch()])
+        answer: Batch = _said(answers.pop(0) if len(answers) > 1 else answers[0])
+        return answer
+
+    def collect(self) -> Iterator[Metric]:
+        return self.context.page.collect()
+
+    def unit_samples(self, view: UnitView) -> Samples | None:
+        return ci_families.unit_samples(view, ci_families.RunOptions(self.provider))
+
+    def credentials_changed(self) -> bool:
+        return bool(_said(self.may_ask_again))
+
+
+def _said(answer: Any) -> Any:
+    """*answer* itself, what it returns, or what it raises."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer() if callable(answer) else answer
+
+
+def run(
+    run_id: int, status: Status = Status.SUCCESS, *, ref: str = "main", at: datetime = NOW
+) -> PipelineRun:
+    """A run of a branch, created a minute before *at* and last changed then."""
+    return PipelineRun(
+        run_id=run_id,
+        ref=ref,
+        ref_kind=RefKind.BRANCH,
+        source="push",
+        status=status,
+        created_at=at - timedelta(minutes=1),
+        updated_at=at,
+        finished_at=at if status.finished else None,
+        duration_seconds=30.0 if status.finished else None,
+    )
