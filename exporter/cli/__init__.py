@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import cast
 
-from exporter.cli.commands import COMMANDS
 from exporter.cli.parser import build_parser
 from exporter.errors import ConfigError, ExporterError
 
 OK, FAILED, USAGE = 0, 1, 2
+
+Command = Callable[[argparse.Namespace], int]
+_COMMANDS = {
+    "serve": "exporter.cli.commands:serve",
+    "demo": "exporter.cli.commands:demo",
+    "check": "exporter.cli.commands:check",
+    "once": "exporter.cli.commands:once",
+    "backfill": "exporter.cli.commands:backfill_",
+    "collectors": "exporter.cli.catalogue:collectors",
+    "metrics": "exporter.cli.catalogue:metrics",
+    "version": "exporter.cli.catalogue:version",
+}
+
+
+def _command(name: str) -> Command:
+    """What *name* runs; loaded only now, since a listing needs no database and no web server."""
+    module, _, function = _COMMANDS[name].partition(":")
+    return cast(Command, getattr(import_module(module), function))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 ok, 1 runtime failure, 2 configuration or usage."""
     options = build_parser().parse_args(argv)
     try:
-        return COMMANDS[options.command](options)
+        return _command(options.command)(options)
     except ConfigError as error:
         print(f"ci-exporter: {error}", file=sys.stderr)
         return USAGE

@@ -1,4 +1,4 @@
-"""What each command does."""
+"""What the commands do that read a configuration."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from exporter import __version__, logs
+from exporter import logs
 from exporter.app import App, ConfigSource, Parts, refuse_idleness
 from exporter.cli import output
 from exporter.cli.parser import overrides
@@ -25,7 +24,6 @@ from exporter.errors import ConfigError, ExporterError, Stopped
 from exporter.plugins import collector_classes, refuse_foreign_packages
 from exporter.rounds.backfill import backfill
 from exporter.rounds.once import first_error, run_once
-from exporter.selfmetrics import FAMILIES as SELF_FAMILIES
 from exporter.store.sql import SqlStore
 
 
@@ -144,34 +142,3 @@ def _end_on_sigterm(parts: Parts) -> None:
         raise Stopped("stopped before the end; run it again to go on")
 
     signal.signal(signal.SIGTERM, end)
-
-
-def collectors(_options: argparse.Namespace) -> int:
-    """List the collectors."""
-    output.print_collectors(collector_classes())
-    return 0
-
-
-def metrics(options: argparse.Namespace) -> int:
-    """List every family."""
-    rows = [(name, family) for name, cls in collector_classes().items() for family in cls.families]
-    output.print_catalogue(rows + [("exporter", family) for family in SELF_FAMILIES], options.format)
-    return 0
-
-
-def version(_options: argparse.Namespace) -> int:
-    """Print the version."""
-    print(f"ci-exporter {__version__}")
-    return 0
-
-
-COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "serve": serve,
-    "demo": demo,
-    "check": check,
-    "once": once,
-    "backfill": backfill_,
-    "collectors": collectors,
-    "metrics": metrics,
-    "version": version,
-}

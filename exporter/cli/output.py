@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,7 @@ from prometheus_client.metrics_core import Metric
 
 from exporter.app import config_text
 from exporter.config.load import Config
-from exporter.contract import Collector
 from exporter.errors import ExporterError, SinkError
-from exporter.families import Family
 from exporter.registry import Registry
 from exporter.rendering import Format
 from exporter.rounds.backfill import Progress
@@ -124,42 +122,3 @@ def write_textfile(registry: Registry, path: Path) -> None:
             raise
     except OSError as error:
         raise ExporterError(f"cannot write {path}: {error.strerror}") from error
-
-
-def print_collectors(classes: Mapping[str, type[Collector[Any]]]) -> None:
-    """Name and purpose of each collector."""
-    for name, cls in sorted(classes.items()):
-        purpose = (cls.__doc__ or "").strip().partition("\n")[0]
-        print(f"{name:<16} {len(cls.families):>3} families  {purpose}")
-
-
-def print_catalogue(rows: Iterable[tuple[str, Family]], form: str) -> None:
-    """Every family with type, unit, labels and source; shared ones once, with all their collectors."""
-    owners: dict[Family, list[str]] = {}
-    for collector, family in rows:
-        owners.setdefault(family, []).append(collector)
-    entries = [
-        {
-            "name": family.exposed_name,
-            "type": family.kind,
-            "unit": family.unit,
-            "labels": list(family.labels),
-            "collectors": names,
-            "source": family.source,
-            "help": family.help,
-        }
-        for family, names in owners.items()
-    ]
-    if form == "json":
-        print(json.dumps(entries, indent=2))
-    elif form == "markdown":
-        print("| family | type | labels | collectors | meaning |\n|---|---|---|---|---|")
-        for entry in entries:
-            labels = ", ".join(f"`{label}`" for label in entry["labels"])
-            names = ", ".join(entry["collectors"])
-            print(f"| `{entry['name']}` | {entry['type']} | {labels} | {names} | {entry['help']} |")
-    else:
-        width = max(len(str(entry["name"])) for entry in entries)
-        for entry in entries:
-            labels = ",".join(entry["labels"])
-            print(f"{entry['name']:<{width}}  {entry['type']:<9}  {entry['unit']:<7}  {{{labels}}}")

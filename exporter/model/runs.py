@@ -71,7 +71,7 @@ class PipelineRun:
     is told from the next one by ``finished_at``.
 
     ``finished_at``, ``duration_seconds`` and ``queue_seconds`` are ``None`` while unknown, and
-    ``finished_at`` always is while the run is not finished (GitLab still shows the old one during a
+    ``finished_at`` always is while the run is not finished (a source may show the old one during a
     retry). ``coverage_ratio`` is 0 to 1. ``pipeline`` is the definition's name, empty where the
     provider has one per project. ``selected`` says whether the operator wants this ref to have
     series of its own. ``complete`` is false when only a list entry was read, so that times are missing.

@@ -1,0 +1,1 @@
+"""The SQL reports that come with the program, as files to be read."""

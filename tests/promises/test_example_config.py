@@ -1,0 +1,77 @@
+"""`config.example.yaml` loads as it is, tells every key, and tells each default as it is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from exporter.config.describe import Described, describe_schema
+from exporter.config.load import Config, load
+from exporter.plugins import collector_classes
+
+DIFFERS = {"metrics.enabled": True, "collectors.gitlab.token": "${GITLAB_TOKEN:-}"}
+MODELS = {name: cls.config_model for name, cls in collector_classes().items()}
+KEYS = list(describe_schema(MODELS))
+OF_LISTS = [key for key in KEYS if "[]" in key.key]
+PLAIN = [key for key in KEYS if "[]" not in key.key]
+
+
+@pytest.fixture(scope="module")
+def text(tree: Path) -> str:
+    return (tree / "config.example.yaml").read_text()
+
+
+def _load(tree: Path, env: dict[str, str]) -> Config:
+    return load(tree / "config.example.yaml", models=MODELS, env=env)
+
+
+def _written(text: str, key: str) -> Any:
+    value = yaml.safe_load(text)
+    for step in key.split("."):
+        value = value[step]
+    return value
+
+
+def test_it_loads_without_any_environment(tree: Path) -> None:
+    config = _load(tree, {})
+    assert set(config.collectors) == set(MODELS)
+    assert config.settings.metrics.enabled
+
+
+def test_it_takes_the_token_from_the_environment(tree: Path) -> None:
+    block: Any = _load(tree, {"GITLAB_TOKEN": "glpat-1"}).collectors["gitlab"]
+    assert block.token.get_secret_value() == "glpat-1"
+
+
+def test_it_stays_loadable_with_the_list_entries_that_it_shows(tree: Path, text: str, tmp_path: Path) -> None:
+    shown = re.sub(r"^    groups: \[\].*\n", "", text, flags=re.MULTILINE)
+    shown = re.sub(r"^    # (groups:|  )", r"    \1", shown, flags=re.MULTILINE)
+    path = tmp_path / "config.yaml"
+    path.write_text(shown)
+    block: Any = load(path, models=MODELS, env={}).collectors["gitlab"]
+    assert [group.path for group in block.groups] == ["my-group"]
+
+
+@pytest.mark.parametrize("key", PLAIN, ids=lambda key: key.key)
+def test_it_tells_every_key_with_its_default(text: str, key: Described) -> None:
+    written = _written(text, key.key)
+    expected = DIFFERS.get(key.key, key.default)
+    assert (written if not isinstance(expected, list) or isinstance(written, list) else [written]) == expected
+
+
+@pytest.mark.parametrize("key", OF_LISTS, ids=lambda key: key.key)
+def test_it_shows_the_keys_of_list_entries_in_a_comment(text: str, key: Described) -> None:
+    assert re.search(rf"^ *#[ -]+{key.key.rpartition('.')[2]}: .* # ", text, re.MULTILINE)
+
+
+def test_every_key_is_explained(text: str) -> None:
+    unexplained = [
+        line
+        for line in text.splitlines()
+        if re.match(r" *[a-z_]+:", line) and "  # " not in line and " # " not in line
+    ]
+    assert unexplained == []
