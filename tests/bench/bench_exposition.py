@@ -108,18 +108,8 @@ def main() -> None:
     series = sum(not line.startswith(b"#") for line in text.splitlines())
     baseline = best(lambda: generate_latest(bench.world.registry))
     packed_baseline = baseline + best(lambda: gzip.compress(text))
-<<<<<<< HEAD
     print(f"{series} series, {len(text) / 1e6:.1f} MB, fastest of {REPEAT}")
     print(f"baseline generate_latest(): {baseline * 1e3:.0f} ms; with gzip {packed_baseline * 1e3:.0f} ms")
-=======
-    print(
-        f"{series} series, {len(text) / 1e6:.1f} MB; {CollectorConfig.__name__} objects, fastest of {REPEAT}"
-    )
-    print(
-        f"baseline generate_latest(): {baseline * 1e3:.0f} ms;"
-        f" with gzip as it does: {packed_baseline * 1e3:.0f} ms"
-    )
->>>>>>> pack
     for name, entities in (
         ("nothing changed", 0),
         ("1 % of entities changed", PROJECTS // 100),
