@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import yaml
 from pydantic import BaseModel, SecretStr
 
 from exporter import __version__, logs
@@ -31,7 +32,8 @@ from exporter.rounds.scheduler import Engine
 from exporter.selfmetrics import SelfMetrics
 from exporter.store.base import Store
 from exporter.store.sql import SqlStore
-from exporter.web.app import LandingPage, WebParts, build_app, build_log_level_app
+from exporter.web.app import WebParts, build_app, build_log_level_app
+from exporter.web.landing import LandingPage
 from exporter.web.listen import bind
 from exporter.web.server import WebServer
 
@@ -60,6 +62,25 @@ class ConfigSource:
         for secret in _secrets([config.settings, config.collectors]):
             logs.register_secret(secret)
         return config
+
+
+def refuse_idleness(config: Config) -> None:
+    """Refuse to run with nothing to do.
+
+    Raises:
+        ConfigError: no collector is configured and enabled.
+    """
+    if not config.collectors:
+        where = f"{config.path}: " if config.path else ""
+        raise ConfigError(
+            f"{where}no collector is configured: write a block under collectors: (config.example.yaml shows"
+            " them all), or look around with `ci-exporter demo`"
+        )
+
+
+def config_text(config: Config) -> str:
+    """*config* as it is understood, as YAML, secrets masked."""
+    return yaml.safe_dump(config.redacted(), sort_keys=False, allow_unicode=True)
 
 
 def _secrets(value: Any) -> Iterator[str]:
@@ -163,6 +184,7 @@ class App:
     def __init__(self, source: ConfigSource) -> None:
         self._source = source
         self._config = source.load()
+        refuse_idleness(self._config)
         settings = self._config.settings
         logs.configure(settings.log.level, settings.log.format, sys.stderr)
         # Ports first: the commonest mistake should cost nothing, and leave nothing behind.
@@ -218,10 +240,11 @@ class App:
             set_log_level=logs.set_level,
             telemetry_path=metrics.path,
             lifecycle=metrics.lifecycle,
+            config=lambda: config_text(self._config),
         )
 
-    def _render(self, form: Format, gzip: bool, names: Any, collectors: Any) -> bytes:
-        return self.parts.registry.render(form, gzip=gzip, names=names, collectors=collectors)
+    def _render(self, form: Format, gzip: bool, names: Any, collectors: Any) -> list[bytes]:
+        return self.parts.registry.pieces(form, gzip=gzip, names=names, collectors=collectors)
 
     def _landing(self) -> LandingPage:
         path = self._config.settings.metrics.path
@@ -229,7 +252,12 @@ class App:
             name="ci-exporter",
             version=__version__,
             description="Prometheus exporter for CI: every finished run counted exactly once.",
-            links=[(path, "Metrics"), ("/healthz", "Health"), ("/-/ready", "Readiness")],
+            links=[
+                (path, "Metrics"),
+                ("/healthz", "Health"),
+                ("/-/ready", "Readiness"),
+                ("/-/config", "Configuration"),
+            ],
             collectors=[(name, *self._freshness(name)) for name in self.parts.collectors],
         )
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from exporter.clock import timestamp
 from exporter.families import Family, Sample, Samples, counter, gauge, histogram
 from exporter.model.runs import FINISHED, JobRun, PipelineRun, Status
-from exporter.model.views import UnitView
+from exporter.model.views import Total, UnitView
 
 RUN_DURATION_BUCKETS = (10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400)
 JOB_DURATION_BUCKETS = (1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400)
@@ -229,12 +229,19 @@ def unit_samples(view: UnitView, options: RunOptions) -> Samples:
         samples[RUNS_ACTIVE].append(Sample(labels, float(active.count)))
         samples[OLDEST_ACTIVE].append(Sample(labels, timestamp(active.oldest_created_at)))
     for total in sorted(view.totals, key=lambda total: total.labels):
-        # A name we do not know was written by a newer version: kept in the store, not shown.
-        if family := _PERSISTED.get(total.family):
+        # What does not fit our families was written by another version: kept in the store, not shown.
+        if (family := _PERSISTED.get(total.family)) and _fits(family, total):
             value = total.value if total.buckets is None else family.distribution(total.buckets, total.value)
             samples[family].append(Sample(where + total.labels, value))
     _add_zeros(samples[RUNS_TOTAL])
     return samples
+
+
+def _fits(family: Family, total: Total) -> bool:
+    """Whether *total* has the labels and the kind of value that *family* has in this version."""
+    return len(total.labels) + 2 == len(family.labels) and (total.buckets is None) == (
+        family.kind == "counter"
+    )
 
 
 def _add_ref(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ class Increment(NamedTuple):
     value: float
 
 
-class Execution(NamedTuple):
+class Counted(NamedTuple):
     """One finished execution that was not known before: its stamp, and whether it adds to totals."""
 
     stamp: int
@@ -32,7 +33,7 @@ class Execution(NamedTuple):
 
 def new_execution(
     item: PipelineRun | JobRun, stamps: Collection[int], counts_from: datetime
-) -> Execution | None:
+) -> Counted | None:
     """The execution that *item* shows and that was not seen before, if there is one.
 
     An execution is told by its finishing time in whole seconds (webhooks and GraphQL know no finer),
@@ -50,7 +51,20 @@ def new_execution(
     # One that ran and yet has no finishing time may be any of those recorded.
     if stamp in stamps or (item.finished_at is None and item.started_at and stamps):
         return None
-    return Execution(stamp, (item.finished_at or item.created_at) >= counts_from)
+    return Counted(stamp, (item.finished_at or item.created_at) >= counts_from)
+
+
+def executions(run: PipelineRun) -> list[PipelineRun]:
+    """*run* as it stood at each execution that it shows, the oldest first."""
+    if run.earlier is None:
+        return [run]
+    before = replace(
+        run,
+        status=run.earlier.status,
+        finished_at=run.earlier.finished_at,
+        duration_seconds=run.earlier.duration_seconds,
+    )
+    return [before, run]
 
 
 def run_increments(run: PipelineRun) -> list[Increment]:

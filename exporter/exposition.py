@@ -12,80 +12,17 @@ from exporter.families import Family, Sample, Samples
 from exporter.rendering import (
     Block,
     Format,
-    clean,
+    cleaned,
     gzip_head,
-    gzip_member,
     head,
     histogram_values,
     lines_per_sample,
 )
+from exporter.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
-_CHUNK_BYTES = 16_384  # rendered text that is compressed as one piece: small ones make a change cheap
-
-
-class Shelf:
-    """The blocks of one family of one page, in chunks that are joined and compressed separately."""
-
-    def __init__(self, family: Family) -> None:
-        self.family = family
-        self.blocks: dict[str, Block] = {}
-        self.lines = 0
-        self._chunk_of: dict[str, int] = {}
-        self._members: list[dict[str, None]] = []
-        self._sizes: list[int] = []
-        self._plain: list[bytes | None] = []
-        self._gzip: list[bytes | None] = []
-
-    def put(self, entity: str, block: Block | None) -> None:
-        """Replace the block of *entity*, or remove it."""
-        old = self.blocks.pop(entity, None) if block is None else self.blocks.get(entity)
-        if block is not None:
-            self.blocks[entity] = block
-        chunk = self._chunk_of.get(entity)
-        if chunk is None:
-            if block is None:
-                return
-            chunk = self._place(entity)
-        self.lines += (block.lines if block else 0) - (old.lines if old else 0)
-        self._sizes[chunk] += (len(block.text) if block else 0) - (len(old.text) if old else 0)
-        self._plain[chunk] = self._gzip[chunk] = None
-        if block is None:
-            del self._members[chunk][entity], self._chunk_of[entity]
-
-    def _place(self, entity: str) -> int:
-        """Put a new entity into the last chunk, or into a fresh one when that is full."""
-        if not self._sizes or self._sizes[-1] >= _CHUNK_BYTES:
-            self._members.append({})
-            self._sizes.append(0)
-            self._plain.append(None)
-            self._gzip.append(None)
-        chunk = len(self._members) - 1
-        self._members[chunk][entity] = None
-        self._chunk_of[entity] = chunk
-        return chunk
-
-    def entities(self) -> Iterator[str]:
-        """Entities in the order in which they are exposed."""
-        for members in self._members:
-            yield from members
-
-    def pieces(self, *, gzip: bool) -> Iterator[bytes]:
-        """The text of all chunks, each plain or as a gzip member."""
-        for chunk, members in enumerate(self._members):
-            if not members:
-                continue
-            plain = self._plain[chunk]
-            if plain is None:
-                plain = self._plain[chunk] = b"".join([self.blocks[entity].text for entity in members])
-            if not gzip:
-                yield plain
-                continue
-            packed = self._gzip[chunk]
-            if packed is None:
-                packed = self._gzip[chunk] = gzip_member(plain)
-            yield packed
+_HANDFUL_BYTES = 256 * 1024
 
 
 class CollectorPage:
@@ -97,22 +34,45 @@ class CollectorPage:
         self.shelves = {family: Shelf(family) for family in families}
 
     def swap(self, entity: str, samples: Samples) -> None:
-        """Replace all that *entity* exposes; families without samples show nothing."""
+        """Replace all that *entity* exposes, or nothing of it if any sample cannot be shown.
+
+        Families without samples show nothing. What exceeds a family's cap is left out and counted.
+
+        Raises:
+            LabelMismatch: a sample has other labels than its family.
+            ValueError: samples of a family that is not declared, or a value that is no number.
+            TypeError: a value that is no number.
+        """
         if unknown := samples.keys() - self.shelves.keys():
             names = ", ".join(sorted(family.name for family in unknown))
             raise ValueError(f"samples of families that the collector does not declare: {names}")
         with self._exposition.lock:
-            for family, shelf in self.shelves.items():
-                self._swap_block(shelf, entity, [_cleaned(sample) for sample in samples.get(family, ())])
+            # All is rendered before the first block is put: half an entity would be worse than the old one.
+            changes = [
+                change
+                for family, shelf in self.shelves.items()
+                if (change := self._change(shelf, entity, samples.get(family, ())))
+            ]
+            for shelf, block, overflow in changes:
+                shelf.put(entity, block)
+                self._exposition.note_overflow(shelf, entity, overflow)
+                self._exposition.changed()
 
-    def _swap_block(self, shelf: Shelf, entity: str, samples: list[Sample]) -> None:
-        """Render and put one block, cut to what the family's cap leaves."""
-        old = shelf.blocks.get(entity)
-        if old is not None and old.samples == samples:
-            return
-        kept = self._exposition.admit(shelf.family, entity, samples, old.lines if old else 0)
-        shelf.put(entity, Block(shelf.family, kept, old) if kept else None)
-        self._exposition.changed()
+    def _change(
+        self, shelf: Shelf, entity: str, given: Sequence[Sample]
+    ) -> tuple[Shelf, Block | None, int] | None:
+        """The new block, cut to what the cap leaves, and the lines that cost; ``None`` if all is as is."""
+        old = shelf.get(entity)
+        samples = cleaned(given, old)
+        if entity not in shelf.cut and (old.samples if old else []) == samples:
+            return None
+        each = lines_per_sample(shelf.family)
+        room = self._exposition.room(shelf.family) + (old.lines if old else 0)
+        kept = samples[: max(0, room) // each]
+        overflow = (len(samples) - len(kept)) * each
+        if overflow == shelf.cut.get(entity) and (old.samples if old else []) == kept:
+            return None
+        return shelf, Block(shelf.family, kept, old) if kept else None, overflow
 
     def drop(self, entity: str) -> None:
         """Expose nothing of *entity* any more."""
@@ -120,13 +80,24 @@ class CollectorPage:
 
     def clear(self) -> None:
         """Expose nothing at all."""
-        for entity in {entity for shelf in self.shelves.values() for entity in shelf.blocks}:
-            self.drop(entity)
+        with self._exposition.lock:
+            for entity in self.entities():
+                self.drop(entity)
 
     def entities(self) -> set[str]:
         """Everything that exposes anything."""
         with self._exposition.lock:
-            return {entity for shelf in self.shelves.values() for entity in shelf.blocks}
+            return {entity for shelf in self.shelves.values() for entity in shelf.entities()}
+
+    def starved(self) -> set[str]:
+        """Entities that were cut by a cap which has room again, for whom another swap brings more."""
+        with self._exposition.lock:
+            return {
+                entity
+                for family, shelf in self.shelves.items()
+                if shelf.cut and self._exposition.room(family) >= lines_per_sample(family)
+                for entity in shelf.cut
+            }
 
     def series(self) -> int:
         """How many series there are."""
@@ -137,17 +108,10 @@ class CollectorPage:
         for family, shelf in self.shelves.items():
             metric = family.metric()
             with self._exposition.lock:
-                samples = [sample for entity in shelf.entities() for sample in shelf.blocks[entity].samples]
+                samples = [sample for block in shelf.blocks() for sample in block.samples]
             for sample in samples:
                 _add(metric, family, sample)
             yield metric
-
-
-def _cleaned(sample: Sample) -> Sample:
-    """*sample* with label values that can be written; almost always the same object."""
-    if "".join(sample.labels).isascii():
-        return sample
-    return Sample(tuple(map(clean, sample.labels)), sample.value)
 
 
 def _add(metric: Metric, family: Family, sample: Sample) -> None:
@@ -164,16 +128,21 @@ def _add(metric: Metric, family: Family, sample: Sample) -> None:
 
 
 class Exposition:
-    """All pages together: what a scrape is served from, without rendering anything that did not change."""
+    """All pages together: what a scrape is served from, without rendering anything that did not change.
+
+    A page is filled before its collector is registered, and may never be (a reload that is refused);
+    only pages that :meth:`show` named are served.
+    """
 
     def __init__(self, *, max_series_per_family: int = 50_000) -> None:
         self.lock = threading.RLock()
         self.max_series_per_family = max_series_per_family
         self.dropped: dict[str, int] = {}
         self._pages: dict[str, CollectorPage] = {}
+        self._shown: tuple[str, ...] = ()
+        self._left_out: frozenset[Family] = frozenset()
         self._generation = 0
-        self._overflow: dict[tuple[str, str], int] = {}
-        self._bodies: dict[tuple[Format, bool], tuple[int, bytes]] = {}
+        self._cached: dict[tuple[Format, bool], tuple[int, list[bytes]]] = {}
 
     def page(self, name: str, families: Sequence[Family]) -> CollectorPage:
         """The page of collector *name*, made anew unless it exists with the same families."""
@@ -190,34 +159,58 @@ class Exposition:
             self._pages.pop(name, None)
             self.changed()
 
+    def show(self, names: Sequence[str], *, leave_out: Collection[Family] = ()) -> None:
+        """Serve the pages of the collectors *names*, in this order.
+
+        Args:
+            leave_out: families that somebody else renders, because live collectors add to them.
+        """
+        with self.lock:
+            self._shown = tuple(names)
+            self._left_out = frozenset(leave_out)
+            self.changed()
+
     def changed(self) -> None:
         """Note that cached bodies are stale."""
         self._generation += 1
 
-    def admit(self, family: Family, entity: str, samples: list[Sample], replaced: int) -> list[Sample]:
-        """As many of *samples* as the family's cap leaves room for; the rest is counted and logged once."""
-        each = lines_per_sample(family)
+    def room(self, family: Family) -> int:
+        """How many more series of *family* its cap allows."""
         shown = sum(page.shelves[family].lines for page in self._pages.values() if family in page.shelves)
-        room = max(0, self.max_series_per_family - (shown - replaced)) // each
-        overflow = max(0, len(samples) - room) * each
-        before = self._overflow.get((family.name, entity), 0)
-        if overflow:
-            if family.name not in self.dropped:
-                log.warning(
-                    "series cap reached, further series of this family are dropped",
-                    extra={"family": family.name, "max_series_per_family": self.max_series_per_family},
-                )
-            self._overflow[family.name, entity] = overflow
-            self.dropped[family.name] = self.dropped.get(family.name, 0) + max(0, overflow - before)
-            return samples[:room]
-        if before:
-            del self._overflow[family.name, entity]
-        return samples
+        return self.max_series_per_family - shown
+
+    def note_overflow(self, shelf: Shelf, entity: str, overflow: int) -> None:
+        """Count what was cut and was not before; log it once per family."""
+        before = shelf.cut.pop(entity, 0)
+        if not overflow:
+            return
+        shelf.cut[entity] = overflow
+        name = shelf.family.exposed_name
+        if name not in self.dropped:
+            log.warning(
+                "series cap reached, further series of this family are dropped",
+                extra={"family": name, "max_series_per_family": self.max_series_per_family},
+            )
+        self.dropped[name] = self.dropped.get(name, 0) + max(0, overflow - before)
+
+    def series(self) -> dict[str, int]:
+        """``collector -> series`` of the pages that are served."""
+        with self.lock:
+            return {name: page.series() for name, page in self._served(None)}
 
     def families(self) -> list[Family]:
-        """Every declared family once, in exposition order."""
+        """Every family of the pages that are served once, in exposition order."""
         with self.lock:
-            return list(dict.fromkeys(family for page in self._pages.values() for family in page.families))
+            declared = dict.fromkeys(family for _, page in self._served(None) for family in page.families)
+            return [family for family in declared if family not in self._left_out]
+
+    def _served(self, collectors: Collection[str] | None) -> list[tuple[str, CollectorPage]]:
+        """``(collector, page)`` of what is shown, of *collectors* only if given."""
+        return [
+            (name, self._pages[name])
+            for name in self._shown
+            if name in self._pages and (collectors is None or name in collectors)
+        ]
 
     def body(
         self,
@@ -227,36 +220,63 @@ class Exposition:
         chosen: Callable[[Family], bool] | None = None,
         collectors: Collection[str] | None = None,
     ) -> bytes:
+        """The :meth:`pieces` joined."""
+        return b"".join(self.pieces(form, gzip=gzip, chosen=chosen, collectors=collectors))
+
+    def pieces(
+        self,
+        form: Format,
+        *,
+        gzip: bool,
+        chosen: Callable[[Family], bool] | None = None,
+        collectors: Collection[str] | None = None,
+    ) -> list[bytes]:
         """The text of every family (without OpenMetrics' end mark), from cache unless something changed.
 
+        In pieces, since whoever sends them one after the other never needs all of it in one place.
+
         Args:
-            chosen: keep only families for which this is true; such a body is not cached.
-            collectors: keep only the pages of these collectors; such a body is not cached.
+            chosen: keep only families for which this is true; such an answer is not cached.
+            collectors: keep only the pages of these collectors; such an answer is not cached.
         """
         with self.lock:
-            if chosen is None and collectors is None:
-                cached = self._bodies.get((form, gzip))
-                if cached is None or cached[0] != self._generation:
-                    cached = (self._generation, self._join(form, gzip, None, None))
-                    self._bodies[form, gzip] = cached
-                return cached[1]
-            return self._join(form, gzip, chosen, collectors)
+            if chosen is not None or collectors is not None:
+                return self._gather(form, gzip, chosen, collectors)
+            cached = self._cached.get((form, gzip))
+            if cached is None or cached[0] != self._generation:
+                cached = (self._generation, self._gather(form, gzip, None, None))
+                self._cached[form, gzip] = cached
+            return cached[1]
 
-    def _join(
+    def _gather(
         self,
         form: Format,
         gzip: bool,
         chosen: Callable[[Family], bool] | None,
         collectors: Collection[str] | None,
-    ) -> bytes:
-        """Put heads and chunks together."""
-        pages = [page for name, page in self._pages.items() if collectors is None or name in collectors]
+    ) -> list[bytes]:
+        """Heads and chunks in order, by the handful."""
+        pages = [page for _, page in self._served(collectors)]
         pieces: list[bytes] = []
         for family in dict.fromkeys(family for page in pages for family in page.families):
-            if chosen is not None and not chosen(family):
+            if family in self._left_out or (chosen is not None and not chosen(family)):
                 continue
             pieces.append(gzip_head(family, form) if gzip else head(family, form))
             for page in pages:
                 if shelf := page.shelves.get(family):
-                    pieces.extend(shelf.pieces(gzip=gzip))
-        return b"".join(pieces)
+                    pieces += shelf.pieces(gzip=gzip)
+        return list(_handfuls(pieces))
+
+
+def _handfuls(pieces: list[bytes]) -> Iterator[bytes]:
+    """*pieces* joined to what one write to a socket takes, so that a scrape joins and copies nothing."""
+    handful: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        if handful and size + len(piece) > _HANDFUL_BYTES:
+            yield b"".join(handful)
+            handful, size = [], 0
+        handful.append(piece)
+        size += len(piece)
+    if handful:
+        yield b"".join(handful)

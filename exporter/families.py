@@ -6,6 +6,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal, NamedTuple
 
 from prometheus_client.metrics_core import Metric
@@ -106,8 +107,8 @@ def histogram(
     source: str = "",
 ) -> Family:
     """Declare a distribution with the given upper bounds (+Inf is added)."""
-    if list(buckets) != sorted(set(buckets)) or not buckets:
-        raise ValueError(f"histogram {name}: buckets must ascend")
+    if list(buckets) != sorted(set(buckets)) or not buckets or not all(map(isfinite, buckets)):
+        raise ValueError(f"histogram {name}: buckets must ascend and be finite; +Inf is added by itself")
     return _family(name, "histogram", help_, labels, unit, tuple(float(bound) for bound in buckets), source)
 
 
@@ -130,7 +131,12 @@ def _family(
         raise ValueError(f"{name}: a label is named twice")
     if unit and not name.endswith(f"_{unit}"):
         raise ValueError(f"{name} must end in its unit _{unit}")
-    return Family(name, kind, help_, tuple(labels), unit, buckets, source)
+    return Family(name, kind, clean(help_), tuple(labels), unit, buckets, source)
+
+
+def clean(text: str) -> str:
+    """*text* without lone surrogates: one that cannot be written as UTF-8 would fail everybody's scrape."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 Samples = Mapping[Family, Sequence[Sample]]

@@ -13,16 +13,22 @@ from exporter.errors import ConfigError
 ENTRY_POINT_GROUP = "ci_exporter.collectors"
 _FOLDER = "collectors"
 _OURS = "ci-exporter"
+_NEEDED = ("name", "config_model", "families")
 
 
 def collector_classes() -> dict[str, type[Collector[Any]]]:
     """``name -> class`` of every collector there is.
 
     Raises:
-        ConfigError: two of them have one name, or one cannot be imported.
+        ConfigError: two of them have one name, or one cannot be imported or is incomplete.
     """
     found: dict[str, type[Collector[Any]]] = {}
     for candidate, origin in [*_from_folder(), *_from_entry_points()]:
+        if missing := [what for what in _NEEDED if not hasattr(candidate, what)]:
+            raise ConfigError(
+                f"the collector {candidate.__qualname__} of {origin} lacks {', '.join(missing)};"
+                " correct or uninstall it"
+            )
         other = found.setdefault(candidate.name, candidate)
         if other is not candidate:
             raise ConfigError(
@@ -39,11 +45,17 @@ def _from_folder() -> list[tuple[type[Collector[Any]], str]]:
     for module_info in sorted(pkgutil.iter_modules(package.__path__), key=lambda info: info.name):
         if module_info.name.startswith("_"):
             continue
-        module = importlib.import_module(f"{_FOLDER}.{module_info.name}")
+        name = f"{_FOLDER}.{module_info.name}"
+        try:
+            module = importlib.import_module(name)
+        except Exception as error:
+            raise ConfigError(
+                f"{name} cannot be imported: {error}; install what it needs, or ci-exporter anew"
+            ) from error
         found += [
-            (value, module.__name__)
+            (value, name)
             for value in vars(module).values()
-            if _is_collector(value) and value.__module__.startswith(module.__name__)
+            if _is_collector(value) and f"{value.__module__}.".startswith(f"{name}.")
         ]
     return found
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from prometheus_client.utils import floatToGoString
 
-from exporter.families import Distribution, Family, Sample
+from exporter.errors import LabelMismatch
+from exporter.families import Distribution, Family, Sample, clean
 
 deflate: Any
 try:
@@ -77,12 +78,17 @@ class Block:
     def __init__(self, family: Family, samples: Sequence[Sample], old: Block | None) -> None:
         self.samples = samples
         self._template: str
-        if old is not None and list(map(_labels_of, samples)) == list(map(_labels_of, old.samples)):
+        if old is not None and _same_labels(samples, old.samples):
             self._template = old._template
         else:
             self._template = _template(family, samples)
         self.lines = len(samples) * lines_per_sample(family)
         self.text = _filled(self._template, _numbers(family, samples)).encode()
+
+
+def _same_labels(samples: Sequence[Sample], others: Sequence[Sample]) -> bool:
+    """Whether both have the same series in the same order."""
+    return list(map(_labels_of, samples)) == list(map(_labels_of, others))
 
 
 def _filled(template: str, numbers: list[float]) -> str:
@@ -108,6 +114,10 @@ def _numbers(family: Family, samples: Sequence[Sample]) -> list[float]:
     numbers: list[float] = []
     for _, distribution in samples:
         counts, total = distribution  # type: ignore[misc]
+        if len(counts) != len(family.buckets) + 1:
+            raise ValueError(
+                f"{family.name} has {len(family.buckets)} buckets and +Inf, got {len(counts)} counts"
+            )
         numbers.extend(accumulate(counts))
         numbers.append(numbers[-1])
         numbers.append(float(total))
@@ -128,7 +138,15 @@ def histogram_values(family: Family, sample: Sample) -> Iterator[tuple[str, floa
 
 
 def _template(family: Family, samples: Sequence[Sample]) -> str:
-    """The lines of *samples* with a slot for each number; label names sorted, as prometheus_client does."""
+    """The lines of *samples* with a slot for each number; label names sorted, as prometheus_client does.
+
+    Raises:
+        LabelMismatch: a sample has more or fewer labels than its family, or one that is no string.
+    """
+    for labels, _ in samples:
+        # Surplus labels would be cut, and a sample shown under the name of another one.
+        if len(labels) != len(family.labels) or not all(isinstance(value, str) for value in labels):
+            raise LabelMismatch(f"{family.name} takes the labels {family.labels}, got the values {labels!r}")
     order = sorted(range(len(family.labels)), key=family.labels.__getitem__)
     if family.kind == "histogram":
         return "".join(_histogram_lines(family, sample.labels, order) for sample in samples)
@@ -161,14 +179,32 @@ def _histogram_lines(family: Family, values: Sequence[str], order: Sequence[int]
 
 
 def escaped(value: str) -> str:
-    """A label value as it stands between the quotes, `%` doubled for the template.
+    """A label value as it stands between the quotes, `%` doubled for the template."""
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"").replace("%", "%%")
 
-    Lone surrogates cannot be written as UTF-8: one of them would fail the scrape of everybody.
+
+def cleaned(samples: Sequence[Sample], old: Block | None = None) -> list[Sample]:
+    """*samples* with label values that can be written, each series once: the first of equals stays.
+
+    Where the labels are those of the *old* block, they have been through this already.
     """
-    value = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"").replace("%", "%%")
-    return value.encode("utf-8", "replace").decode()
+    if not samples or (old is not None and _same_labels(samples, old.samples)):
+        return list(samples)
+    found = list(map(_cleaned, samples))
+    if len(set(map(_labels_of, found))) == len(found):
+        return found
+    # Two names may have become one by cleaning: Prometheus refuses a series that comes twice.
+    once: dict[tuple[str, ...], Sample] = {}
+    for sample in found:
+        once.setdefault(sample.labels, sample)
+    return list(once.values())
 
 
-def clean(value: str) -> str:
-    """A label value without what cannot be written, so that data and text agree."""
-    return value if value.isascii() else value.encode("utf-8", "replace").decode()
+def _cleaned(sample: Sample) -> Sample:
+    """*sample* with label values that can be written; almost always the same object."""
+    try:
+        if "".join(sample.labels).isascii():
+            return sample
+    except TypeError:
+        raise LabelMismatch(f"every label value must be a string, got {sample.labels!r}") from None
+    return Sample(tuple(map(clean, sample.labels)), sample.value)

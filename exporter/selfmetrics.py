@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 from prometheus_client import (
@@ -19,7 +20,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from exporter.contract import UnitTrouble
-from exporter.families import Family, counter, gauge, histogram
+from exporter.families import Family, clean, counter, gauge, histogram
 
 API_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30)
 
@@ -154,6 +155,7 @@ class SelfMetrics:
             API_DURATION.help,
             API_DURATION.labels,
             buckets=API_DURATION.buckets,
+            unit=API_DURATION.unit,
             registry=self._registry,
         )
         self.rate_limit_remaining = self._gauge(RATE_LIMIT_REMAINING)
@@ -169,10 +171,10 @@ class SelfMetrics:
         PlatformCollector(registry=self._registry)
 
     def _gauge(self, family: Family) -> Gauge:
-        return Gauge(family.name, family.help, family.labels, registry=self._registry)
+        return Gauge(family.name, family.help, family.labels, unit=family.unit, registry=self._registry)
 
     def _counter(self, family: Family) -> Counter:
-        return Counter(family.name, family.help, family.labels, registry=self._registry)
+        return Counter(family.name, family.help, family.labels, unit=family.unit, registry=self._registry)
 
     def collect(self) -> Iterator[Metric]:
         """All of it, from memory."""
@@ -181,7 +183,7 @@ class SelfMetrics:
             PROJECT_PROBLEM.name, PROJECT_PROBLEM.help, labels=PROJECT_PROBLEM.labels
         )
         for labels in sorted(
-            {(collector, trouble.name, trouble.reason.value) for collector, trouble in self.troubles()}
+            {(collector, clean(trouble.name), trouble.reason.value) for collector, trouble in self.troubles()}
         ):
             problems.add_metric(labels, 1)
         yield problems
@@ -195,9 +197,11 @@ class SelfMetrics:
         yield dropped
 
     def describe(self) -> Iterator[Metric]:
-        """Every family it may expose."""
+        """Every family it may expose, those of prometheus_client about process and Python included."""
         for family in FAMILIES:
             yield family.metric()
+        ours = {family.name for family in FAMILIES}
+        yield from (metric for metric in self._registry.collect() if metric.name not in ours)
 
     def observer(self, collector: str) -> Observer:
         """Where the HTTP client of *collector* reports its calls."""
@@ -212,7 +216,8 @@ class SelfMetrics:
             self.rate_limit_remaining,
             self.projects,
         ):
-            family.remove_by_labels({"collector": collector})
+            with suppress(KeyError):  # prometheus_client raises it up to some version
+                family.remove(collector)
 
 
 class Observer:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from exporter.contract import Unit
 from exporter.errors import BadAnswer
-from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
+from exporter.model.runs import Execution, JobRun, PipelineRun, RefKind, Status
 
 STATUSES = {
     "created": Status.CREATED,
@@ -176,8 +176,8 @@ def run_from_list(entry: ListEntry, kind: RefKind, *, unknown: Unknown) -> Pipel
 def run(detail: Any, *, selects: Callable[[RefKind, str], bool], unknown: Unknown) -> PipelineRun:
     """One pipeline in full.
 
-    ``finished_at`` and ``duration`` of a pipeline that runs again are those of its last execution:
-    they are left out until it finishes anew.
+    ``finished_at`` and ``duration`` of a pipeline that runs again are those of its last execution: they
+    are told apart as such. How that one ended GitLab does not say; see :func:`with_earlier_status`.
 
     Source:
         GitLab, doc/api/pipelines.md; app/models/ci/pipeline.rb for the retry.
@@ -187,6 +187,9 @@ def run(detail: Any, *, selects: Callable[[RefKind, str], bool], unknown: Unknow
     status = _status(entry.status, unknown)
     kind = ref_kind(entry.ref, tag=bool(pipeline.get("tag")))
     started_at = _instant_or_none(pipeline.get("started_at"))
+    finished_at = _instant_or_none(pipeline.get("finished_at"))
+    duration = _seconds(pipeline.get("duration"))
+    earlier = Execution(Status.FAILED, finished_at, duration) if finished_at and not status.finished else None
     user = pipeline.get("user")
     return PipelineRun(
         run_id=entry.run_id,
@@ -197,14 +200,31 @@ def run(detail: Any, *, selects: Callable[[RefKind, str], bool], unknown: Unknow
         created_at=entry.created_at,
         updated_at=entry.updated_at,
         started_at=started_at,
-        finished_at=_instant_or_none(pipeline.get("finished_at")) if status.finished else None,
-        duration_seconds=_seconds(pipeline.get("duration")) if status.finished else None,
+        finished_at=finished_at if status.finished else None,
+        duration_seconds=duration if status.finished else None,
         queue_seconds=queue_seconds(entry.created_at, started_at),
         coverage_ratio=_ratio(pipeline.get("coverage")),
         username=user.get("username") if isinstance(user, dict) else None,
         web_url=entry.web_url,
         selected=selects(kind, entry.ref),
+        earlier=earlier,
     )
+
+
+def with_earlier_status(run: PipelineRun, jobs: Sequence[JobRun]) -> PipelineRun:
+    """*run* with the status of its earlier execution, made out from its *jobs*, retried ones included.
+
+    GitLab composes a pipeline's status from the newest job of each name; so do we, from those that had
+    ended when the earlier execution did. Without jobs it stays ``failed``: that is why one runs again.
+    """
+    if run.earlier is None or not jobs:
+        return run
+    end = run.earlier.finished_at
+    ended = [job for job in jobs if job.finished_at and job.finished_at <= end]
+    newest = {job.name: job for job in sorted(ended, key=lambda job: job.job_id)}.values()
+    statuses = {job.status for job in newest if not (job.allow_failure and job.status is Status.FAILED)}
+    status = next((one for one in (Status.FAILED, Status.CANCELED) if one in statuses), Status.SUCCESS)
+    return replace(run, earlier=replace(run.earlier, status=status))
 
 
 def queue_seconds(created_at: datetime, started_at: datetime | None) -> float | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -17,37 +16,18 @@ from prometheus_client.metrics_core import Metric
 from collectors.gitlab import mapping
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.discovery import Discoverer
+from collectors.gitlab.reader import OVERLAP, Memory, Reader
 from collectors.gitlab.settings import GitLabConfig
 from exporter import ci_families
-from exporter.contract import (
-    Batch,
-    Collector,
-    Context,
-    DemoSource,
-    Discovery,
-    Known,
-    Position,
-    Trouble,
-    Unit,
-    UnitTrouble,
-)
-from exporter.errors import BadAnswer, ConfigError, SourceError
+from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Known, Position, Unit
+from exporter.errors import ConfigError
 from exporter.families import Samples
-from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
+from exporter.model.runs import RefKind
 from exporter.model.views import UnitView
 
 log = logging.getLogger(__name__)
 
-# Rows become visible when their transaction commits, later than their updated_at says: look back this far.
-OVERLAP = timedelta(seconds=60)
-_CHANGED_PER_BATCH = 50  # pipelines read in full before they are saved: bounds memory, and loss at a kill
-_REREADS_PER_POLL = 20
 _DETAILS_PER_POLL = 5
-_PAGES_OF_ONE_INSTANT = 200
-_BAD_ANSWERS = 3  # unusable answers for one pipeline after which it is left out, so that others go on
-_NOT_STARTED = (Status.CREATED, Status.PENDING)
-_UNDER_WAY = (Status.CREATED, Status.PENDING, Status.RUNNING)
-_LONG_UNFINISHED = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +61,6 @@ class Cursor:
         return json.dumps(fields | ({"unread": self.unread} if self.unread else {}))
 
 
-@dataclass(slots=True)
-class _Reading:
-    """What one poll has read so far of one project."""
-
-    unit: Unit
-    known: Known
-    runs: dict[int, PipelineRun] = field(default_factory=dict)
-    jobs: list[JobRun] = field(default_factory=list)
-    deleted: list[int] = field(default_factory=list)
-    unread: set[int] = field(default_factory=set)
-    trouble: UnitTrouble | None = None
-
-
 class GitLab(Collector[GitLabConfig]):
     """GitLab pipelines and jobs.
 
@@ -122,9 +89,7 @@ class GitLab(Collector[GitLabConfig]):
         self._options = ci_families.RunOptions(
             self.provider, dense=config.dense, job_state=config.jobs.status
         )
-        self._turn = threading.Lock()
-        self._read_at: dict[tuple[str, int], datetime] = {}
-        self._bad: dict[tuple[str, int], int] = {}
+        self._memory = Memory()
 
     @staticmethod
     def _check_tls(config: GitLabConfig) -> None:
@@ -160,7 +125,7 @@ class GitLab(Collector[GitLabConfig]):
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:
         """Start the stand-in GitLab."""
-        from collectors.gitlab.standin.client import demo_source
+        from collectors.gitlab.standin.demo import demo_source
 
         return demo_source(directory)
 
@@ -173,253 +138,74 @@ class GitLab(Collector[GitLabConfig]):
         does not show, the refs that exist, and details of those so far known from a list alone.
         """
         cursor = Cursor.parse(position.cursor)
-        reading = _Reading(unit, position.known, unread=set(cursor.unread))
+        reader = self._reader(unit, position.known, frozenset(cursor.unread))
         after = cursor.updated_at - OVERLAP if cursor.updated_at else position.counts_from
-        changed, updated_at, more = self._changed(reading, after, None)
+        changed, updated_at, more = reader.changed(after, None)
         for entry in changed:
-            self._read_run(reading, entry.run_id)
+            reader.read_run(entry.run_id)
         cursor = replace(cursor, updated_at=max(filter(None, (updated_at, cursor.updated_at)), default=after))
         refs: dict[RefKind, frozenset[str]] = {}
         if not more:
-            for run_id in sorted(reading.unread)[:_DETAILS_PER_POLL]:
-                self._read_run(reading, run_id)
-            self._reread_unfinished(reading)
+            for run_id in sorted(reader.unread)[:_DETAILS_PER_POLL]:
+                reader.read_run(run_id)
+            reader.reread_unfinished()
             now = self.context.clock.now()
-            if cursor.refs_read_at is None or _seconds(now - cursor.refs_read_at) >= self.schedule.discover:
-                cursor, refs = replace(cursor, refs_read_at=now), self._read_refs(reading)
+            if (
+                cursor.refs_read_at is None
+                or (now - cursor.refs_read_at).total_seconds() >= self.schedule.discover
+            ):
+                cursor, refs = replace(cursor, refs_read_at=now), reader.read_refs()
             for run in position.known.incomplete(_DETAILS_PER_POLL):
-                if run.run_id not in reading.runs or not reading.runs[run.run_id].complete:
-                    self._read_run(reading, run.run_id, alone=True)
-        cursor = replace(cursor, unread=tuple(sorted(reading.unread)))
-        return self._batch(reading, cursor, more=more, refs=refs)
+                if run.run_id not in reader.runs or not reader.runs[run.run_id].complete:
+                    reader.read_run(run.run_id, alone=True)
+        cursor = replace(cursor, unread=tuple(sorted(reader.unread)))
+        return self._batch(reader, cursor, more=more, refs=refs)
 
     def backfill(self, unit: Unit, start: datetime, end: datetime, known: Known) -> Iterator[Batch]:
         """Batches that together hold every pipeline updated in [*start*, *end*)."""
         after, more = start, True
         while more:
-            reading = _Reading(unit, known)
-            changed, updated_at, more = self._changed(reading, after, end)
+            reader = self._reader(unit, known)
+            changed, updated_at, more = reader.changed(after, end)
             for entry in changed:
-                self._read_run(reading, entry.run_id)
-            yield self._batch(reading, None, more=more)
+                reader.read_run(entry.run_id)
+            yield self._batch(reader, None, more=more)
             after = updated_at or end
+
+    def _reader(self, unit: Unit, known: Known, unread: frozenset[int] = frozenset()) -> Reader:
+        return Reader(
+            unit,
+            known,
+            client=self._client,
+            config=self.config,
+            context=self.context,
+            schedule=self.schedule,
+            memory=self._memory,
+            unread=unread,
+        )
 
     def _batch(
         self,
-        reading: _Reading,
+        reader: Reader,
         cursor: Cursor | None,
         *,
         more: bool = False,
         refs: dict[RefKind, frozenset[str]] | None = None,
     ) -> Batch:
         """What was read, as one batch."""
-        runs = reading.runs.values()
+        runs = reader.runs.values()
         if self.config.refs.count == "selected":
             runs = [run for run in runs if run.selected]  # type: ignore[assignment]
             ids = {run.run_id for run in runs}
-            reading.jobs = [job for job in reading.jobs if job.run_id in ids]
+            reader.jobs = [job for job in reader.jobs if job.run_id in ids]
         return Batch(
             cursor=str(cursor) if cursor else None,
             runs=tuple(runs),
-            jobs=tuple(reading.jobs),
-            deleted_runs=tuple(reading.deleted),
+            jobs=tuple(reader.jobs),
+            deleted_runs=tuple(reader.deleted),
             refs=refs or {},
             refs_read_at=cursor.refs_read_at if cursor else None,
             more=more,
-            busy=self._busy(reading),
-            trouble=reading.trouble,
+            busy=reader.busy(),
+            trouble=reader.trouble,
         )
-
-    def _changed(
-        self, reading: _Reading, after: datetime, before: datetime | None
-    ) -> tuple[list[mapping.ListEntry], datetime | None, bool]:
-        """The next pipelines that the store does not have as they are now.
-
-        The list is ordered by ``updated_at`` and moves while it is read: instead of turning its pages,
-        it is asked for anew from the last time seen. Only pipelines of one and the same instant, more
-        than a page of them, are read by page.
-
-        Returns:
-            The entries, the time up to which everything was looked at, and whether more is waiting.
-        """
-        page = 1
-        seen: datetime | None = None
-        while page <= _PAGES_OF_ONE_INSTANT:
-            entries = self._client.changed_pipelines(reading.unit.key, after, page, before=before)
-            stored = reading.known.updated_at([entry.run_id for entry in entries])
-            changed = [entry for entry in entries if stored.get(entry.run_id) != entry.updated_at]
-            full = len(entries) >= self._client.per_page
-            if len(changed) > _CHANGED_PER_BATCH:
-                changed = changed[:_CHANGED_PER_BATCH]
-                return changed, changed[-1].updated_at, True
-            if entries:
-                seen = max(entry.updated_at for entry in entries)
-            if changed or not full:
-                return changed, seen, full
-            # A whole page of what we know: go on behind it.
-            if seen and seen > after:
-                after, page = seen, 1
-            else:
-                page += 1
-        raise SourceError(f"more than {_PAGES_OF_ONE_INSTANT} pages of pipelines changed at one instant")
-
-    def _read_run(self, reading: _Reading, run_id: int, *, alone: bool = False) -> None:
-        """Read one pipeline in full, and its children that changed; *alone* leaves out jobs and children."""
-        waiting = [run_id]
-        visited: set[int] = set()
-        while waiting:
-            current = waiting.pop()
-            if current in visited:
-                continue
-            visited.add(current)
-            run = self._read_pipeline(reading, current)
-            if run is None or alone or run.status in _NOT_STARTED:
-                continue
-            if self.config.jobs.enabled:
-                reading.jobs.extend(self._read_jobs(reading, run))
-            if self.config.child_pipelines:
-                waiting.extend(self._changed_children(reading, run))
-
-    def _read_pipeline(self, reading: _Reading, run_id: int) -> PipelineRun | None:
-        """One pipeline; ``None`` if it is gone, or if GitLab cannot say anything usable about it."""
-        key = (reading.unit.key, run_id)
-        try:
-            detail = self._client.pipeline(reading.unit.key, run_id)
-            if detail is None:
-                reading.deleted.append(run_id)
-                reading.unread.discard(run_id)
-                return None
-            run = mapping.run(
-                detail, selects=self.config.refs.selects, unknown=self.context.api.unknown_value
-            )
-        except BadAnswer as error:
-            self._put_off(reading, key, error)
-            return None
-        self._bad.pop(key, None)
-        reading.unread.discard(run_id)
-        reading.runs[run_id] = run
-        with self._turn:
-            if run.status.finished:
-                self._read_at.pop(key, None)
-            else:
-                self._read_at[key] = self.context.clock.now()
-        return run
-
-    def _put_off(self, reading: _Reading, key: tuple[str, int], error: BadAnswer) -> None:
-        """Raise *error*, unless this one pipeline failed so often that it must not hold up the others."""
-        self._bad[key] = self._bad.get(key, 0) + 1
-        if self._bad[key] < _BAD_ANSWERS:
-            raise error
-        reading.unread.add(key[1])
-        reading.trouble = UnitTrouble(
-            reading.unit.name, Trouble.BAD_DATA, f"pipeline {key[1]} is put off: {error}"
-        )
-
-    def _busy(self, reading: _Reading) -> bool:
-        """Whether a pipeline is under way, so that its end is to be expected soon."""
-        oldest = self.context.clock.now() - _LONG_UNFINISHED
-        runs = {run.run_id: run for run in reading.known.unfinished()} | reading.runs
-        return any(run.status in _UNDER_WAY and run.created_at > oldest for run in runs.values())
-
-    def _read_jobs(self, reading: _Reading, run: PipelineRun) -> Iterable[JobRun]:
-        """The jobs of one pipeline, retried ones too."""
-        for job in self._client.jobs(reading.unit.key, run.run_id):
-            yield mapping.job(job, run.run_id, unknown=self.context.api.unknown_value)
-
-    def _changed_children(self, reading: _Reading, run: PipelineRun) -> list[int]:
-        """Child pipelines of *run* that the store does not have as they are now.
-
-        Pipelines started in other projects are in the lists of those projects.
-        """
-        bridges = (
-            mapping.downstream(bridge) for bridge in self._client.bridges(reading.unit.key, run.run_id)
-        )
-        children = {
-            child.run_id: child.updated_at
-            for child in bridges
-            if child and child.is_in(reading.unit) and child.run_id not in reading.runs
-        }
-        stored = reading.known.updated_at(children)
-        return [
-            run_id
-            for run_id, updated_at in children.items()
-            if updated_at is None or stored.get(run_id) != updated_at
-        ]
-
-    # -- slower matters ------------------------------------------------------------------------
-
-    def _reread_unfinished(self, reading: _Reading) -> None:
-        """Look again at unfinished pipelines of which the list may tell nothing any more.
-
-        Child pipelines are in no list, and a deleted one vanishes from it.
-        """
-        now = self.context.clock.now()
-        due: list[tuple[datetime, PipelineRun]] = []
-        with self._turn:
-            for run in reading.known.unfinished():
-                if run.run_id in reading.runs:
-                    continue
-                key = (reading.unit.key, run.run_id)
-                is_child = run.source == mapping.CHILD
-                # After a restart, children are read at once; the list tells of the others.
-                read_at = self._read_at.setdefault(key, run.created_at if is_child else now)
-                if _seconds(now - read_at) >= self._reread_wait(run, now, is_child=is_child):
-                    due.append((read_at, run))
-        for _, run in sorted(due, key=lambda pair: pair[0])[:_REREADS_PER_POLL]:
-            self._reread(reading, run)
-
-    def _reread_wait(self, run: PipelineRun, now: datetime, *, is_child: bool) -> float:
-        """Seconds between two looks at an unfinished pipeline: a quarter of its age, within bounds.
-
-        A pipeline that is blocked for weeks is then looked at every few days, not every few minutes.
-        """
-        quarter = _seconds(now - run.created_at) / 4
-        if now - run.created_at > _LONG_UNFINISHED:
-            return quarter
-        schedule = self.schedule
-        return max(schedule.base, min(quarter, schedule.maximum)) if is_child else schedule.maximum
-
-    def _reread(self, reading: _Reading, run: PipelineRun) -> None:
-        """Read one unfinished pipeline again; its jobs only if something can have happened to them."""
-        again = self._read_pipeline(reading, run.run_id)
-        if again is None:
-            return
-        if again == run:
-            del reading.runs[run.run_id]
-        if again.status not in _NOT_STARTED and again.status is not Status.MANUAL:
-            if self.config.jobs.enabled:
-                reading.jobs.extend(self._read_jobs(reading, again))
-            if again.updated_at != run.updated_at and self.config.child_pipelines:
-                for child in self._changed_children(reading, again):
-                    self._read_run(reading, child)
-
-    def _read_refs(self, reading: _Reading) -> dict[RefKind, frozenset[str]]:
-        """The selected refs that exist, and the newest pipeline of those not yet known."""
-        refs: dict[RefKind, frozenset[str]] = {}
-        for kind, scope in ((RefKind.BRANCH, "branches"), (RefKind.TAG, "tags")):
-            if not self.config.refs.of(kind).enabled:
-                refs[kind] = frozenset()
-                continue
-            entries = [
-                entry
-                for entry in self._client.newest_pipelines(reading.unit.key, scope)
-                if self.config.refs.selects(kind, entry.ref)
-            ]
-            refs[kind] = frozenset(entry.ref for entry in entries)
-            stored = reading.known.updated_at([entry.run_id for entry in entries])
-            for entry in entries:
-                if entry.run_id not in stored and entry.run_id not in reading.runs:
-                    reading.runs[entry.run_id] = mapping.run_from_list(
-                        entry, kind, unknown=self.context.api.unknown_value
-                    )
-        refs[RefKind.CHANGE_REQUEST] = frozenset()
-        if self.config.refs.change_requests.enabled:
-            open_ = self._client.open_change_requests(reading.unit.key) or []
-            refs[RefKind.CHANGE_REQUEST] = frozenset(
-                ref for entry in open_ for ref in mapping.open_change_request_refs(entry)
-            )
-        return refs
-
-
-def _seconds(span: timedelta) -> float:
-    return span.total_seconds()

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from exporter import __version__, logs
-from exporter.app import App, ConfigSource, Parts
+from exporter.app import App, ConfigSource, Parts, refuse_idleness
 from exporter.cli import output
 from exporter.cli.parser import overrides
 from exporter.cli.progress import ProgressBar
@@ -53,7 +54,9 @@ def demo(options: argparse.Namespace) -> int:
     from exporter.cli.demo import run_demo
 
     directory = options.directory or Path(tempfile.mkdtemp(prefix="ci-exporter-demo-"))
-    sources = [cls for cls in collector_classes().values() if isinstance(cls, Demonstrates)]
+    sources: dict[str, Any] = {
+        name: cls for name, cls in collector_classes().items() if isinstance(cls, Demonstrates)
+    }
     run_demo(directory, sources, overrides(options))
     logging.shutdown()
     os._exit(0)
@@ -80,6 +83,7 @@ def check(options: argparse.Namespace) -> int:
 def once(options: argparse.Namespace) -> int:
     """One round, then print, push or write what it brought."""
     config = _load(options)
+    refuse_idleness(config)
     parts = Parts(config, SqlStore(config.settings.store.url.get_secret_value()))
     lease = parts.store.lease()
     if not lease.acquire():

@@ -15,13 +15,13 @@ from exporter.app import App, ConfigSource
 from exporter.contract import Demonstrates, DemoSource
 
 
-def run_demo(directory: Path, classes: Sequence[Demonstrates], overrides: Mapping[str, Any]) -> None:
+def run_demo(directory: Path, classes: Mapping[str, Demonstrates], overrides: Mapping[str, Any]) -> None:
     """Start every stand-in, then serve until told to stop; everything is in *directory*."""
     directory.mkdir(parents=True, exist_ok=True)
     sources: list[tuple[str, DemoSource]] = []
     try:
-        for cls in classes:
-            sources.append((cls.name, cls.start_demo(directory)))  # type: ignore[attr-defined]
+        for name, cls in classes.items():
+            sources.append((name, cls.start_demo(directory)))
         path = _write_config(directory, sources)
         # The visitor's own environment must not lead the demo to a real server.
         App(ConfigSource(path, {}, overrides)).run(lambda app: _welcome(app, sources, directory))

@@ -6,13 +6,14 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-from prometheus_client import push_to_gateway
+from prometheus_client import CollectorRegistry, push_to_gateway
+from prometheus_client.metrics_core import Metric
 
+from exporter.app import config_text
 from exporter.config.load import Config
 from exporter.contract import Collector
 from exporter.errors import ExporterError, SinkError
@@ -23,11 +24,12 @@ from exporter.rounds.backfill import Progress
 from exporter.rounds.round import CollectorRounds
 
 _JOB = "ci-exporter"
+_EXPORTED = {"job": "exported_job", "instance": "exported_instance"}
 
 
 def print_config(config: Config) -> None:
     """The whole configuration as it is understood, secrets masked."""
-    print(yaml.safe_dump(config.redacted(), sort_keys=False, allow_unicode=True), end="")
+    print(config_text(config), end="")
 
 
 def print_source(rounds: CollectorRounds, failures: list[str]) -> None:
@@ -77,10 +79,31 @@ def push(registry: Registry, url: str) -> None:
     Raises:
         SinkError: it did not take it.
     """
+    grouped = CollectorRegistry()
+    grouped.register(_Grouped(registry))
     try:
-        push_to_gateway(url, job=_JOB, registry=registry)
+        push_to_gateway(url, job=_JOB, registry=grouped)
     except (OSError, ValueError) as error:
         raise SinkError(f"the Pushgateway did not take the metrics: {error}") from error
+
+
+class _Grouped:
+    """The metrics as a Pushgateway can take them.
+
+    It overwrites the labels ``job`` and ``instance`` with those of the group, which would make one series
+    of all jobs of a stage. They get the names that a scrape by Prometheus gives them.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            renamed = Metric(metric.name, metric.documentation, metric.type, metric.unit)
+            for sample in metric.samples:
+                labels = {_EXPORTED.get(name, name): value for name, value in sample.labels.items()}
+                renamed.add_sample(sample.name, labels, sample.value)
+            yield renamed
 
 
 def write_textfile(registry: Registry, path: Path) -> None:

@@ -55,6 +55,15 @@ class RefKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Execution:
+    """How one execution of a run ended; ``duration_seconds`` is ``None`` where the source gives none."""
+
+    status: Status
+    finished_at: datetime
+    duration_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PipelineRun:
     """One execution of a pipeline, as last seen.
 
@@ -66,6 +75,8 @@ class PipelineRun:
     retry). ``coverage_ratio`` is 0 to 1. ``pipeline`` is the definition's name, empty where the
     provider has one per project. ``selected`` says whether the operator wants this ref to have
     series of its own. ``complete`` is false when only a list entry was read, so that times are missing.
+    ``earlier`` is the execution before, where a source still shows its end while the run goes on again:
+    without it, a run that fails and is retried between two polls would have failed unseen.
     """
 
     run_id: int
@@ -85,6 +96,7 @@ class PipelineRun:
     web_url: str | None = None
     selected: bool = True
     complete: bool = True
+    earlier: Execution | None = None
 
 
 @dataclass(frozen=True, slots=True)

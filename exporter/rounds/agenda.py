@@ -34,7 +34,10 @@ class Agenda:
         self._closed = False
 
     def add(self, task: Task, last_run: float) -> None:
-        """Note that *task* is due; *last_run* is when it last ran (any clock), lower is staler."""
+        """Note that *task* is due; *last_run* is when it last ran (any clock), lower is staler.
+
+        -inf goes before all that has a time.
+        """
         with self._changed:
             if task.key in self._running:
                 self._again[task.key] = (last_run, task)
@@ -44,7 +47,7 @@ class Agenda:
     def _push(self, task: Task, last_run: float) -> None:
         heapq.heappush(self._heap, (last_run, next(self._order), task))
         self._due.add(task.key)
-        self._changed.notify()
+        self._changed.notify_all()  # one alone might wake somebody in `wait_idle`, and no worker
 
     def take(self) -> Task | None:
         """The stalest due task, once there is one; ``None`` when the agenda is closed."""

@@ -11,10 +11,12 @@ from threading import Lock
 from typing import Any
 
 from exporter.contract import Backfills, Collector
-from exporter.errors import ExporterError
+from exporter.errors import ExporterError, Stopped
 from exporter.store.base import Store, StoredUnit
 
 log = logging.getLogger(__name__)
+
+_FAILED = "backfill of a project failed; run it again to complete it"
 
 
 @dataclass(slots=True)
@@ -44,6 +46,7 @@ def backfill(
 
     Raises:
         ExporterError: the collector cannot do it, or its units cannot be discovered.
+        Stopped: the program is stopping; what is saved stays.
     """
     if not isinstance(collector, Backfills):
         raise ExporterError(f"collector {collector.name} has no history to read")
@@ -66,17 +69,29 @@ def backfill(
                     progress.runs += saved.changed
                     progress.counted += saved.counted_runs
                     report(progress)
+        except Stopped:
+            raise
         except ExporterError as error:
             failed = 1
-            log.warning(
-                "backfill of a project failed; run it again to complete it",
-                extra={"collector": collector.name, "project": unit.unit.name, "error": str(error)},
-            )
+            log.warning(_FAILED, extra={**_where(collector, unit), "error": str(error)})
+        except Exception:
+            # A collector's bug in one project is no reason to give up on the others.
+            failed = 1
+            log.exception(_FAILED, extra=_where(collector, unit))
         with turn:
             progress.units_done += 1
             progress.failed += failed
             report(progress)
 
     with ThreadPoolExecutor(capacity, thread_name_prefix="backfill") as pool:
-        list(pool.map(fill, units))
+        try:
+            list(pool.map(fill, units))
+        except BaseException:
+            # Stopped or interrupted: what has not begun must not be waited for.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     return progress
+
+
+def _where(collector: Collector[Any], unit: StoredUnit) -> dict[str, str]:
+    return {"collector": collector.name, "project": unit.unit.name}

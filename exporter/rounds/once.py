@@ -39,8 +39,8 @@ def _drain(rounds: CollectorRounds, state: UnitState) -> str | None:
         if visit is None:
             return None
         if visit.result is Result.ERROR:
-            trouble = f": {state.trouble.detail}" if state.trouble else ""
-            return f"{state.stored.unit.name} could not be read{trouble}"
+            reason = state.error or (state.trouble.detail if state.trouble else "")
+            return f"{state.stored.unit.name} could not be read" + (f": {reason}" if reason else "")
         if visit.wait > 0:
             return None
 

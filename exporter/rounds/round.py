@@ -8,28 +8,33 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from exporter.clock import Clock, timestamp
-from exporter.contract import Batch, Collector, Discovery, Position, Trouble, UnitTrouble
+from exporter.contract import Batch, Collector, Discovery, Position, Schedule, Trouble, UnitTrouble
 from exporter.errors import ExporterError, Stopped, Unauthorized, UnitUnavailable
 from exporter.exposition import CollectorPage
 from exporter.rounds.backoff import Backoff, Result
+from exporter.rounds.display import Display
 from exporter.selfmetrics import SelfMetrics
-from exporter.store.base import Store, StoredUnit
+from exporter.store.base import Saved, Store, StoredUnit
 
 log = logging.getLogger(__name__)
 
 _GIVE_UP_AFTER = 3  # failed polls after which a unit no longer holds up readiness
-_VIEWS_AT_ONCE = 200  # units read and rendered together at a start, to bound memory
+_LONGEST_RETRY_AFTER = 86_400.0  # a source that asks for more has a broken clock
+_DISCOVERY_RETRY = Schedule(5, 300, 0)
 
 
 @dataclass(slots=True)
 class UnitState:
-    """How the polling of one unit stands; ``last_polled`` is monotonic, -inf before the first."""
+    """How the polling of one unit stands; ``last_polled`` is monotonic, -1 before the first.
+
+    ``error`` is what the last poll failed with, empty if it did not.
+    """
 
     stored: StoredUnit
     backoff: Backoff
-    last_polled: float = float("-inf")
+    last_polled: float = -1.0
     visited: bool = False
-    failing: bool = False
+    error: str = ""
     trouble: UnitTrouble | None = None
 
 
@@ -40,6 +45,11 @@ class Visit:
     result: Result
     wait: float
     at_least: float = 0.0
+
+
+def asked_wait(error: ExporterError) -> float:
+    """How many seconds the source asked us to stay away, 0 if it did not."""
+    return min(getattr(error, "retry_after", None) or 0.0, _LONGEST_RETRY_AFTER)
 
 
 class CollectorRounds:
@@ -56,8 +66,8 @@ class CollectorRounds:
         self.collector = collector
         self.name = collector.name
         self.page = page
-        self.alive = True
         self.halted: str | None = None
+        self._display = Display(collector, page, store)
         self._store = store
         self._metrics = metrics
         self._clock = clock
@@ -66,40 +76,27 @@ class CollectorRounds:
         self._discovered = False
         self._discovery: Discovery | None = None
         self._discovery_error: str | None = None
+        self._discovery_backoff = Backoff(_DISCOVERY_RETRY)
         self._answered = False
-        self._shown: dict[int, int] = {}
         self._left_in_round: set[str] = set()
         self._busy_seconds = 0.0
 
-    # -- what is shown -------------------------------------------------------------------------
+    @property
+    def alive(self) -> bool:
+        """Whether these rounds still count; false once a reload put others in their place."""
+        return self._display.alive
+
+    @alive.setter
+    def alive(self, value: bool) -> None:
+        self._display.alive = value
 
     def follow(self) -> None:
         """Show what the store has and we do not show yet: at a start, or saved by another process."""
-        versions = self._store.versions(self.collector.target)
-        hidden = {state.stored.id for state in self.states() if state.trouble}
-        stale = [
-            unit_id
-            for unit_id, version in versions.items()
-            if unit_id not in hidden and self._shown.get(unit_id) != version
-        ]
-        for start in range(0, len(stale), _VIEWS_AT_ONCE):
-            self._show(stale[start : start + _VIEWS_AT_ONCE])
-        for unit_id in self._shown.keys() - versions.keys():
-            self._hide(unit_id)
+        self._display.follow()
 
-    def _show(self, unit_ids: list[int]) -> None:
-        """Read, render and swap the given units."""
-        for view in self._store.views(unit_ids, job_state=self.collector.job_state):
-            samples = self.collector.unit_samples(view)
-            if self.alive and samples is not None:
-                self.page.swap(str(view.id), samples)
-            self._shown[view.id] = view.version
-
-    def _hide(self, unit_id: int) -> None:
-        """Expose nothing of a unit that vanished or cannot be read."""
-        if self.alive:
-            self.page.drop(str(unit_id))
-            self._shown.pop(unit_id, None)
+    def stand_by(self) -> None:
+        """Another process polls now: keep only what can be followed in the store."""
+        self._display.stand_by()
 
     # -- discovery -----------------------------------------------------------------------------
 
@@ -114,14 +111,33 @@ class CollectorRounds:
             self._halt(error)
             return []
         except ExporterError as error:
-            log.warning("discovery failed", extra={"collector": self.name, "error": str(error)})
-            self._discovery_error = str(error)
-            self._update_success()
+            self._discovery_failed(error)
             raise
+        except Exception as error:
+            # A collector's bug: like any other failure, it is tried again.
+            log.exception("discovery raised", extra={"collector": self.name})
+            failure = ExporterError(f"{type(error).__name__}: {error}")
+            self._discovery_failed(failure)
+            raise failure from error
         self._discovery_error = None
+        self._discovery_backoff.note(Result.TASK)
         self._discovered = True
         self._update_success()
         return new
+
+    def _discovery_failed(self, error: ExporterError) -> None:
+        """Book a failed discovery; the units that are known go on."""
+        level = logging.DEBUG if self._discovery_error else logging.WARNING
+        log.log(level, "discovery failed", extra={"collector": self.name, "error": str(error)})
+        self._discovery_error = str(error)
+        self._discovery_backoff.note(Result.ERROR)
+        self._update_success()
+
+    @property
+    def discovery_wait(self) -> float:
+        """Seconds until the next discovery, before jitter: the configured ones, fewer after a failure."""
+        wait = self.collector.schedule.discover
+        return min(wait, self._discovery_backoff.interval) if self._discovery_error else wait
 
     def _take_over(self, discovery: Discovery) -> list[UnitState]:
         """Make the discovered units ours; the vanished ones go, and their series with them."""
@@ -144,10 +160,12 @@ class CollectorRounds:
                 state.stored = unit
                 self._units[unit.unit.key] = state
             self._left_in_round &= self._units.keys()
+            self._left_in_round |= {state.stored.unit.key for state in new}
         self._discovery = discovery
         for state in before.values():
             log.info("project vanished", extra={"collector": self.name, "project": state.stored.unit.name})
-            self._hide(state.stored.id)
+            self._display.forget(state.stored.id)
+        self._display.disown({unit.id for unit in stored})
         self._metrics.projects.labels(self.name).set(len(stored))
         self.follow()
         return new
@@ -176,7 +194,7 @@ class CollectorRounds:
         """Poll one unit once, save and show what came; ``None`` when the answer no longer matters."""
         started = self._clock.monotonic()
         try:
-            batch = self._poll(state)
+            batch, saved = self._poll(state)
         except Stopped:
             return None
         except Unauthorized as error:
@@ -191,18 +209,16 @@ class CollectorRounds:
             log.exception("poll raised", extra=self._where(state))
             visit = self._failed(state, ExporterError(f"{type(error).__name__}: {error}"), logged=True)
         else:
-            visit = self._succeeded(state, batch)
+            visit = self._succeeded(state, batch, saved)
         state.last_polled = self._clock.monotonic()
         self._note_round(state, state.last_polled - started)
         return visit if self.alive else None
 
-    def _poll(self, state: UnitState) -> Batch:
+    def _poll(self, state: UnitState) -> tuple[Batch, Saved]:
         """Poll, save and show; everything here may raise."""
         stored = self._store.position(state.stored.id)
         position = Position(stored.cursor, stored.counts_from, self._store.known(stored.id))
         batch = self.collector.poll(state.stored.unit, position)
-        if batch.samples is not None and self.alive:
-            self.page.swap(str(stored.id), batch.samples)
         saved = self._store.save(stored.id, batch, self._clock.now())
         if batch.unit:
             state.stored = replace(state.stored, unit=batch.unit)
@@ -211,22 +227,25 @@ class CollectorRounds:
                 "runs counted",
                 extra={**self._where(state), "runs": saved.counted_runs, "jobs": saved.counted_jobs},
             )
-        hidden_until_now = state.trouble is not None or not stored.caught_up
-        if saved.changed or batch.unit or (hidden_until_now and not batch.more):
-            if not stored.caught_up and not batch.more:
-                log.info("project caught up", extra=self._where(state))
-            self._show([stored.id])
-        return batch
+        caught_up = not stored.caught_up and not batch.more
+        if caught_up:
+            log.info("project caught up", extra=self._where(state))
+        if batch.samples is not None:
+            self._display.show_samples(stored.id, batch.samples, lambda: self.is_current(state))
+        if self._display.unhide(stored.id) or caught_up or saved.changed or batch.unit:
+            self._display.show(stored.id)
+        return batch, saved
 
-    def _succeeded(self, state: UnitState, batch: Batch) -> Visit:
+    def _succeeded(self, state: UnitState, batch: Batch, saved: Saved) -> Visit:
         """Book a poll that was saved."""
-        result = Result.TASK if batch.runs or batch.jobs or batch.deleted_runs else Result.EMPTY
+        # What is known already is no news; plain numbers always are, or they would be read ever more rarely.
+        result = Result.TASK if saved.changed or batch.samples is not None else Result.EMPTY
         state.backoff.note(result, busy=batch.busy)
-        if state.failing or (state.trouble and not batch.trouble):
+        if state.error or (state.trouble and not batch.trouble):
             log.info("project readable again", extra=self._where(state))
         if batch.trouble and batch.trouble != state.trouble:
             self._log_trouble(batch.trouble)
-        state.failing = False
+        state.error = ""
         state.trouble = batch.trouble
         state.visited = state.visited or not batch.more
         self._answered = True
@@ -235,15 +254,16 @@ class CollectorRounds:
 
     def _unavailable(self, state: UnitState, error: UnitUnavailable) -> Visit:
         """Book a unit that cannot be read: its series vanish, and it is asked again only rarely."""
-        trouble = UnitTrouble(state.stored.unit.name, Trouble(error.reason), str(error))
+        reason = Trouble(error.reason) if error.reason in list(Trouble) else Trouble.BAD_DATA
+        trouble = UnitTrouble(state.stored.unit.name, reason, str(error))
         if state.trouble is None or state.trouble.reason is not trouble.reason:
             self._log_trouble(trouble)
         state.trouble = trouble
-        state.failing = False
+        state.error = ""
         state.visited = True
         state.backoff.note(Result.ERROR)
         self._answered = True
-        self._hide(state.stored.id)
+        self._display.hide(state.stored.id)
         return Visit(Result.ERROR, self.collector.schedule.maximum)
 
     def _failed(self, state: UnitState, error: ExporterError, *, logged: bool = False) -> Visit:
@@ -251,12 +271,11 @@ class CollectorRounds:
         state.backoff.note(Result.ERROR)
         if not logged:
             # The first failure is news; the following ones only repeat it.
-            level = logging.DEBUG if state.failing else logging.WARNING
+            level = logging.DEBUG if state.error else logging.WARNING
             log.log(level, "poll failed", extra={**self._where(state), "error": str(error)})
-        state.failing = True
+        state.error = str(error) or type(error).__name__
         state.visited = state.visited or state.backoff.errors >= _GIVE_UP_AFTER
-        retry_after = getattr(error, "retry_after", None) or 0.0
-        return Visit(Result.ERROR, state.backoff.interval, at_least=retry_after)
+        return Visit(Result.ERROR, state.backoff.interval, at_least=asked_wait(error))
 
     def _halt(self, error: Unauthorized) -> None:
         """Stop polling: every further call would be refused, and might lock the account."""
@@ -306,7 +325,7 @@ class CollectorRounds:
 
     def _update_success(self) -> None:
         if self.alive:
-            failing = self.halted or self._discovery_error or any(state.failing for state in self.states())
+            failing = self.halted or self._discovery_error or any(state.error for state in self.states())
             self._metrics.collector_success.labels(self.name).set(0 if failing else 1)
 
     def troubles(self) -> list[UnitTrouble]:

@@ -18,7 +18,7 @@ from exporter.contract import UnitTrouble
 from exporter.errors import ExporterError, StoreError
 from exporter.rounds.agenda import Agenda, Task
 from exporter.rounds.backoff import jittered
-from exporter.rounds.round import CollectorRounds, UnitState
+from exporter.rounds.round import CollectorRounds, UnitState, asked_wait
 from exporter.selfmetrics import SelfMetrics
 from exporter.store.base import Store
 
@@ -28,7 +28,6 @@ _STANDBY_SECONDS = 3  # how soon a dead leader is replaced, and how stale a foll
 _FOLLOW_SECONDS = 15  # how soon a leader shows what `backfill` or a webhook elsewhere saved
 _RESUME_SECONDS = 10  # how soon a changed token file is noticed
 _PRUNE_HOURS = 24
-_DISCOVERY_RETRY_SECONDS = 5
 _MAINTENANCE = "maintenance"
 
 
@@ -59,6 +58,7 @@ class Engine:
         self._lease = store.lease()
         self._leading = False
         self._standing_by = False
+        self._were_ready: set[str] = set()
         self._agenda = Agenda()
         self._chance = random.Random()  # noqa: S311 - jitter, not a secret
         self._workers: list[threading.Thread] = []
@@ -94,7 +94,8 @@ class Engine:
     def stop(self, timeout: float) -> bool:
         """End the rounds; true if every poll in flight came to its end within *timeout* seconds."""
         self._stopping.set()
-        self._scheduler.shutdown(wait=False)
+        if self._scheduler.running:  # not if the start failed
+            self._scheduler.shutdown(wait=False)
         self._agenda.close()
         ended = self._agenda.wait_idle(lambda key: True, timeout)
         self._lease.release()
@@ -105,8 +106,13 @@ class Engine:
         for old in self.rounds.values():
             old.alive = False
         self._forget_polls()
-        self.rounds = {}
-        self.adopt(rounds)
+        self.rounds = {one.name: one for one in rounds}
+        self._were_ready &= self.rounds.keys()
+        try:
+            self._follow()
+        except StoreError as error:
+            # The old configuration is gone: going on shows the same a few seconds later.
+            log.error("store failed", extra={"task": "reload", "error": str(error)})  # noqa: TRY400
         if self._leading:
             for one in rounds:
                 self._discover_now(one)
@@ -120,15 +126,19 @@ class Engine:
         if self._leading and not had:
             log.info("polling started", extra={"collectors": ", ".join(self.rounds)})
             for one in self.rounds.values():
-                self._discover_now(one)
+                self._discover_now(one, all_units=True)
         elif had and not self._leading:
             log.warning("lease lost, another process polls now; standing by")
             self._forget_polls()
-        elif not self._leading:
-            if not self._standing_by:
-                log.info("another process polls for this store; standing by")
-            self._follow()
+            for one in self.rounds.values():
+                one.stand_by()
+        elif not self._leading and not self._standing_by:
+            log.info("another process polls for this store; standing by")
         self._standing_by = not self._leading
+        if self._standing_by:
+            # What was shown while standing by stays shown after a takeover.
+            self._were_ready.update(self.rounds)
+            self._follow()
 
     def _forget_polls(self) -> None:
         """Poll nothing more until told anew."""
@@ -148,8 +158,16 @@ class Engine:
     def _resume(self) -> None:
         """Go on polling sources whose refused credentials were changed."""
         for one in list(self.rounds.values()):
-            if self._leading and one.halted and one.resume():
+            if self._leading and one.halted and self._may_resume(one):
                 self._discover_now(one, all_units=True)
+
+    def _may_resume(self, rounds: CollectorRounds) -> bool:
+        try:
+            return rounds.resume()
+        except Exception:
+            # A collector's bug (or a token file that cannot be read just now) must not hold up the others.
+            log.exception("credentials could not be looked at", extra={"collector": rounds.name})
+            return False
 
     def _prune(self) -> None:
         """Delete runs past their retention."""
@@ -189,20 +207,21 @@ class Engine:
 
     def _discover(self, rounds: CollectorRounds, *, all_units: bool = False) -> None:
         """Discover, poll what is new, and set the next discovery."""
-        wait = rounds.collector.schedule.discover
+        at_least = 0.0
         try:
             new = rounds.discover()
         except ExporterError as error:
-            retry = getattr(error, "retry_after", None) or _DISCOVERY_RETRY_SECONDS
-            wait = min(wait, max(retry, _DISCOVERY_RETRY_SECONDS))
+            at_least = asked_wait(error)
         else:
             for state in rounds.states() if all_units else new:
                 self._agenda.add(self._visit_task(rounds, state), state.last_polled)
+            all_units = False
         if rounds.alive and rounds.halted is None:
             self._at(
                 f"{rounds.name}:/discover",
-                jittered(wait, self._chance),
-                Task((rounds.name, "/discover"), lambda: self._discover(rounds)),
+                max(jittered(rounds.discovery_wait, self._chance), at_least),
+                # After a failure, those that nobody polls yet still wait for their first turn.
+                Task((rounds.name, "/discover"), lambda: self._discover(rounds, all_units=all_units)),
             )
 
     def _visit_task(self, rounds: CollectorRounds, state: UnitState) -> Task:
@@ -244,9 +263,13 @@ class Engine:
     def not_ready(self) -> str | None:
         """Why the first round is not complete yet, or ``None`` when it is (or another process polls)."""
         if not self._leading:
-            return None if self._workers else "starting"
-        reasons = [reason for one in self.rounds.values() if (reason := one.not_ready())]
-        return "; ".join(reasons) or None
+            return None if self._standing_by else "starting"
+        reasons = {name: one.not_ready() for name, one in list(self.rounds.items())}
+        # Ready once, ready for good: a project that is added later, or a token that is refused one day,
+        # is no reason to take away what can still be scraped.
+        self._were_ready |= {name for name, reason in reasons.items() if reason is None}
+        waiting = [reason for name, reason in reasons.items() if reason and name not in self._were_ready]
+        return "; ".join(waiting) or None
 
     def troubles(self) -> list[tuple[str, UnitTrouble]]:
         """``(collector, trouble)`` of every unit that needs the operator's eye."""

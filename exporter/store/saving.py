@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from exporter.contract import Batch
-from exporter.counting import job_increments, new_execution, retry_increment, run_increments
+from exporter.counting import executions, job_increments, new_execution, retry_increment, run_increments
 from exporter.model.runs import JobRun, PipelineRun
 from exporter.store.base import Saved
 from exporter.store.merging import newer_job, newer_run
@@ -85,7 +85,10 @@ class Saver:
 
     def _merged_run(self, old: _Stored[PipelineRun] | None, run: PipelineRun) -> _Stored[PipelineRun]:
         """What is to be stored once *run* was seen, its new execution counted."""
-        stamps = self._count(run, old.stamps if old else frozenset())
+        stamps = old.stamps if old else frozenset()
+        for execution in executions(run):
+            stamps = self._count(execution, stamps)
+        run = replace(run, earlier=None)
         if old is None:
             return _Stored(run, stamps)
         if old.deleted and run.updated_at <= old.record.updated_at:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from exporter import ci_families
-from exporter.counting import Execution, job_increments, new_execution, retry_increment, run_increments
+from exporter.counting import Counted, job_increments, new_execution, retry_increment, run_increments
 from exporter.model.runs import FINISHED, UNFINISHED, Status
 
 
@@ -23,7 +23,7 @@ def test_what_is_not_finished_is_no_execution(make: Any, status: Status) -> None
 
 @pytest.mark.parametrize("status", FINISHED)
 def test_what_finished_is_an_execution_told_by_its_second(make: Any, status: Status) -> None:
-    expected = Execution(stamp(make, 60), counts=True)
+    expected = Counted(stamp(make, 60), counts=True)
     assert new_execution(make.run(status=status, end=60.9), (), make.START) == expected
     assert new_execution(make.job(status=status, end=60.9), (), make.START) == expected
 
@@ -35,19 +35,19 @@ def test_a_recorded_execution_is_not_new(make: Any) -> None:
 @pytest.mark.parametrize("others", [{0}, {50}, {90}, {50, 90}])
 def test_another_one_is_new_before_and_after_recorded_ones(make: Any, others: set[int]) -> None:
     stamps = {stamp(make, second) if second else 0 for second in others}
-    assert new_execution(make.run(end=60), stamps, make.START) == Execution(stamp(make, 60), True)
+    assert new_execution(make.run(end=60), stamps, make.START) == Counted(stamp(make, 60), True)
 
 
 def test_one_that_never_ran_needs_no_finishing_time(make: Any) -> None:
     skipped = make.run(status=Status.SKIPPED, end=None)
-    assert new_execution(skipped, (), make.START) == Execution(0, True)
+    assert new_execution(skipped, (), make.START) == Counted(0, True)
     assert new_execution(skipped, {0}, make.START) is None
-    assert new_execution(skipped, {stamp(make, 60)}, make.START) == Execution(0, True)
+    assert new_execution(skipped, {stamp(make, 60)}, make.START) == Counted(0, True)
 
 
 def test_one_that_ran_but_lacks_its_finishing_time_may_be_a_recorded_one(make: Any) -> None:
     unclear = make.run(finished_at=None, started_at=make.at(1))
-    assert new_execution(unclear, (), make.START) == Execution(0, True)
+    assert new_execution(unclear, (), make.START) == Counted(0, True)
     assert new_execution(unclear, {stamp(make, 60)}, make.START) is None
 
 
@@ -56,9 +56,9 @@ def test_a_list_entry_is_no_execution(make: Any) -> None:
 
 
 def test_history_is_recorded_and_not_counted(make: Any) -> None:
-    assert new_execution(make.run(end=59), (), make.at(60)) == Execution(stamp(make, 59), False)
-    assert new_execution(make.run(end=60), (), make.at(60)) == Execution(stamp(make, 60), True)
-    assert new_execution(make.run(status=Status.SKIPPED, end=None), (), make.at(1)) == Execution(0, False)
+    assert new_execution(make.run(end=59), (), make.at(60)) == Counted(stamp(make, 59), False)
+    assert new_execution(make.run(end=60), (), make.at(60)) == Counted(stamp(make, 60), True)
+    assert new_execution(make.run(status=Status.SKIPPED, end=None), (), make.at(1)) == Counted(0, False)
 
 
 def test_a_run_adds_its_status_duration_and_queue_time(make: Any) -> None:

@@ -1,0 +1,269 @@
+"""Reading one project: what changed, what is unfinished, which refs exist."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from collectors.gitlab import mapping
+from collectors.gitlab.client import GitLabClient
+from collectors.gitlab.settings import GitLabConfig
+from exporter.clock import EPOCH
+from exporter.contract import Context, Known, Schedule, Trouble, Unit, UnitTrouble
+from exporter.errors import BadAnswer, SourceError
+from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
+
+# Rows become visible when their transaction commits, later than their updated_at says: look back this far.
+OVERLAP = timedelta(seconds=60)
+_CHANGED_PER_BATCH = 50  # pipelines read in full before they are saved: bounds memory, and loss at a kill
+_REREADS_PER_POLL = 20
+_PAGES_OF_ONE_INSTANT = 200
+_BAD_ANSWERS = 3  # unusable answers for one pipeline after which it is left out, so that others go on
+_NOT_STARTED = (Status.CREATED, Status.PENDING)
+_UNDER_WAY = (Status.CREATED, Status.PENDING, Status.RUNNING)
+_LONG_UNFINISHED = timedelta(days=1)
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is worth knowing from one poll to the next, but not worth storing; shared by all projects.
+
+    ``read_at`` is when an unfinished pipeline was last read, ``bad`` how often in a row it could not be
+    understood; both by ``(project id, pipeline id)``.
+    """
+
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    read_at: dict[tuple[str, int], datetime] = field(default_factory=dict)
+    bad: dict[tuple[str, int], int] = field(default_factory=dict)
+
+
+class Reader:
+    """One poll of one project; what it has read is in its public attributes."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        known: Known,
+        *,
+        client: GitLabClient,
+        config: GitLabConfig,
+        context: Context,
+        schedule: Schedule,
+        memory: Memory,
+        unread: frozenset[int] = frozenset(),
+    ) -> None:
+        self.unit = unit
+        self.runs: dict[int, PipelineRun] = {}
+        self.jobs: list[JobRun] = []
+        self.deleted: list[int] = []
+        self.unread = set(unread)
+        self.trouble: UnitTrouble | None = None
+        self._known = known
+        self._client = client
+        self._config = config
+        self._clock = context.clock
+        self._unknown = context.api.unknown_value
+        self._schedule = schedule
+        self._memory = memory
+
+    def changed(
+        self, after: datetime, before: datetime | None
+    ) -> tuple[list[mapping.ListEntry], datetime | None, bool]:
+        """The next pipelines that the store does not have as they are now.
+
+        The list is ordered by ``updated_at`` and moves while it is read: instead of turning its pages,
+        it is asked for anew from the last time seen. Only pipelines of one and the same instant, more
+        than a page of them, are read by page.
+
+        Returns:
+            The entries, the time up to which everything was looked at, and whether more is waiting.
+        """
+        page = 1
+        seen: datetime | None = None
+        while page <= _PAGES_OF_ONE_INSTANT:
+            entries = self._client.changed_pipelines(self.unit.key, after, page, before=before)
+            stored = self._known.updated_at([entry.run_id for entry in entries])
+            changed = [entry for entry in entries if stored.get(entry.run_id) != entry.updated_at]
+            full = len(entries) >= self._client.per_page
+            if len(changed) > _CHANGED_PER_BATCH:
+                changed = changed[:_CHANGED_PER_BATCH]
+                return changed, changed[-1].updated_at, True
+            if entries:
+                seen = max(entry.updated_at for entry in entries)
+            if changed or not full:
+                return changed, seen, full
+            # A whole page of what we know: go on behind it.
+            if seen and seen > after:
+                after, page = seen, 1
+            else:
+                page += 1
+        raise SourceError(f"more than {_PAGES_OF_ONE_INSTANT} pages of pipelines changed at one instant")
+
+    def read_run(self, run_id: int, *, alone: bool = False) -> None:
+        """Read one pipeline in full, and its children that changed; *alone* leaves out jobs and children."""
+        waiting = [run_id]
+        visited: set[int] = set()
+        while waiting:
+            current = waiting.pop()
+            if current not in visited:
+                visited.add(current)
+                waiting.extend(self._read_one(current, alone=alone))
+
+    def _read_one(self, run_id: int, *, alone: bool) -> list[int]:
+        """Read one pipeline and its jobs, or nothing of it; returns its children that changed."""
+        jobs_before = len(self.jobs)
+        children: list[int] = []
+        try:
+            run = self._read_pipeline(run_id)
+            if run and not alone and run.status not in _NOT_STARTED:
+                if self._config.jobs.enabled:
+                    self._read_jobs(run)
+                if self._config.child_pipelines:
+                    children = self._changed_children(run)
+        except BadAnswer as error:
+            # A pipeline saved without its jobs would look complete: they would never be asked for again.
+            self.runs.pop(run_id, None)
+            del self.jobs[jobs_before:]
+            self._put_off(run_id, error)
+            return []
+        self._memory.bad.pop((self.unit.key, run_id), None)
+        self.unread.discard(run_id)
+        return children
+
+    def _read_pipeline(self, run_id: int) -> PipelineRun | None:
+        """One pipeline; ``None`` if it was deleted."""
+        detail = self._client.pipeline(self.unit.key, run_id)
+        if detail is None:
+            self.deleted.append(run_id)
+            self._memory.read_at.pop((self.unit.key, run_id), None)
+            return None
+        selects, unknown = self._config.refs.selects, self._unknown
+        run = mapping.run(detail, selects=selects, unknown=unknown)
+        self.runs[run_id] = run
+        key = (self.unit.key, run_id)
+        with self._memory.turn:
+            if run.status.finished:
+                self._memory.read_at.pop(key, None)
+            else:
+                self._memory.read_at[key] = self._clock.now()
+        return run
+
+    def _put_off(self, run_id: int, error: BadAnswer) -> None:
+        """Raise *error*, unless this one pipeline failed so often that it must not hold up the others."""
+        key = (self.unit.key, run_id)
+        self._memory.bad[key] = self._memory.bad.get(key, 0) + 1
+        if self._memory.bad[key] < _BAD_ANSWERS:
+            raise error
+        self.unread.add(run_id)
+        self.trouble = UnitTrouble(self.unit.name, Trouble.BAD_DATA, f"pipeline {run_id} is put off: {error}")
+
+    def busy(self) -> bool:
+        """Whether a pipeline is under way, so that its end is to be expected soon."""
+        oldest = self._clock.now() - _LONG_UNFINISHED
+        runs = {run.run_id: run for run in self._known.unfinished()} | self.runs
+        return any(run.status in _UNDER_WAY and run.created_at > oldest for run in runs.values())
+
+    def _read_jobs(self, run: PipelineRun) -> None:
+        """Read the jobs of one pipeline, retried ones too."""
+        unknown = self._unknown
+        details = self._client.jobs(self.unit.key, run.run_id)
+        jobs = [mapping.job(job, run.run_id, unknown=unknown) for job in details]
+        self.jobs.extend(jobs)
+        if run.run_id in self.runs:
+            self.runs[run.run_id] = mapping.with_earlier_status(run, jobs)
+
+    def _changed_children(self, run: PipelineRun) -> list[int]:
+        """Child pipelines of *run* that the store does not have as they are now.
+
+        Pipelines started in other projects are in the lists of those projects.
+        """
+        bridges = (mapping.downstream(bridge) for bridge in self._client.bridges(self.unit.key, run.run_id))
+        children = {
+            child.run_id: child.updated_at
+            for child in bridges
+            if child and child.is_in(self.unit) and child.run_id not in self.runs
+        }
+        stored = self._known.updated_at(children)
+        return [
+            run_id
+            for run_id, updated_at in children.items()
+            if updated_at is None or stored.get(run_id) != updated_at
+        ]
+
+    # -- slower matters ------------------------------------------------------------------------
+
+    def reread_unfinished(self) -> None:
+        """Look again at unfinished pipelines of which the list may tell nothing any more.
+
+        Child pipelines are in no list, and a deleted one vanishes from it.
+        """
+        now = self._clock.now()
+        due: list[tuple[datetime, PipelineRun]] = []
+        with self._memory.turn:
+            for run in self._known.unfinished():
+                if run.run_id in self.runs:
+                    continue
+                key = (self.unit.key, run.run_id)
+                is_child = run.source == mapping.CHILD
+                # After a restart, children are read at once; the list tells of the others.
+                read_at = self._memory.read_at.setdefault(key, EPOCH if is_child else now)
+                if _seconds(now - read_at) >= self._reread_wait(run, now, is_child=is_child):
+                    due.append((read_at, run))
+        for _, run in sorted(due, key=lambda pair: pair[0])[:_REREADS_PER_POLL]:
+            self._reread(run)
+
+    def _reread_wait(self, run: PipelineRun, now: datetime, *, is_child: bool) -> float:
+        """Seconds between two looks at an unfinished pipeline: a quarter of its age, within bounds.
+
+        A pipeline that is blocked for weeks is then looked at every few days, not every few minutes.
+        """
+        quarter = _seconds(now - run.created_at) / 4
+        if now - run.created_at > _LONG_UNFINISHED:
+            return quarter
+        schedule = self._schedule
+        return max(schedule.base, min(quarter, schedule.maximum)) if is_child else schedule.maximum
+
+    def _reread(self, run: PipelineRun) -> None:
+        """Read one unfinished pipeline again; its jobs only if something can have happened to them."""
+        waits = run.status in (*_NOT_STARTED, Status.MANUAL)
+        children = self._read_one(run.run_id, alone=waits)
+        again = self.runs.get(run.run_id)
+        if again is None:
+            return
+        if waits and again.status is not run.status:
+            self.read_run(run.run_id)
+            return
+        for child in children:
+            self.read_run(child)
+        if replace(again, earlier=None) == run:
+            del self.runs[run.run_id]
+
+    def read_refs(self) -> dict[RefKind, frozenset[str]]:
+        """The selected refs that exist, and the newest pipeline of those not yet known."""
+        refs: dict[RefKind, frozenset[str]] = {}
+        for kind, scope in ((RefKind.BRANCH, "branches"), (RefKind.TAG, "tags")):
+            if not self._config.refs.of(kind).enabled:
+                refs[kind] = frozenset()
+                continue
+            entries = [
+                entry
+                for entry in self._client.newest_pipelines(self.unit.key, scope)
+                if self._config.refs.selects(kind, entry.ref)
+            ]
+            refs[kind] = frozenset(entry.ref for entry in entries)
+            stored = self._known.updated_at([entry.run_id for entry in entries])
+            for entry in entries:
+                if entry.run_id not in stored and entry.run_id not in self.runs:
+                    self.runs[entry.run_id] = mapping.run_from_list(entry, kind, unknown=self._unknown)
+        refs[RefKind.CHANGE_REQUEST] = frozenset()
+        if self._config.refs.change_requests.enabled:
+            open_ = self._client.open_change_requests(self.unit.key) or []
+            refs[RefKind.CHANGE_REQUEST] = frozenset(
+                ref for entry in open_ for ref in mapping.open_change_request_refs(entry)
+            )
+        return refs
+
+
+def _seconds(span: timedelta) -> float:
+    return span.total_seconds()

@@ -1,0 +1,123 @@
+"""``python -m collectors.gitlab.standin``: serves a simulated GitLab on the loopback interface."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import stat
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+
+from collectors.gitlab.standin.options import Options
+from collectors.gitlab.standin.server import listen, serve
+from collectors.gitlab.standin.site import Site
+from collectors.gitlab.standin.stories import STORIES
+from collectors.gitlab.standin.times import parse
+from collectors.gitlab.standin.world import World
+
+_PARENT_CHECK_SECONDS = 0.25
+
+
+def _story(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    if name not in STORIES:
+        raise argparse.ArgumentTypeError(f"stories: {', '.join(STORIES)}")
+    return name, float(weight)
+
+
+def _parser() -> argparse.ArgumentParser:
+    usual = Options()
+    parser = argparse.ArgumentParser(prog="python -m collectors.gitlab.standin", description=__doc__)
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="0 takes any free port")
+    add("--token", default=usual.token, help="the one access token")
+    add("--seed", type=int, default=usual.seed, help="equal seeds give equal worlds")
+    add("--projects", type=int, default=usual.projects)
+    add("--group", default=usual.group, help="path of the top group")
+    add("--start", type=parse, help="simulated time at the start, ISO 8601; default: now")
+    add("--warm-up", type=float, default=usual.warm_up, help="seconds lived before the start")
+    add(
+        "--speed",
+        type=float,
+        default=usual.speed,
+        help="simulated seconds per second; 0: advanced by request",
+    )
+    add("--history-days", type=float, default=usual.history_days, help="days of finished pipelines")
+    add("--history-pipelines", type=int, help="how many; default: days times rate")
+    add(
+        "--pipelines-per-hour",
+        type=float,
+        default=usual.pipelines_per_hour,
+        help="new ones, in simulated time",
+    )
+    add(
+        "--changes-per-hour",
+        type=float,
+        default=usual.changes_per_hour,
+        help="to refs, merge requests, projects",
+    )
+    add("--story", dest="stories", type=_story, action="append", default=[], help="NAME=WEIGHT, repeatable")
+    add("--offset", default=usual.offset, help="of all timestamps: Z or like +02:00")
+    add("--rate-limit", type=int, default=usual.rate_limit, help="requests per minute; 0: no limit")
+    add("--rate-headers", action="store_true", help="send RateLimit-* headers")
+    add("--latency-ms", type=int, default=usual.latency_ms, help="wait before each answer")
+    add("--version", default=usual.version, help="the GitLab version it claims")
+    add(
+        "--exit-with-parent",
+        action="store_true",
+        help="end when the parent process or its pipe on stdin does",
+    )
+    return parser
+
+
+def _options(given: argparse.Namespace) -> Options:
+    values = {field.name: getattr(given, field.name) for field in fields(Options)}
+    values["stories"] = dict(given.stories)
+    return Options(**values)
+
+
+def _watch_parent(stopping: asyncio.Event) -> None:
+    loop, parent = asyncio.get_running_loop(), os.getppid()
+
+    def look() -> None:
+        if os.getppid() != parent:
+            stopping.set()
+        else:
+            loop.call_later(_PARENT_CHECK_SECONDS, look)
+
+    def read() -> None:
+        if not os.read(0, 4096):
+            stopping.set()
+
+    look()
+    if stat.S_ISFIFO(os.fstat(0).st_mode):
+        loop.add_reader(0, read)
+
+
+async def _run(given: argparse.Namespace) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    if given.exit_with_parent:
+        _watch_parent(stopping)
+    bound = listen(given.port)
+    url = f"http://127.0.0.1:{bound.getsockname()[1]}"
+    site = Site(World(_options(given)), url)
+    serving = asyncio.create_task(serve(site, bound, stopping))
+    await asyncio.sleep(0)
+    sys.stdout.write(f"listening on {url}\n")
+    sys.stdout.flush()
+    await serving
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until told to stop."""
+    asyncio.run(_run(_parser().parse_args(arguments)))
+
+
+if __name__ == "__main__":
+    main()

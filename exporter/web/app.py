@@ -1,0 +1,246 @@
+"""The routes, built from callables: nothing in here knows where metrics come from."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from exporter.errors import ConfigError, ExporterError
+from exporter.rendering import Format
+from exporter.web.landing import CONTENT_SECURITY_POLICY, LandingPage, render_landing
+from exporter.web.metrics import negotiate, read_filters, wants_gzip
+
+__all__ = ["LandingPage", "Render", "WebParts", "build_app", "build_log_level_app"]
+
+T = TypeVar("T")
+_TELEMETRY_PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
+_LEVEL_HELP = "send level=LEVEL as the body, with one of debug, info, warning, error"
+_LIFECYCLE_OFF = "this is off: set metrics.lifecycle: true or start with --web.enable-lifecycle"
+_log = logging.getLogger(__name__)
+
+
+class Render(Protocol):
+    """Gives the exposition."""
+
+    def __call__(
+        self, fmt: Format, gzip: bool, names: Sequence[str], collectors: Sequence[str], /
+    ) -> Sequence[bytes]:
+        """The body in *fmt* in pieces, gzip-coded if asked; empty *names* or *collectors* mean all.
+
+        Raises:
+            LookupError: a collector is unknown; the text is a sentence that says which.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WebParts:
+    """What the server gets from the rest of the program.
+
+    ``render``, ``landing`` and ``reload`` run in threads, up to four at once, and ``reload`` never twice
+    at once; ``readiness`` and ``set_log_level`` run on the server's loop and must answer from memory.
+    ``readiness`` gives ``None`` when ready, else the reason. ``reload`` and ``set_log_level`` raise
+    :class:`ConfigError` when they refuse. ``lifecycle`` switches both of them on. ``config`` gives the
+    configuration as text with every secret masked; ``None`` leaves the route out.
+    """
+
+    render: Render
+    readiness: Callable[[], str | None]
+    landing: Callable[[], LandingPage]
+    reload: Callable[[], None]
+    set_log_level: Callable[[str], None]
+    telemetry_path: str = "/metrics"
+    lifecycle: bool = False
+    config: Callable[[], str] | None = None
+
+
+def build_app(parts: WebParts) -> Starlette:
+    """The application for the main listener.
+
+    Raises:
+        ConfigError: the telemetry path is no path, or is taken by another route.
+    """
+    pages = _Pages(parts)
+    routes = [
+        Route("/healthz", _healthz, methods=["GET"]),
+        Route("/-/healthy", _healthy, methods=["GET"]),
+        Route("/-/ready", pages.ready, methods=["GET"]),
+        Route("/-/reload", pages.reload, methods=["POST", "PUT"]),
+        Route("/log_level", pages.log_level, methods=["PUT"]),
+    ]
+    if parts.config:
+        routes.append(Route("/-/config", pages.config, methods=["GET"]))
+    path = parts.telemetry_path
+    if not _TELEMETRY_PATH.fullmatch(path) or path in {route.path for route in routes}:
+        raise ConfigError(
+            f"the telemetry path {path!r} must be a path such as /metrics, and not one of our own"
+        )
+    routes.append(Route(path, pages.metrics, methods=["GET"]))
+    if path != "/":
+        routes.append(Route("/", pages.landing, methods=["GET"]))
+    return _application(routes)
+
+
+def build_log_level_app(set_log_level: Callable[[str], None]) -> Starlette:
+    """The application for a listener of its own that can do no more than change the log level."""
+
+    async def log_level(request: Request) -> Response:
+        return await _change_log_level(request, set_log_level)
+
+    return _application(
+        [Route("/healthz", _healthz, methods=["GET"]), Route("/log_level", log_level, methods=["PUT"])]
+    )
+
+
+class _Pages:
+    """The routes that need the parts."""
+
+    def __init__(self, parts: WebParts) -> None:
+        self._parts = parts
+        self._reloading = asyncio.Lock()
+
+    async def metrics(self, request: Request) -> Response:
+        fmt = negotiate(",".join(request.headers.getlist("accept")))
+        gzip = wants_gzip(",".join(request.headers.getlist("accept-encoding")))
+        headers = {"content-type": fmt.value, "vary": "Accept, Accept-Encoding"}
+        if gzip:
+            headers["content-encoding"] = "gzip"
+        try:
+            filters = read_filters(request.url.query)
+            render = functools.partial(self._parts.render, fmt, gzip, filters.names, filters.collectors)
+            body = await _in_thread(render)
+        except (KeyError, IndexError):
+            # Also LookupErrors, but of the kind that is a mistake of ours, not of the client.
+            raise
+        except (LookupError, ExporterError) as exc:
+            return _text(str(exc), 400)
+        return _InPieces(body, headers)
+
+    async def landing(self, request: Request) -> Response:
+        page = render_landing(await _in_thread(self._parts.landing))
+        return HTMLResponse(page, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
+
+    async def ready(self, request: Request) -> Response:
+        reason = self._parts.readiness()
+        return _text("ready") if reason is None else _text(f"not ready: {reason}", 503)
+
+    async def config(self, request: Request) -> Response:
+        assert self._parts.config  # noqa: S101  the route is there only with it
+        return _text(self._parts.config().rstrip("\n"))
+
+    async def reload(self, request: Request) -> Response:
+        if not self._parts.lifecycle:
+            return _text(_LIFECYCLE_OFF, 403)
+        try:
+            async with self._reloading:
+                await _in_thread(self._parts.reload)
+        except ExporterError as exc:
+            return _text(str(exc), 500)
+        return _text("configuration reloaded")
+
+    async def log_level(self, request: Request) -> Response:
+        if not self._parts.lifecycle:
+            return _text(_LIFECYCLE_OFF, 403)
+        return await _change_log_level(request, self._parts.set_log_level)
+
+
+class _InPieces(Response):
+    """A body of several pieces, sent one after the other: joining 20 MB costs more than sending it."""
+
+    def __init__(self, pieces: Sequence[bytes], headers: dict[str, str]) -> None:
+        super().__init__(headers={**headers, "content-length": str(sum(map(len, pieces)))})
+        self._pieces = pieces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _healthz(request: Request) -> Response:
+    return _text("ok")
+
+
+async def _healthy(request: Request) -> Response:
+    return _text("ci-exporter is healthy")
+
+
+async def _change_log_level(request: Request, set_log_level: Callable[[str], None]) -> Response:
+    body = (await request.body()).decode("utf-8", "replace").strip()
+    fields = {key.strip().lower(): value.strip().lower() for key, value in parse_qsl(body)}
+    level = fields.get("level")
+    if not level:
+        return _text(_LEVEL_HELP, 400)
+    try:
+        set_log_level(level)
+    except ConfigError as exc:
+        return _text(f"{exc}\n{_LEVEL_HELP}", 400)
+    return _text(f"log level is now {level}")
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    """*call*'s result, from the bounded executor that the server gave its loop."""
+    return await asyncio.get_running_loop().run_in_executor(None, call)
+
+
+def _text(sentence: str, status: int = 200) -> Response:
+    return PlainTextResponse(f"{sentence}\n", status)
+
+
+def _application(routes: list[Route]) -> Starlette:
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(_LastResort)],
+        exception_handlers={HTTPException: _refused},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _refused(request: Request, exc: Exception) -> Response:
+    """The text for what the router itself refuses: 404, and 405 with ``Allow`` in a fixed order."""
+    assert isinstance(exc, HTTPException)  # noqa: S101  registered for nothing else
+    response = _text(exc.detail, exc.status_code)
+    for name, value in (exc.headers or {}).items():
+        response.headers[name] = ", ".join(sorted(value.split(", "))) if name.lower() == "allow" else value
+    return response
+
+
+class _LastResort:
+    """Around every route: one log line and a plain 500 for what escapes it, and the headers all share."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def send_marked(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_marked)
+        except Exception:
+            _log.exception("%s %r failed", scope.get("method"), scope.get("path"))
+            if started:
+                raise
+            await _text("the exporter failed to answer; its log says why", 500)(scope, receive, send_marked)

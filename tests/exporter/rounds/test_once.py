@@ -1,0 +1,86 @@
+"""One round of everything, without a scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.contract import Batch, Unit
+from exporter.errors import SourceError, Stopped, Unauthorized, UnitUnavailable
+from exporter.rendering import Format
+from exporter.rounds.once import first_error, run_once
+from exporter.rounds.round import CollectorRounds
+from exporter.store.sql import SqlStore
+from tests.support.fakes import Source, World, run
+
+ONE, TWO = Unit("1", "group/app"), Unit("2", "group/lib")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    store = SqlStore(f"sqlite:///{tmp_path}/pipelines.db")
+    yield store
+    store.close()
+
+
+def made(world: World, store: SqlStore, name: str, **answers: list[Any]) -> tuple[Any, CollectorRounds]:
+    source: Any = world.build(Source, name=name)
+    world.registry.add(source)
+    source.units = [ONE, TWO]
+    source.answers = {key.removeprefix("u"): found for key, found in answers.items()}
+    page = world.exposition.page(name, source.families)
+    return source, CollectorRounds(source, page, store, world.metrics, world.clock)
+
+
+def test_everything_is_polled_until_no_news_waits(store: SqlStore) -> None:
+    world = World()
+    source, rounds = made(
+        world, store, "fake", u1=[Batch(runs=(run(1),), more=True), Batch(runs=(run(2),), more=True), Batch()]
+    )
+    assert run_once([rounds], capacity=2) == {"fake": []}
+    assert (source.polls.count("1"), source.polls.count("2")) == (3, 1)
+    text = world.exposition.body(Format.TEXT, gzip=False)
+    assert b'ref_kind="branch",source="push",status="success"} 2.0' in text
+
+
+def test_what_fails_is_told_and_the_rest_goes_on(store: SqlStore) -> None:
+    world = World()
+    bad, one = made(world, store, "bad")
+    bad.units = SourceError("no answer")
+    _, two = made(world, store, "half", u1=[SourceError("timeout")], u2=[UnitUnavailable("403", "forbidden")])
+    _, three = made(world, store, "buggy", u1=[RuntimeError("a bug")])
+    good, four = made(world, store, "good")
+    failures = run_once([one, two, three, four], capacity=2)
+    assert failures == {
+        "bad": ["no answer"],
+        "half": ["group/app could not be read: timeout", "group/lib could not be read: 403"],
+        "buggy": ["group/app could not be read: RuntimeError: a bug"],
+        "good": [],
+    }
+    assert len(good.polls) == 2
+    error = first_error(failures)
+    assert error
+    assert str(error).startswith("bad: no answer; half: group/app could not be read")
+
+
+def test_a_discovery_with_a_bug_is_told_like_any_failure(store: SqlStore) -> None:
+    source, rounds = made(World(), store, "fake")
+    source.units = KeyError("id")
+    assert run_once([rounds], capacity=1) == {"fake": ["KeyError: 'id'"]}
+
+
+@pytest.mark.parametrize("where", ["poll", "discovery"])
+def test_refused_credentials_are_told_once(store: SqlStore, where: str) -> None:
+    refused = Unauthorized("401: the token is not accepted")
+    source, rounds = made(World(), store, "fake", u1=[refused], u2=[refused])
+    if where == "discovery":
+        source.units = refused
+    assert run_once([rounds], capacity=2) == {"fake": ["401: the token is not accepted"]}
+
+
+def test_a_shutdown_ends_it_without_blame(store: SqlStore) -> None:
+    _, rounds = made(World(), store, "fake", u1=[Stopped("stopping")], u2=[Stopped("stopping")])
+    assert first_error(run_once([rounds], capacity=2)) is None

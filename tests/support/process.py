@@ -1,0 +1,140 @@
+"""The real program as a process of its own: started, scraped, signalled and killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
+    """Wait for *condition*; fails with *what* when it does not come true in *seconds*."""
+    deadline = time.monotonic() + seconds
+    pause = 0.01
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:g} s: {what}")
+        time.sleep(pause)  # bench-free: a poll of a condition, never a guess of how long something takes
+        pause = min(pause * 1.5, 0.25)
+
+
+def run_cli(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run one command of the program to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "exporter", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        env={**_environment(), **(env or {})},
+        check=False,
+    )
+
+
+def _environment() -> dict[str, str]:
+    """The environment without what a developer may have set for a real GitLab."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("GITLAB_", "CI_EXPORTER"))
+    }
+    return {**kept, "PYTHONPATH": str(ROOT)}
+
+
+class ExporterProcess:
+    """``ci-exporter serve`` on a free port of loopback; a context manager that ends it."""
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], *, name: str = "exporter") -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.config_path = folder / f"{name}.yaml"
+        self.log_path = folder / f"{name}.log"
+        self.session = requests.Session()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.write_config(config)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write the configuration, with our own address in it."""
+        metrics = {"enabled": True, "addr": f"127.0.0.1:{self.port}", "lifecycle": True}
+        self.config_path.write_text(
+            yaml.safe_dump({**config, "metrics": {**metrics, **config.get("metrics", {})}})
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.session.close()
+        if self._process and self._process.poll() is None:
+            self.kill()
+
+    def start(self) -> Self:
+        """Start the process, without waiting for anything."""
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "exporter", "serve", "--config", str(self.config_path)],
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                env=_environment(),
+            )
+        return self
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process; it must have been started."""
+        assert self._process is not None
+        return self._process
+
+    def answers(self, path: str, status: int = 200) -> bool:
+        """Whether a GET of *path* gives *status*; false also when nobody listens."""
+        try:
+            return self.session.get(f"{self.url}{path}", timeout=10).status_code == status
+        except requests.RequestException:
+            return False
+
+    def wait_ready(self) -> Self:
+        """Wait until the first round is complete."""
+        wait_until(lambda: self.answers("/-/ready") or self.process.poll() is not None, "ready")
+        assert self.process.poll() is None, self.log_path.read_text()
+        return self
+
+    def scrape(self) -> str:
+        """The exposition as text."""
+        response = self.session.get(f"{self.url}/metrics", timeout=30)
+        assert response.status_code == 200, response.text
+        return response.text
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process, by its id."""
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def terminate(self, seconds: float = 5.0) -> int:
+        """SIGTERM; the exit code, which must come within *seconds*."""
+        self.process.terminate()
+        return self.process.wait(seconds)

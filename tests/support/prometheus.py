@@ -1,0 +1,75 @@
+"""A real Prometheus on loopback that scrapes what a test wants."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import requests
+import yaml
+
+from tests.support.process import free_port, wait_until
+from tests.support.tools import require
+
+
+class Prometheus:
+    """Scrapes one target every second; a context manager that ends it."""
+
+    def __init__(self, folder: Path, target: str, *, rules: Path | None = None) -> None:
+        program = require("prometheus", "prometheus")
+        self.url = f"http://127.0.0.1:{free_port()}"
+        config = {
+            "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+            "scrape_configs": [{"job_name": "ci-exporter", "static_configs": [{"targets": [target]}]}],
+            "rule_files": [str(rules)] if rules else [],
+        }
+        path = folder / "prometheus.yml"
+        path.write_text(yaml.safe_dump(config))
+        with (folder / "prometheus.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    program,
+                    f"--config.file={path}",
+                    f"--storage.tsdb.path={folder / 'tsdb'}",
+                    f"--web.listen-address={self.url.removeprefix('http://')}",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+    def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """The instant vector that *expression* gives now."""
+        response = requests.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=10)
+        answer: dict[str, Any] = response.json()
+        assert answer["status"] == "success", answer
+        return [(row["metric"], float(row["value"][1])) for row in answer["data"]["result"]]
+
+    def scalar(self, expression: str) -> float:
+        """The one value of *expression*."""
+        rows = self.query(expression)
+        assert len(rows) == 1, (expression, rows)
+        return rows[0][1]
+
+    def wait_scrapes(self, number: int = 2) -> None:
+        """Wait for some more successful scrapes."""
+
+        def scraped() -> float:
+            try:
+                rows = self.query("count_over_time(up[1h]) and up == 1")
+            except (requests.RequestException, AssertionError):
+                return 0
+            return rows[0][1] if rows else 0
+
+        goal = scraped() + number
+        wait_until(lambda: scraped() >= goal, "Prometheus scraped the exporter")
