@@ -3,66 +3,31 @@
 from __future__ import annotations
 
 import json
-import logging
+import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
+import urllib3
 from requests.adapters import HTTPAdapter
 
+from collectors._rates import LONGEST_PAUSE_SECONDS, RateLimiter
 from exporter.clock import Clock, timestamp
 from exporter.contract import ApiObserver
 from exporter.errors import BadAnswer, SourceError, Stopped, Unauthorized
 
-log = logging.getLogger(__name__)
-
 _ATTEMPTS = 3
-_RETRY_SECONDS = 0.5
 _CONNECT_SECONDS = 10
 _BODY_BYTES = 64 * 1024 * 1024
-_LONGEST_PAUSE_SECONDS = 60.0  # a source that wants to be left alone for longer gets its poll back later
+_CHUNK_BYTES = 65_536
 _MAX_PAGES = 1_000
-_RETRIED = {500, 502, 503, 504}
-
-
-class RateLimiter:
-    """Lets all threads of a collector together make at most so many calls a second.
-
-    A call takes the next free slot and waits for it. Slots that nobody used in the last moment may be
-    made up for, so that threads that were busy parsing do not cost throughput; over any second the
-    rate holds, give or take that burst.
-    """
-
-    def __init__(self, per_second: float, stopping: threading.Event, *, burst_seconds: float = 0.2) -> None:
-        self._gap = 1 / per_second
-        self._burst = burst_seconds
-        self._stopping = stopping
-        self._lock = threading.Lock()
-        self._next = 0.0
-
-    def wait(self) -> None:
-        """Wait for the next slot; raises `Stopped` when the program stops meanwhile."""
-        with self._lock:
-            now = time.monotonic()
-            slot = max(self._next, now - self._burst)
-            self._next = slot + self._gap
-        self._sleep(slot - now)
-
-    def pause(self, seconds: float) -> None:
-        """Let no call start for *seconds*."""
-        with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)
-
-    def _sleep(self, seconds: float) -> None:
-        if seconds > 0 and self._stopping.wait(seconds):
-            raise Stopped("stopping")
-        if self._stopping.is_set():
-            raise Stopped("stopping")
+_MAX_REDIRECTS = 5
+_REDIRECTS = {301, 302, 303, 307, 308}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +41,7 @@ class Answer:
 
 
 class Credentials(requests.auth.AuthBase):
-    """A bearer token; requests drops it by itself when a redirect leads to another host."""
+    """A bearer token, the same for all threads; it may be exchanged while calls are under way."""
 
     def __init__(self, token: str) -> None:
         self.token = token
@@ -90,8 +55,11 @@ class Credentials(requests.auth.AuthBase):
 class ApiClient:
     """GETs JSON from one base URL, for several threads.
 
-    Every call, repeated ones too, passes the rate limiter and is reported to the observer.
+    Every call, repeated and redirected ones too, passes the rate limiter and is reported to the
+    observer. ``retry_seconds`` is the wait before the first repetition; it doubles.
     """
+
+    retry_seconds = 0.5
 
     def __init__(
         self,
@@ -117,7 +85,7 @@ class ApiClient:
         self._timeout = timeout_seconds
         self._session = requests.Session()
         self._session.auth = credentials
-        self._session.verify = verify
+        self._verify = verify
         self._session.headers.update({"Accept": "application/json", "User-Agent": user_agent})
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections)
         self._session.mount("http://", adapter)
@@ -126,8 +94,8 @@ class ApiClient:
     def get(self, path: str, operation: str, params: Mapping[str, Any] | None = None) -> Answer:
         """GET *path* below the base URL (or an absolute URL of the same host).
 
-        5xx answers, broken connections and bodies that do not parse are tried again shortly; a 429
-        makes every thread wait as long as the source asks.
+        5xx answers, broken connections and bodies that do not parse are tried again shortly; a source
+        that names a wait (with a 429, say) makes every thread wait.
 
         Returns:
             The answer, for the statuses 200, 403 and 404.
@@ -136,76 +104,108 @@ class ApiClient:
             Unauthorized: 401. Other statuses, and no answer at all: `SourceError`.
         """
         url = path if path.startswith("http") else f"{self.base_url}/{path.lstrip('/')}"
-        failure: SourceError | None = None
+        failure = SourceError(f"{self._host}: {operation} failed")
         for attempt in range(_ATTEMPTS):
-            if attempt and self._stopping.wait(_RETRY_SECONDS * 2 ** (attempt - 1)):
+            if attempt and self._stopping.wait(self.retry_seconds * 2 ** (attempt - 1)):
                 raise Stopped("stopping")
-            self._limiter.wait()
             try:
-                answer = self._once(url, operation, params)
+                return self._follow(url, operation, params)
             except SourceError as error:
                 if error.permanent:
                     raise
                 failure = error
-                continue
-            if answer is not None:
-                return answer
-            failure = SourceError(f"{self._host}: {operation} is rate limited", retry_after=1)
-        raise failure or SourceError(f"{self._host}: {operation} failed")
+        raise failure
 
-    def _once(self, url: str, operation: str, params: Mapping[str, Any] | None) -> Answer | None:
-        """One attempt; ``None`` after a 429 whose wait is now over or under way."""
+    def _follow(self, url: str, operation: str, params: Mapping[str, Any] | None) -> Answer:
+        """One attempt, redirects within the host included."""
+        for _ in range(_MAX_REDIRECTS):
+            self._limiter.wait()
+            response, raw = self._send(url, operation, params)
+            self._obey(response)
+            target = response.headers.get("Location")
+            if response.status_code not in _REDIRECTS or not target:
+                return self._judge(response, raw, operation)
+            url, params = self._redirected(response.url, target, operation), None
+        raise _final(f"{self._host}: {operation} is redirected in circles")
+
+    def _redirected(self, url: str, target: str, operation: str) -> str:
+        """Where a redirect leads, unless that is not ours to follow: the token is for one host alone."""
+        try:
+            absolute = urljoin(url, target)
+            elsewhere = self._session.should_strip_auth(url, absolute)  # type: ignore[no-untyped-call]
+        except ValueError:
+            elsewhere = True
+        if elsewhere:
+            raise _final(
+                f"{self._host}: {operation} is redirected to another host; the configured address is"
+                " probably not the one under which the source knows itself"
+            )
+        return absolute
+
+    def _send(
+        self, url: str, operation: str, params: Mapping[str, Any] | None
+    ) -> tuple[requests.Response, bytes]:
+        """One call: the response, and its body read to the end."""
         started = time.monotonic()
         code = "error"
         try:
             with self._session.get(
-                url, params=params, timeout=(min(_CONNECT_SECONDS, self._timeout), self._timeout), stream=True
+                url,
+                params=params,
+                timeout=(min(_CONNECT_SECONDS, self._timeout), self._timeout),
+                stream=True,
+                allow_redirects=False,
+                verify=self._verify,  # for each call: an environment variable would outrank the session's
             ) as response:
                 code = str(response.status_code)
-                raw = self._read(response, started)
-        except requests.RequestException as error:
+                return response, self._read(response, started)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise SourceError(f"{self._host}: {operation}: {_plain(error)}") from error
+        except ValueError:
+            # The text of such an error shows the header, and with it the token.
+            raise _final(
+                f"{self._host}: the token, or an address, cannot be sent in an HTTP header"
+            ) from None
         finally:
             self._observer.request(operation, code, time.monotonic() - started)
-        self._obey(response)
-        return self._judge(response, raw, operation)
 
     def _read(self, response: requests.Response, started: float) -> bytes:
-        """The body, unless it takes too long in all (a drip of bytes resets every socket timeout)."""
+        """The body, unless it takes too long in all.
+
+        Read as it comes: waiting for whole chunks, a drip of bytes would reset every socket timeout.
+        """
         chunks, size = [], 0
-        for chunk in response.iter_content(65_536):
+        while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=True):
             chunks.append(chunk)
             size += len(chunk)
             if size > _BODY_BYTES:
-                raise requests.RequestException(f"the answer is larger than {_BODY_BYTES} bytes")
+                raise _TooLarge
             if time.monotonic() - started > self._timeout:
-                raise requests.Timeout(f"the answer took longer than {self._timeout:g} s")
+                raise requests.Timeout
         return b"".join(chunks)
 
-    def _judge(self, response: requests.Response, raw: bytes, operation: str) -> Answer | None:
+    def _judge(self, response: requests.Response, raw: bytes, operation: str) -> Answer:
         """What the status means."""
         status = response.status_code
         if status == 200:
-            return Answer(status, response.headers, self._parse(raw, operation), _next_link(response))
+            return Answer(status, response.headers, self._parse(raw, operation), _next_url(response))
         if status in (403, 404):
             return Answer(status, response.headers, None)
         if status == 401:
             raise Unauthorized(f"{self._host} refused the token (401)")
-        if status == 429:
-            wait = self._retry_after(response) or 1.0
-            self._limiter.pause(wait)
-            if wait > _LONGEST_PAUSE_SECONDS:
-                raise _final(f"{self._host}: {operation} is rate limited (429)", wait)
-            return None
         message = f"{self._host}: {operation} answered {status}"
-        if status in _RETRIED:
-            raise SourceError(message, retry_after=self._retry_after(response))
-        raise _final(message, None)
+        if status != 429 and status < 500:
+            raise _final(message)
+        wait = self._retry_after(response)
+        if wait is None and status == 429:
+            wait = 1.0
+        self._limiter.pause(wait or 0.0)
+        raise SourceError(message, retry_after=wait, permanent=(wait or 0.0) > LONGEST_PAUSE_SECONDS)
 
     def _parse(self, raw: bytes, operation: str) -> Any:
         try:
-            return json.loads(raw)
-        except ValueError as error:
+            return json.loads(raw, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
             raise BadAnswer(
                 f"{self._host}: {operation} answered 200 with a body that is no JSON, or only a part of it"
             ) from error
@@ -219,7 +219,7 @@ class ApiClient:
         reset = _number(response.headers.get("RateLimit-Reset"))
         if remaining <= 0 and reset is not None:
             wait = reset - timestamp(self._clock.now()) if reset > 1e9 else reset
-            self._limiter.pause(min(max(wait, 0.0), _LONGEST_PAUSE_SECONDS))
+            self._limiter.pause(min(max(wait, 0.0), LONGEST_PAUSE_SECONDS))
 
     def _retry_after(self, response: requests.Response) -> float | None:
         """The wait that the source asks for, in seconds: a number, or an HTTP date."""
@@ -233,12 +233,20 @@ class ApiClient:
             return None
 
     def pages(self, path: str, operation: str, params: Mapping[str, Any]) -> Iterator[list[Any]]:
-        """All pages of a list, by the source's own `Link: rel=next`; 403 and 404 raise `NotThere`."""
+        """All pages of a list, by the source's own `Link: rel=next`; 403 and 404 raise `NotThere`.
+
+        A page that comes twice stands in the place of another one: the list is not complete.
+        """
         answer = self.get(path, operation, params)
+        before: list[Any] = []
         for _ in range(_MAX_PAGES):
             if answer.status != 200:
                 raise NotThere(f"{self._host}: {operation} answered {answer.status}", answer.status)
-            yield expect_list(answer.body, operation)
+            page = expect_list(answer.body, operation)
+            if page and _ids(page) == before:
+                raise BadAnswer(f"{operation}: the same page came twice")
+            before = _ids(page)
+            yield page
             if answer.next_url is None:
                 return
             answer = self.get(answer.next_url, operation)
@@ -264,34 +272,60 @@ def expect_list(body: Any, operation: str) -> list[Any]:
     return body
 
 
-def _final(message: str, retry_after: float | None) -> SourceError:
+class _TooLarge(urllib3.exceptions.HTTPError):
+    """A body that nobody should read to its end."""
+
+
+def _final(message: str) -> SourceError:
     """An error that is not tried again within this call, though a later poll may succeed."""
-    return SourceError(message, retry_after=retry_after, permanent=True)
+    return SourceError(message, permanent=True)
+
+
+def _ids(page: list[Any]) -> list[Any]:
+    """What tells the entries of one page from those of another."""
+    return [entry.get("id") if isinstance(entry, dict) else entry for entry in page]
+
+
+def _no_constant(name: str) -> None:
+    """Refuse what Python takes for JSON though no other program does."""
+    raise ValueError(f"{name} is no JSON")
 
 
 def _number(text: str | None) -> float | None:
     try:
-        return float(text) if text else None
+        number = float(text) if text else None
     except ValueError:
         return None
+    return number if number is not None and math.isfinite(number) else None
 
 
-def _next_link(response: requests.Response) -> str | None:
-    """The next page, if there is one on the same host: a token must not follow a link elsewhere."""
-    url = response.links.get("next", {}).get("url")
-    if url and urlsplit(url).netloc == urlsplit(response.url).netloc:
-        return url
-    return None
+def _next_url(response: requests.Response) -> str | None:
+    """The next page: the query of the source's own link, at the address that was asked.
+
+    Never at the link's own: a token must not follow it elsewhere, and behind a proxy it may hold a name
+    that only the source can resolve.
+    """
+    link = response.links.get("next", {}).get("url")
+    if not link:
+        return None
+    query = link.partition("#")[0].partition("?")[2]
+    return urlunsplit(urlsplit(response.url)._replace(query=query))
 
 
-def _plain(error: requests.RequestException) -> str:
+def _plain(error: Exception) -> str:
     """What went wrong, without URLs: they may hold what a log should not."""
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "the TLS handshake failed (unknown certificate?)"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke in the middle of the answer"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection"
-    return type(error).__name__
+    return next((text for kinds, text in _PLAIN if isinstance(error, kinds)), "the connection failed")
+
+
+_PLAIN: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((_TooLarge,), f"the answer is larger than {_BODY_BYTES >> 20} MiB"),
+    ((requests.Timeout, urllib3.exceptions.TimeoutError), "no answer in time"),
+    (
+        (requests.exceptions.SSLError, urllib3.exceptions.SSLError),
+        "the TLS handshake failed (unknown certificate?)",
+    ),
+    ((urllib3.exceptions.DecodeError,), "the answer is not compressed as it says"),
+    ((urllib3.exceptions.ProtocolError,), "the connection broke in the middle of the answer"),
+    ((requests.exceptions.ProxyError,), "no connection to the proxy"),
+    ((requests.ConnectionError,), "no connection"),
+)

@@ -55,24 +55,39 @@ class CollectorPage:
             ]
             for shelf, block, overflow in changes:
                 shelf.put(entity, block)
-                self._exposition.note_overflow(shelf, entity, overflow)
+                if overflow or shelf.cut:
+                    self._exposition.note_overflow(shelf, entity, overflow)
+            if changes:
                 self._exposition.changed()
 
     def _change(
-        self, shelf: Shelf, entity: str, given: Sequence[Sample]
+        self, shelf: Shelf, entity: str, samples: Sequence[Sample]
     ) -> tuple[Shelf, Block | None, int] | None:
         """The new block, cut to what the cap leaves, and the lines that cost; ``None`` if all is as is."""
         old = shelf.get(entity)
-        samples = cleaned(given, old)
-        if entity not in shelf.cut and (old.samples if old else []) == samples:
-            return None
+        if not samples:
+            return (shelf, None, 0) if old or entity in shelf.cut else None
+        labels, values = zip(*samples, strict=True)
+        if old is None or labels != old.labels:
+            return self._new_labels(shelf, entity, cleaned(samples), old)
+        if values == old.values:
+            return (shelf, old, 0) if entity in shelf.cut else None
+        return shelf, Block(shelf.family, labels, values, old.template), 0
+
+    def _new_labels(
+        self, shelf: Shelf, entity: str, samples: list[Sample], old: Block | None
+    ) -> tuple[Shelf, Block | None, int] | None:
+        """As :meth:`_change`, for samples that the old block has no template for."""
         each = lines_per_sample(shelf.family)
         room = self._exposition.room(shelf.family) + (old.lines if old else 0)
         kept = samples[: max(0, room) // each]
         overflow = (len(samples) - len(kept)) * each
-        if overflow == shelf.cut.get(entity) and (old.samples if old else []) == kept:
+        if overflow == shelf.cut.get(entity, 0) and kept == (old.samples if old else []):
             return None
-        return shelf, Block(shelf.family, kept, old) if kept else None, overflow
+        if not kept:
+            return shelf, None, overflow
+        labels, values = zip(*kept, strict=True)
+        return shelf, Block(shelf.family, labels, values), overflow
 
     def drop(self, entity: str) -> None:
         """Expose nothing of *entity* any more."""

@@ -22,13 +22,9 @@ try:
 except ImportError:  # the extra `fast` is not installed
     deflate = zlib
 
-# Slots of a template: a number as it is, and a whole one. Label values double their `%` and escape
-# their line ends, so no label can look like a slot.
-_SLOT = " %r\n"
-_COUNT_SLOT = " %d.0\n"
 _GZIP = 16 + zlib.MAX_WBITS
-_labels_of: Callable[[Sample], tuple[str, ...]] = itemgetter(0)
-_value_of: Callable[[Sample], Any] = itemgetter(1)
+Labels = tuple[str, ...]
+_labels_of: Callable[[Sample], Labels] = itemgetter(0)
 
 
 class Format(Enum):
@@ -69,37 +65,42 @@ def gzip_head(family: Family, form: Format) -> bytes:
 class Block:
     """The samples of one entity in one family, as data and as text.
 
-    The text is kept as a template with a slot per number: as long as the label sets stay the same, an
-    update formats numbers only, which is what makes a complete re-render cheap.
+    What stands between the numbers is kept as a template: as long as the label sets stay the same, an
+    update formats numbers only, which is what makes a complete re-render cheap. In the template every
+    other string is empty, and is where a number goes.
     """
 
-    __slots__ = ("_template", "lines", "samples", "text")
+    __slots__ = ("labels", "lines", "template", "text", "values")
 
-    def __init__(self, family: Family, samples: Sequence[Sample], old: Block | None) -> None:
-        self.samples = samples
-        self._template: str
-        if old is not None and _same_labels(samples, old.samples):
-            self._template = old._template
-        else:
-            self._template = _template(family, samples)
-        self.lines = len(samples) * lines_per_sample(family)
-        self.text = _filled(self._template, _numbers(family, samples)).encode()
+    def __init__(
+        self,
+        family: Family,
+        labels: tuple[Labels, ...],
+        values: tuple[Any, ...],
+        template: list[str] | None = None,
+    ) -> None:
+        """*template* is that of another block of this family with the same *labels*, if there is one."""
+        self.labels = labels
+        self.values = values
+        self.template = _template(family, labels) if template is None else template
+        self.lines = len(labels) * lines_per_sample(family)
+        self.text = _filled(self.template, _numbers(family, values))
+
+    @property
+    def samples(self) -> list[Sample]:
+        """What it was made from."""
+        return list(map(Sample, self.labels, self.values))
 
 
-def _same_labels(samples: Sequence[Sample], others: Sequence[Sample]) -> bool:
-    """Whether both have the same series in the same order."""
-    return list(map(_labels_of, samples)) == list(map(_labels_of, others))
+def _filled(template: list[str], numbers: list[float]) -> bytes:
+    """*template* with its numbers.
 
-
-def _filled(template: str, numbers: list[float]) -> str:
-    """*template* with its slots filled.
-
-    Python writes all but huge and special numbers as Go does, and does so fastest inside the
-    template; the rest are written one by one.
+    Python writes all but huge and special numbers as Go does, and does so fastest.
     """
-    if max(numbers) < 1e6 and min(numbers) > -1e300 and isfinite(sum(numbers)):
-        return template % tuple(numbers)
-    return template.replace(_COUNT_SLOT, " %s\n").replace(_SLOT, " %s\n") % tuple(map(_go_string, numbers))
+    pieces = template.copy()
+    plain = max(numbers) < 1e6 and isfinite(sum(numbers))
+    pieces[1::2] = map(repr if plain else _go_string, numbers)
+    return "".join(pieces).encode()
 
 
 def lines_per_sample(family: Family) -> int:
@@ -107,18 +108,17 @@ def lines_per_sample(family: Family) -> int:
     return len(family.buckets) + 3 if family.kind == "histogram" else 1
 
 
-def _numbers(family: Family, samples: Sequence[Sample]) -> list[float]:
+def _numbers(family: Family, values: tuple[Any, ...]) -> list[float]:
     """The numbers for the slots of the template, in order."""
     if family.kind != "histogram":
-        return list(map(float, map(_value_of, samples)))
+        return list(map(float, values))
     numbers: list[float] = []
-    for _, distribution in samples:
-        counts, total = distribution  # type: ignore[misc]
+    for counts, total in values:
         if len(counts) != len(family.buckets) + 1:
             raise ValueError(
                 f"{family.name} has {len(family.buckets)} buckets and +Inf, got {len(counts)} counts"
             )
-        numbers.extend(accumulate(counts))
+        numbers.extend(map(float, accumulate(counts)))
         numbers.append(numbers[-1])
         numbers.append(float(total))
     return numbers
@@ -137,31 +137,36 @@ def histogram_values(family: Family, sample: Sample) -> Iterator[tuple[str, floa
     yield "", distribution.sum
 
 
-def _template(family: Family, samples: Sequence[Sample]) -> str:
-    """The lines of *samples* with a slot for each number; label names sorted, as prometheus_client does.
+def _template(family: Family, labels: tuple[Labels, ...]) -> list[str]:
+    """The lines in pieces; label names sorted, as prometheus_client does.
 
     Raises:
         LabelMismatch: a sample has more or fewer labels than its family, or one that is no string.
     """
-    for labels, _ in samples:
+    for values in labels:
         # Surplus labels would be cut, and a sample shown under the name of another one.
-        if len(labels) != len(family.labels) or not all(isinstance(value, str) for value in labels):
-            raise LabelMismatch(f"{family.name} takes the labels {family.labels}, got the values {labels!r}")
+        if len(values) != len(family.labels) or not all(isinstance(value, str) for value in values):
+            raise LabelMismatch(f"{family.name} takes the labels {family.labels}, got the values {values!r}")
     order = sorted(range(len(family.labels)), key=family.labels.__getitem__)
     if family.kind == "histogram":
-        return "".join(_histogram_lines(family, sample.labels, order) for sample in samples)
-    name = family.exposed_name
-    return "".join(f"{name}{_label_text(family, sample.labels, order)}{_SLOT}" for sample in samples)
+        series = [name for values in labels for name in _histogram_series(family, values, order)]
+    else:
+        name = family.exposed_name
+        series = [f"{name}{_label_text(family, values, order)}" for values in labels]
+    template = [""] * (2 * len(series) + 1)
+    template[::2] = [f"\n{one} " for one in series] + ["\n"]
+    template[0] = template[0].removeprefix("\n")
+    return template
 
 
 def _label_text(family: Family, values: Sequence[str], order: Iterable[int]) -> str:
-    """``{a="x",b="y"}``, escaped for the format and for the template; empty without labels."""
+    """``{a="x",b="y"}``, escaped; empty without labels."""
     pairs = ",".join(f'{family.labels[index]}="{escaped(values[index])}"' for index in order)
     return f"{{{pairs}}}" if pairs else ""
 
 
-def _histogram_lines(family: Family, values: Sequence[str], order: Sequence[int]) -> str:
-    """The lines of one histogram: buckets, count, sum; `le` stands where sorting puts it."""
+def _histogram_series(family: Family, values: Sequence[str], order: Sequence[int]) -> list[str]:
+    """The series of one histogram: buckets, count, sum; `le` stands where sorting puts it."""
     before = "".join(
         f'{family.labels[index]}="{escaped(values[index])}",'
         for index in order
@@ -173,23 +178,18 @@ def _histogram_lines(family: Family, values: Sequence[str], order: Sequence[int]
         if family.labels[index] > "le"
     )
     bounds = [_go_string(bound) for bound in (*family.buckets, float("inf"))]
-    lines = [f'{family.name}_bucket{{{before}le="{bound}"{after}}}{_COUNT_SLOT}' for bound in bounds]
+    buckets = [f'{family.name}_bucket{{{before}le="{bound}"{after}}}' for bound in bounds]
     labels = _label_text(family, values, order)
-    return "".join((*lines, f"{family.name}_count{labels}{_COUNT_SLOT}", f"{family.name}_sum{labels}{_SLOT}"))
+    return [*buckets, f"{family.name}_count{labels}", f"{family.name}_sum{labels}"]
 
 
 def escaped(value: str) -> str:
-    """A label value as it stands between the quotes, `%` doubled for the template."""
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"").replace("%", "%%")
+    """A label value as it stands between the quotes."""
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
-def cleaned(samples: Sequence[Sample], old: Block | None = None) -> list[Sample]:
-    """*samples* with label values that can be written, each series once: the first of equals stays.
-
-    Where the labels are those of the *old* block, they have been through this already.
-    """
-    if not samples or (old is not None and _same_labels(samples, old.samples)):
-        return list(samples)
+def cleaned(samples: Sequence[Sample]) -> list[Sample]:
+    """*samples* with label values that can be written, each series once: the first of equals stays."""
     found = list(map(_cleaned, samples))
     if len(set(map(_labels_of, found))) == len(found):
         return found

@@ -60,10 +60,13 @@ class Shelf:
         old = chunk.blocks.get(entity)
         if block is not None:
             chunk.blocks[entity] = block
+            self.lines += block.lines
+            chunk.size += len(block.text)
         else:
             del chunk.blocks[entity], self._chunk_of[entity]
-        self.lines += (block.lines if block else 0) - (old.lines if old else 0)
-        chunk.size += (len(block.text) if block else 0) - (len(old.text) if old else 0)
+        if old is not None:
+            self.lines -= old.lines
+            chunk.size -= len(old.text)
         chunk.plain = chunk.packed = None
         self._tidy(chunk)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from collectors._http import ApiClient, Credentials, NotThere, RateLimiter, expect_list
+from collectors._http import ApiClient, Credentials, NotThere, expect_list
+from collectors._rates import RateLimiter
 from collectors.gitlab import mapping
 from exporter.config.files import Unreadable
 from exporter.config.secrets import read_secret
 from exporter.contract import Context, Trouble
-from exporter.errors import Unauthorized, UnitUnavailable
+from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 
 
 def api_url(url: str) -> str:
@@ -42,6 +44,7 @@ class GitLabClient:
     ) -> None:
         self.per_page = per_page
         self._token_file = token_file
+        self._turn = threading.Lock()
         self._refused: str | None = None
         self._credentials = Credentials(token)
         self._api = ApiClient(
@@ -70,26 +73,49 @@ class GitLabClient:
         except Unreadable:
             return None  # a rotation that is under way; it is read again shortly
 
+    def _refuse(self, token: str) -> bool:
+        """Note that *token* was refused; whether there is another one by now.
+
+        The token is the one of the failed call: another thread may have exchanged it meanwhile, and
+        must not see the new one called refused.
+        """
+        with self._turn:
+            if self._credentials.token != token:
+                return True
+            self._refused = token
+            return self.credentials_changed()
+
     def _get(self, path: str, operation: str, **params: Any) -> Any:
         """The body of one answer; the token file is read anew if the token was refused."""
-        try:
-            answer = self._api.get(path, operation, params)
-        except Unauthorized:
-            self._refused = self._credentials.token
-            if not self.credentials_changed():
-                raise
-            answer = self._api.get(path, operation, params)
+        while True:
+            token = self._credentials.token
+            try:
+                answer = self._api.get(path, operation, params)
+            except Unauthorized:
+                if not self._refuse(token):
+                    raise
+            else:
+                break
         if answer.status != 200:
             raise NotThere(f"{operation} answered {answer.status}", answer.status)
         return answer.body
 
     def _pages(self, path: str, operation: str, **params: Any) -> Iterator[list[Any]]:
-        """All pages of a list."""
-        try:
-            yield from self._api.pages(path, operation, {"per_page": self.per_page, **params})
-        except Unauthorized:
-            self._refused = self._credentials.token
-            raise
+        """All pages of a list; begun anew if the token was refused at its first page."""
+        begun = False
+        while True:
+            token = self._credentials.token
+            try:
+                for page in self._api.pages(path, operation, {"per_page": self.per_page, **params}):
+                    begun = True
+                    yield page
+            except Unauthorized as error:
+                if not self._refuse(token):
+                    raise
+                if begun:
+                    raise SourceError(f"{operation}: the token was exchanged between two pages") from error
+            else:
+                return
 
     # -- projects ------------------------------------------------------------------------------
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -95,6 +96,9 @@ FAILURE_REASONS = frozenset(
     )
 )
 _CHANGE_REQUEST = re.compile(r"refs/merge-requests/\d+/(head|merge|train)\Z")
+_LARGEST_ID = 2**63 - 1  # what a database column holds
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000  # far enough from both ends of the calendar to add and subtract
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")  # what databases refuse to store
 Unknown = Callable[[str], None]
 Json = Mapping[str, Any]
 
@@ -138,8 +142,8 @@ def unit(project: Any) -> Unit:
         key=str(_integer(entry, "id")),
         name=_text(entry, "path_with_namespace"),
         created_at=_instant_or_none(entry.get("created_at")),
-        default_branch=entry.get("default_branch") or "",
-        web_url=entry.get("web_url") or "",
+        default_branch=_text_or_empty(entry, "default_branch"),
+        web_url=_text_or_empty(entry, "web_url"),
     )
 
 
@@ -150,11 +154,11 @@ def list_entry(pipeline: Any) -> ListEntry:
     return ListEntry(
         run_id=_integer(entry, "id"),
         status=_text(entry, "status"),
-        ref=entry.get("ref") or "",
-        source=entry.get("source") or "",
+        ref=_text_or_empty(entry, "ref"),
+        source=_text_or_empty(entry, "source"),
         created_at=created_at,
         updated_at=_instant_or_none(entry.get("updated_at")) or created_at,
-        web_url=entry.get("web_url"),
+        web_url=_text_or_empty(entry, "web_url") or None,
     )
 
 
@@ -177,7 +181,7 @@ def run(detail: Any, *, selects: Callable[[RefKind, str], bool], unknown: Unknow
     """One pipeline in full.
 
     ``finished_at`` and ``duration`` of a pipeline that runs again are those of its last execution: they
-    are told apart as such. How that one ended GitLab does not say; see :func:`with_earlier_status`.
+    are told apart as such. How that one ended GitLab does not say; see :mod:`executions`.
 
     Source:
         GitLab, doc/api/pipelines.md; app/models/ci/pipeline.rb for the retry.
@@ -191,6 +195,7 @@ def run(detail: Any, *, selects: Callable[[RefKind, str], bool], unknown: Unknow
     duration = _seconds(pipeline.get("duration"))
     earlier = Execution(Status.FAILED, finished_at, duration) if finished_at and not status.finished else None
     user = pipeline.get("user")
+    username = _text_or_empty(user, "username") if isinstance(user, dict) else ""
     return PipelineRun(
         run_id=entry.run_id,
         ref=entry.ref,
@@ -204,27 +209,11 @@ def run(detail: Any, *, selects: Callable[[RefKind, str], bool], unknown: Unknow
         duration_seconds=duration if status.finished else None,
         queue_seconds=queue_seconds(entry.created_at, started_at),
         coverage_ratio=_ratio(pipeline.get("coverage")),
-        username=user.get("username") if isinstance(user, dict) else None,
+        username=username or None,
         web_url=entry.web_url,
         selected=selects(kind, entry.ref),
         earlier=earlier,
     )
-
-
-def with_earlier_status(run: PipelineRun, jobs: Sequence[JobRun]) -> PipelineRun:
-    """*run* with the status of its earlier execution, made out from its *jobs*, retried ones included.
-
-    GitLab composes a pipeline's status from the newest job of each name; so do we, from those that had
-    ended when the earlier execution did. Without jobs it stays ``failed``: that is why one runs again.
-    """
-    if run.earlier is None or not jobs:
-        return run
-    end = run.earlier.finished_at
-    ended = [job for job in jobs if job.finished_at and job.finished_at <= end]
-    newest = {job.name: job for job in sorted(ended, key=lambda job: job.job_id)}.values()
-    statuses = {job.status for job in newest if not (job.allow_failure and job.status is Status.FAILED)}
-    status = next((one for one in (Status.FAILED, Status.CANCELED) if one in statuses), Status.SUCCESS)
-    return replace(run, earlier=replace(run.earlier, status=status))
 
 
 def queue_seconds(created_at: datetime, started_at: datetime | None) -> float | None:
@@ -249,7 +238,7 @@ def job(detail: Any, run_id: int, *, unknown: Unknown) -> JobRun:
     return JobRun(
         job_id=_integer(entry, "id"),
         run_id=run_id,
-        stage=entry.get("stage") or "",
+        stage=_text_or_empty(entry, "stage"),
         name=_text(entry, "name"),
         status=status,
         created_at=_instant(entry, "created_at"),
@@ -268,10 +257,10 @@ def downstream(bridge: Any) -> Downstream | None:
     if not isinstance(pipeline, dict):
         return None
     return Downstream(
-        project_id=pipeline.get("project_id"),
+        project_id=None if pipeline.get("project_id") is None else _integer(pipeline, "project_id"),
         run_id=_integer(pipeline, "id"),
         updated_at=_instant_or_none(pipeline.get("updated_at")),
-        web_url=pipeline.get("web_url") or "",
+        web_url=_text_or_empty(pipeline, "web_url"),
     )
 
 
@@ -297,6 +286,8 @@ def parse_instant(text: str) -> datetime:
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         raise ValueError(f"{text!r} has no offset from UTC")
+    if not _FIRST_YEAR <= instant.year <= _LAST_YEAR:
+        raise ValueError(f"{text!r} is no time at which anything ran")
     return instant.astimezone(UTC)
 
 
@@ -321,8 +312,8 @@ def _failure_reason(entry: Json, status: Status, unknown: Unknown) -> str:
     if status is not Status.FAILED:
         return ""
     reason = entry.get("failure_reason")
-    if reason in FAILURE_REASONS:
-        return str(reason)
+    if isinstance(reason, str) and reason in FAILURE_REASONS:
+        return reason
     if reason:
         unknown("failure_reason")
     return "unknown"
@@ -338,13 +329,20 @@ def _text(entry: Json, key: str) -> str:
     value = entry.get(key)
     if not isinstance(value, str):
         raise BadAnswer(f"{key} should be a string, got {type(value).__name__}")
-    return value
+    return _UNWRITABLE.sub("\ufffd", value)
+
+
+def _text_or_empty(entry: Json, key: str) -> str:
+    """The string under *key*; empty for null and for a missing one, as in older versions."""
+    return "" if entry.get(key) is None else _text(entry, key)
 
 
 def _integer(entry: Json, key: str) -> int:
     value = entry.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
         raise BadAnswer(f"{key} should be an integer, got {type(value).__name__}")
+    if not 0 <= value <= _LARGEST_ID:
+        raise BadAnswer(f"{key} is out of range")
     return value
 
 
@@ -367,9 +365,11 @@ def _instant_or_none(value: Any) -> datetime | None:
 def _seconds(value: Any) -> float | None:
     """A duration that may be null, negative by clock skew, or a string in old versions."""
     try:
-        return None if value is None or isinstance(value, bool) else max(0.0, float(value))
-    except (TypeError, ValueError):
+        seconds = None if value is None or isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    # One infinite observation would spoil a histogram's sum for ever.
+    return max(0.0, seconds) if seconds is not None and math.isfinite(seconds) else None
 
 
 def _ratio(value: Any) -> float | None:

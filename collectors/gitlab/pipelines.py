@@ -16,11 +16,11 @@ from prometheus_client.metrics_core import Metric
 from collectors.gitlab import mapping
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.discovery import Discoverer
-from collectors.gitlab.reader import OVERLAP, Memory, Reader
+from collectors.gitlab.reader import OVERLAP, Memory, Reader, concerns_all
 from collectors.gitlab.settings import GitLabConfig
 from exporter import ci_families
 from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Known, Position, Unit
-from exporter.errors import ConfigError
+from exporter.errors import ConfigError, SourceError
 from exporter.families import Samples
 from exporter.model.runs import RefKind
 from exporter.model.views import UnitView
@@ -28,6 +28,7 @@ from exporter.model.views import UnitView
 log = logging.getLogger(__name__)
 
 _DETAILS_PER_POLL = 5
+_FAILED_PER_BACKFILL = 5  # pipelines that cannot be read before the rest of the project is not tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Cursor:
             unread = tuple(int(run_id) for run_id in fields.pop("unread", ()))
             times = {name: mapping.parse_instant(value) for name, value in fields.items()}
             return cls(**times, unread=unread)
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             log.warning("a stored cursor could not be read; reading the project anew")
             return cls()
 
@@ -100,7 +101,7 @@ class GitLab(Collector[GitLabConfig]):
     def target(self) -> str:
         """The host and path of the instance; the scheme may change without a new history."""
         parts = urlsplit(self.config.url.removesuffix("/api/v4"))
-        return f"gitlab:{self.config.instance or parts.netloc + parts.path}"
+        return f"gitlab:{self.config.instance or parts.netloc.lower() + parts.path}"
 
     def credentials_changed(self) -> bool:
         """Whether the token file holds another token than the refused one."""
@@ -136,41 +137,78 @@ class GitLab(Collector[GitLabConfig]):
 
         Only once nothing more is waiting, the slower matters follow: unfinished pipelines that the list
         does not show, the refs that exist, and details of those so far known from a list alone.
+
+        What was read before something failed is saved all the same: of a source that fails now and then,
+        a poll of many calls would otherwise never bring anything home.
         """
         cursor = Cursor.parse(position.cursor)
         reader = self._reader(unit, position.known, frozenset(cursor.unread))
-        after = cursor.updated_at - OVERLAP if cursor.updated_at else position.counts_from
+        after = self._after(cursor, position)
         changed, updated_at, more = reader.changed(after, None)
-        for entry in changed:
-            reader.read_run(entry.run_id)
-        cursor = replace(cursor, updated_at=max(filter(None, (updated_at, cursor.updated_at)), default=after))
+        read_up_to = None
         refs: dict[RefKind, frozenset[str]] = {}
-        if not more:
-            for run_id in sorted(reader.unread)[:_DETAILS_PER_POLL]:
-                reader.read_run(run_id)
-            reader.reread_unfinished()
-            now = self.context.clock.now()
-            if (
-                cursor.refs_read_at is None
-                or (now - cursor.refs_read_at).total_seconds() >= self.schedule.discover
-            ):
-                cursor, refs = replace(cursor, refs_read_at=now), reader.read_refs()
-            for run in position.known.incomplete(_DETAILS_PER_POLL):
-                if run.run_id not in reader.runs or not reader.runs[run.run_id].complete:
-                    reader.read_run(run.run_id, alone=True)
-        cursor = replace(cursor, unread=tuple(sorted(reader.unread)))
-        return self._batch(reader, cursor, more=more, refs=refs)
-
-    def backfill(self, unit: Unit, start: datetime, end: datetime, known: Known) -> Iterator[Batch]:
-        """Batches that together hold every pipeline updated in [*start*, *end*)."""
-        after, more = start, True
-        while more:
-            reader = self._reader(unit, known)
-            changed, updated_at, more = reader.changed(after, end)
+        try:
             for entry in changed:
                 reader.read_run(entry.run_id)
+                read_up_to = entry.updated_at
+            read_up_to = updated_at
+            if not more:
+                cursor, refs = self._slower_matters(reader, cursor, position)
+        except SourceError as error:
+            if concerns_all(error) or not reader.runs:
+                raise
+            more = True
+        cursor = replace(
+            cursor,
+            updated_at=max(filter(None, (read_up_to, cursor.updated_at)), default=after),
+            unread=tuple(sorted(reader.unread)),
+        )
+        return self._batch(reader, cursor, more=more, refs=refs)
+
+    def _after(self, cursor: Cursor, position: Position) -> datetime:
+        """From when on to ask for changes; a cursor that ran ahead (by GitLab's clock) is held back."""
+        if cursor.updated_at is None:
+            return position.counts_from
+        return min(cursor.updated_at, self.context.clock.now()) - OVERLAP
+
+    def _slower_matters(
+        self, reader: Reader, cursor: Cursor, position: Position
+    ) -> tuple[Cursor, dict[RefKind, frozenset[str]]]:
+        """What need not happen at once; returns the cursor, and the refs that exist if they were read."""
+        reader.read_unread()
+        reader.reread_unfinished()
+        refs: dict[RefKind, frozenset[str]] = {}
+        now = self.context.clock.now()
+        read_at = cursor.refs_read_at
+        if read_at is None or not 0 <= (now - read_at).total_seconds() < self.schedule.discover:
+            cursor, refs = replace(cursor, refs_read_at=now), reader.read_refs()
+        for run in position.known.incomplete(_DETAILS_PER_POLL):
+            if run.run_id not in reader.runs or not reader.runs[run.run_id].complete:
+                reader.read_run(run.run_id, alone=True)
+        return cursor, refs
+
+    def backfill(self, unit: Unit, start: datetime, end: datetime, known: Known) -> Iterator[Batch]:
+        """Batches that together hold every pipeline updated in [*start*, *end*).
+
+        Raises:
+            SourceError: some could not be read; by then all others were, unless nothing worked any more.
+        """
+        after, more = start, True
+        failed: dict[int, SourceError] = {}
+        while more:
+            reader = self._reader(unit, known, frozenset(failed))
+            changed, updated_at, more = reader.changed(after, end)
+            for entry in changed:
+                try:
+                    reader.read_run(entry.run_id)
+                except SourceError as error:
+                    if concerns_all(error) or len(failed) >= _FAILED_PER_BACKFILL:
+                        raise
+                    failed[entry.run_id] = error
             yield self._batch(reader, None, more=more)
             after = updated_at or end
+        for error in failed.values():
+            raise SourceError(f"{len(failed)} pipelines could not be read: {error}") from error
 
     def _reader(self, unit: Unit, known: Known, unread: frozenset[int] = frozenset()) -> Reader:
         return Reader(
@@ -193,14 +231,9 @@ class GitLab(Collector[GitLabConfig]):
         refs: dict[RefKind, frozenset[str]] | None = None,
     ) -> Batch:
         """What was read, as one batch."""
-        runs = reader.runs.values()
-        if self.config.refs.count == "selected":
-            runs = [run for run in runs if run.selected]  # type: ignore[assignment]
-            ids = {run.run_id for run in runs}
-            reader.jobs = [job for job in reader.jobs if job.run_id in ids]
         return Batch(
             cursor=str(cursor) if cursor else None,
-            runs=tuple(runs),
+            runs=(*reader.past, *reader.runs.values()),
             jobs=tuple(reader.jobs),
             deleted_runs=tuple(reader.deleted),
             refs=refs or {},

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
-from collectors.gitlab import mapping
+from collectors.gitlab import executions, mapping
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.settings import GitLabConfig
 from exporter.clock import EPOCH
 from exporter.contract import Context, Known, Schedule, Trouble, Unit, UnitTrouble
-from exporter.errors import BadAnswer, SourceError
+from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 
 # Rows become visible when their transaction commits, later than their updated_at says: look back this far.
@@ -19,7 +20,9 @@ OVERLAP = timedelta(seconds=60)
 _CHANGED_PER_BATCH = 50  # pipelines read in full before they are saved: bounds memory, and loss at a kill
 _REREADS_PER_POLL = 20
 _PAGES_OF_ONE_INSTANT = 200
+_UNREADS_PER_POLL = 5
 _BAD_ANSWERS = 3  # unusable answers for one pipeline after which it is left out, so that others go on
+_MOST_LEFT_OUT = 20_000
 _NOT_STARTED = (Status.CREATED, Status.PENDING)
 _UNDER_WAY = (Status.CREATED, Status.PENDING, Status.RUNNING)
 _LONG_UNFINISHED = timedelta(days=1)
@@ -30,12 +33,14 @@ class Memory:
     """What is worth knowing from one poll to the next, but not worth storing; shared by all projects.
 
     ``read_at`` is when an unfinished pipeline was last read, ``bad`` how often in a row it could not be
-    understood; both by ``(project id, pipeline id)``.
+    understood, ``left_out`` as of when it was found to be for a ref that does not count; all by
+    ``(project id, pipeline id)``.
     """
 
     turn: threading.Lock = field(default_factory=threading.Lock)
     read_at: dict[tuple[str, int], datetime] = field(default_factory=dict)
     bad: dict[tuple[str, int], int] = field(default_factory=dict)
+    left_out: dict[tuple[str, int], datetime] = field(default_factory=dict)
 
 
 class Reader:
@@ -55,6 +60,7 @@ class Reader:
     ) -> None:
         self.unit = unit
         self.runs: dict[int, PipelineRun] = {}
+        self.past: list[PipelineRun] = []
         self.jobs: list[JobRun] = []
         self.deleted: list[int] = []
         self.unread = set(unread)
@@ -84,7 +90,7 @@ class Reader:
         while page <= _PAGES_OF_ONE_INSTANT:
             entries = self._client.changed_pipelines(self.unit.key, after, page, before=before)
             stored = self._known.updated_at([entry.run_id for entry in entries])
-            changed = [entry for entry in entries if stored.get(entry.run_id) != entry.updated_at]
+            changed = [entry for entry in entries if self._is_news(entry, stored.get(entry.run_id))]
             full = len(entries) >= self._client.per_page
             if len(changed) > _CHANGED_PER_BATCH:
                 changed = changed[:_CHANGED_PER_BATCH]
@@ -100,8 +106,41 @@ class Reader:
                 page += 1
         raise SourceError(f"more than {_PAGES_OF_ONE_INSTANT} pages of pipelines changed at one instant")
 
+    def _is_news(self, entry: mapping.ListEntry, stored: datetime | None) -> bool:
+        """Whether the pipeline is to be read; those put off are read again at their own pace."""
+        if stored == entry.updated_at or entry.run_id in self.unread:
+            return False
+        if self._config.refs.count == "all":
+            return True
+        # The list does not tell a tag from a branch: only what is selected as neither is out for sure.
+        selects, kind = self._config.refs.selects, mapping.ref_kind(entry.ref, tag=False)
+        if not selects(kind, entry.ref) and (
+            kind is RefKind.CHANGE_REQUEST or not selects(RefKind.TAG, entry.ref)
+        ):
+            return False
+        return self._memory.left_out.get(self._key(entry.run_id)) != entry.updated_at
+
+    def _key(self, run_id: int) -> tuple[str, int]:
+        return (self.unit.key, run_id)
+
     def read_run(self, run_id: int, *, alone: bool = False) -> None:
-        """Read one pipeline in full, and its children that changed; *alone* leaves out jobs and children."""
+        """Read one pipeline in full, and its children that changed; *alone* leaves out jobs and children.
+
+        Nothing of it is kept if a part of it cannot be read: saved without its jobs or children, it
+        would look complete, and they would never be asked for again.
+        """
+        runs, jobs, past, deleted = dict(self.runs), len(self.jobs), len(self.past), len(self.deleted)
+        try:
+            self._read_with_children(run_id, alone=alone)
+        except SourceError as error:
+            self.runs = runs
+            del self.jobs[jobs:], self.past[past:], self.deleted[deleted:]
+            self._put_off(run_id, error)
+        else:
+            self._memory.bad.pop(self._key(run_id), None)
+            self.unread.discard(run_id)
+
+    def _read_with_children(self, run_id: int, *, alone: bool) -> None:
         waiting = [run_id]
         visited: set[int] = set()
         while waiting:
@@ -111,24 +150,17 @@ class Reader:
                 waiting.extend(self._read_one(current, alone=alone))
 
     def _read_one(self, run_id: int, *, alone: bool) -> list[int]:
-        """Read one pipeline and its jobs, or nothing of it; returns its children that changed."""
-        jobs_before = len(self.jobs)
+        """Read one pipeline and its jobs; returns its children that changed."""
+        run = self._read_pipeline(run_id)
         children: list[int] = []
-        try:
-            run = self._read_pipeline(run_id)
-            if run and not alone and run.status not in _NOT_STARTED:
-                if self._config.jobs.enabled:
-                    self._read_jobs(run)
-                if self._config.child_pipelines:
-                    children = self._changed_children(run)
-        except BadAnswer as error:
-            # A pipeline saved without its jobs would look complete: they would never be asked for again.
-            self.runs.pop(run_id, None)
-            del self.jobs[jobs_before:]
-            self._put_off(run_id, error)
-            return []
-        self._memory.bad.pop((self.unit.key, run_id), None)
-        self.unread.discard(run_id)
+        waits = run is not None and run.status in _NOT_STARTED and not run.earlier
+        if run and not alone and not waits and run_id in self.runs:
+            children = self._read_parts(run)
+        with self._memory.turn:
+            if run and not run.status.finished:
+                self._memory.read_at[self._key(run_id)] = self._clock.now()
+            else:
+                self._memory.read_at.pop(self._key(run_id), None)
         return children
 
     def _read_pipeline(self, run_id: int) -> PipelineRun | None:
@@ -136,27 +168,38 @@ class Reader:
         detail = self._client.pipeline(self.unit.key, run_id)
         if detail is None:
             self.deleted.append(run_id)
-            self._memory.read_at.pop((self.unit.key, run_id), None)
             return None
-        selects, unknown = self._config.refs.selects, self._unknown
-        run = mapping.run(detail, selects=selects, unknown=unknown)
-        self.runs[run_id] = run
-        key = (self.unit.key, run_id)
-        with self._memory.turn:
-            if run.status.finished:
-                self._memory.read_at.pop(key, None)
-            else:
-                self._memory.read_at[key] = self._clock.now()
+        run = mapping.run(detail, selects=self._config.refs.selects, unknown=self._unknown)
+        if run.selected or self._config.refs.count == "all":
+            self.runs[run_id] = run
+        else:
+            self._leave_out(run)
         return run
 
-    def _put_off(self, run_id: int, error: BadAnswer) -> None:
+    def _leave_out(self, run: PipelineRun) -> None:
+        """Remember not to read the pipeline again before it changes; the store need not know it."""
+        if len(self._memory.left_out) >= _MOST_LEFT_OUT:
+            self._memory.left_out.clear()
+        self._memory.left_out[self._key(run.run_id)] = run.updated_at
+
+    def _put_off(self, run_id: int, error: SourceError) -> None:
         """Raise *error*, unless this one pipeline failed so often that it must not hold up the others."""
-        key = (self.unit.key, run_id)
+        if concerns_all(error):
+            raise error
+        key = self._key(run_id)
         self._memory.bad[key] = self._memory.bad.get(key, 0) + 1
-        if self._memory.bad[key] < _BAD_ANSWERS:
+        if self._memory.bad[key] < _BAD_ANSWERS and run_id not in self.unread:
             raise error
         self.unread.add(run_id)
         self.trouble = UnitTrouble(self.unit.name, Trouble.BAD_DATA, f"pipeline {run_id} is put off: {error}")
+
+    def read_unread(self) -> None:
+        """Try again what was put off, what failed least often first."""
+        by_failures = sorted(
+            self.unread, key=lambda run_id: (self._memory.bad.get(self._key(run_id), 0), run_id)
+        )
+        for run_id in by_failures[:_UNREADS_PER_POLL]:
+            self.read_run(run_id)
 
     def busy(self) -> bool:
         """Whether a pipeline is under way, so that its end is to be expected soon."""
@@ -164,24 +207,27 @@ class Reader:
         runs = {run.run_id: run for run in self._known.unfinished()} | self.runs
         return any(run.status in _UNDER_WAY and run.created_at > oldest for run in runs.values())
 
-    def _read_jobs(self, run: PipelineRun) -> None:
-        """Read the jobs of one pipeline, retried ones too."""
-        unknown = self._unknown
-        details = self._client.jobs(self.unit.key, run.run_id)
-        jobs = [mapping.job(job, run.run_id, unknown=unknown) for job in details]
-        self.jobs.extend(jobs)
-        if run.run_id in self.runs:
-            self.runs[run.run_id] = mapping.with_earlier_status(run, jobs)
+    def _read_parts(self, run: PipelineRun) -> list[int]:
+        """Read the jobs of one pipeline, retried ones too, and its bridges; returns children that changed."""
+        unit, unknown = self.unit.key, self._unknown
+        jobs = self._client.jobs(unit, run.run_id) if self._config.jobs.enabled else []
+        bridges = self._client.bridges(unit, run.run_id) if self._config.child_pipelines else []
+        builds = [mapping.job(job, run.run_id, unknown=unknown) for job in jobs]
+        self.jobs.extend(builds)
+        if builds:
+            triggers = [mapping.job(bridge, run.run_id, unknown=unknown) for bridge in bridges]
+            self.runs[run.run_id] = executions.with_earlier_status(run, [*builds, *triggers])
+            self.past.extend(executions.unseen(run, builds, triggers))
+        return self._changed_children(bridges)
 
-    def _changed_children(self, run: PipelineRun) -> list[int]:
-        """Child pipelines of *run* that the store does not have as they are now.
+    def _changed_children(self, bridges: list[Any]) -> list[int]:
+        """Child pipelines behind *bridges* that the store does not have as they are now.
 
         Pipelines started in other projects are in the lists of those projects.
         """
-        bridges = (mapping.downstream(bridge) for bridge in self._client.bridges(self.unit.key, run.run_id))
         children = {
             child.run_id: child.updated_at
-            for child in bridges
+            for child in map(mapping.downstream, bridges)
             if child and child.is_in(self.unit) and child.run_id not in self.runs
         }
         stored = self._known.updated_at(children)
@@ -227,16 +273,13 @@ class Reader:
     def _reread(self, run: PipelineRun) -> None:
         """Read one unfinished pipeline again; its jobs only if something can have happened to them."""
         waits = run.status in (*_NOT_STARTED, Status.MANUAL)
-        children = self._read_one(run.run_id, alone=waits)
+        self.read_run(run.run_id, alone=waits)
         again = self.runs.get(run.run_id)
         if again is None:
             return
         if waits and again.status is not run.status:
             self.read_run(run.run_id)
-            return
-        for child in children:
-            self.read_run(child)
-        if replace(again, earlier=None) == run:
+        elif replace(again, earlier=None) == run:
             del self.runs[run.run_id]
 
     def read_refs(self) -> dict[RefKind, frozenset[str]]:
@@ -267,3 +310,8 @@ class Reader:
 
 def _seconds(span: timedelta) -> float:
     return span.total_seconds()
+
+
+def concerns_all(error: SourceError) -> bool:
+    """Whether *error* would meet any other call of the project as well, and not just this pipeline."""
+    return isinstance(error, (Unauthorized, UnitUnavailable)) or error.retry_after is not None

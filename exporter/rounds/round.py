@@ -9,7 +9,7 @@ from typing import Any
 
 from exporter.clock import Clock, timestamp
 from exporter.contract import Batch, Collector, Discovery, Position, Schedule, Trouble, UnitTrouble
-from exporter.errors import ExporterError, Stopped, Unauthorized, UnitUnavailable
+from exporter.errors import ExporterError, SourceError, Stopped, Unauthorized, UnitUnavailable
 from exporter.exposition import CollectorPage
 from exporter.rounds.backoff import Backoff, Result
 from exporter.rounds.display import Display
@@ -274,7 +274,9 @@ class CollectorRounds:
             level = logging.DEBUG if state.error else logging.WARNING
             log.log(level, "poll failed", extra={**self._where(state), "error": str(error)})
         state.error = str(error) or type(error).__name__
-        state.visited = state.visited or state.backoff.errors >= _GIVE_UP_AFTER
+        # A source that fails for one project must not hold up the others; our own store must be mended.
+        if isinstance(error, SourceError) and state.backoff.errors >= _GIVE_UP_AFTER:
+            state.visited = True
         return Visit(Result.ERROR, state.backoff.interval, at_least=asked_wait(error))
 
     def _halt(self, error: Unauthorized) -> None:

@@ -7,8 +7,15 @@ from typing import Any
 import pytest
 
 from exporter import ci_families
-from exporter.counting import Counted, job_increments, new_execution, retry_increment, run_increments
-from exporter.model.runs import FINISHED, UNFINISHED, Status
+from exporter.counting import (
+    Counted,
+    executions,
+    job_increments,
+    new_execution,
+    retry_increment,
+    run_increments,
+)
+from exporter.model.runs import FINISHED, UNFINISHED, Execution, Status
 
 
 def stamp(make: Any, seconds: int) -> int:
@@ -84,3 +91,14 @@ def test_a_job_adds_its_status_and_reason_duration_and_queue_time(make: Any) -> 
         (ci_families.JOB_QUEUE, ("test", "unit"), 2.0),
     ]
     assert retry_increment(job) == (ci_families.JOB_RETRIES, ("test", "unit"), 1.0)
+
+
+def test_a_run_that_goes_on_again_shows_the_execution_before(make: Any) -> None:
+    earlier = Execution(Status.FAILED, make.at(60), 12.0)
+    running = make.run(status=Status.RUNNING, updated_at=make.at(90), earlier=earlier)
+    before, now = executions(running)
+    assert (before.status, before.finished_at, before.duration_seconds) == (Status.FAILED, make.at(60), 12.0)
+    assert new_execution(before, set(), make.START) == Counted(stamp(make, 60), True)
+    assert new_execution(before, {stamp(make, 60)}, make.START) is None
+    assert new_execution(now, set(), make.START) is None
+    assert executions(make.run()) == [make.run()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client.utils import floatToGoString
 
 from exporter.errors import LabelMismatch
-from exporter.families import Distribution, Sample, counter, gauge, histogram
+from exporter.families import Distribution, Family, Sample, counter, gauge, histogram
 from exporter.rendering import Block, Format, cleaned, gzip_member, head, lines_per_sample
 
 STATE = gauge("ci_state", "State.", ("project", "alpha"))
@@ -18,8 +19,13 @@ PLAIN = gauge("ci_plain", "Plain.")
 TIMES = histogram("ci_time_seconds", "Time.", ("project", "zone"), buckets=(0.5, 10, 1e6), unit="seconds")
 
 
-def rendered(family: object, *samples: Sample, old: Block | None = None) -> str:
-    return Block(family, samples, old).text.decode()  # type: ignore[arg-type]
+def block(family: Family, samples: Sequence[Sample], old: Block | None = None) -> Block:
+    labels, values = tuple(sample.labels for sample in samples), tuple(sample.value for sample in samples)
+    return Block(family, labels, values, old.template if old else None)
+
+
+def rendered(family: Family, *samples: Sample, old: Block | None = None) -> str:
+    return block(family, samples, old).text.decode()
 
 
 def test_labels_are_sorted_by_name_and_values_escaped() -> None:
@@ -57,7 +63,7 @@ def test_no_label_value_can_look_like_a_slot(fake: str) -> None:
 
 
 def test_an_update_with_the_same_labels_shows_the_new_values() -> None:
-    old = Block(STATE, [Sample(("a", "b"), 1.0), Sample(("c", "d"), 2.0)], None)
+    old = block(STATE, [Sample(("a", "b"), 1.0), Sample(("c", "d"), 2.0)])
     assert rendered(STATE, Sample(("a", "b"), 5.0), Sample(("c", "d"), 1e9), old=old) == (
         'ci_state{alpha="b",project="a"} 5.0\nci_state{alpha="d",project="c"} 1e+09\n'
     )
@@ -66,25 +72,25 @@ def test_an_update_with_the_same_labels_shows_the_new_values() -> None:
 @pytest.mark.parametrize("labels", [(), ("a",), ("a", "b", "c"), ("a", None), ("a", 1), (b"a", "b")])
 def test_wrong_labels_are_refused_rather_than_cut(labels: tuple[str, ...]) -> None:
     with pytest.raises(LabelMismatch):
-        Block(STATE, [Sample(labels, 1.0)], None)
+        block(STATE, [Sample(labels, 1.0)])
 
 
 @pytest.mark.parametrize("value", [None, "abc", Distribution((1,), 1.0), 10**400, object()])
 def test_values_that_are_no_numbers_are_refused(value: float) -> None:
     with pytest.raises((TypeError, ValueError, OverflowError)):
-        Block(PLAIN, [Sample((), value)], None)
+        block(PLAIN, [Sample((), value)])
 
 
 @pytest.mark.parametrize("value", [1.0, None, Distribution((1, 2), 1.0), Distribution((1, 2, 3, 4, 5), 1.0)])
 def test_histograms_want_a_count_for_each_of_their_buckets(value: float) -> None:
     with pytest.raises((TypeError, ValueError)):
-        Block(TIMES, [Sample(("a", "b"), value)], None)
+        block(TIMES, [Sample(("a", "b"), value)])
 
 
 def test_the_number_of_lines_is_known_without_rendering() -> None:
     assert lines_per_sample(STATE) == 1
-    block = Block(TIMES, [Sample(("a", "b"), Distribution((0, 0, 0, 0), 0))] * 3, None)
-    assert block.lines == block.text.count(b"\n") == 3 * lines_per_sample(TIMES)
+    made = block(TIMES, [Sample(("a", "b"), Distribution((0, 0, 0, 0), 0))] * 3)
+    assert made.lines == made.text.count(b"\n") == 3 * lines_per_sample(TIMES)
 
 
 def test_cleaning_replaces_lone_surrogates_and_keeps_the_first_of_equal_series() -> None:

@@ -51,6 +51,7 @@ class Actions:
             "play": self._play,
             "erase_job": self._erase_job,
             "set_status": self._set_status,
+            "pause": self._pause,
         }
 
     def run(self, given: Json) -> dict[str, Any]:
@@ -167,6 +168,11 @@ class Actions:
             job.version += 1
         else:
             self.world.engine.move(self._pipeline(given), str(given["status"]))
+        return {}
+
+    def _pause(self, given: Json) -> dict[str, Any]:
+        """No pipelines and changes come by themselves any more; what is under way goes on to its end."""
+        self.world.paused = bool(given.get("paused", True))
         return {}
 
 

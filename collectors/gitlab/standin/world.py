@@ -33,6 +33,7 @@ class World:
         self.engine = Engine(self.timeline, self.ledger, self.chance)
         self.people = Population(self.engine, self.chance, options.group)
         self.people.grow(options.projects, self.start, options.history_days)
+        self.paused = False
         self.past: list[Pipeline] = []
         self._fill_history()
         self._plan_next(options.pipelines_per_hour, self._arrive)
@@ -95,7 +96,8 @@ class World:
             self.timeline.after(wait, partial(self._recur, per_hour, action))
 
     def _recur(self, per_hour: float, action: Callable[[], object]) -> None:
-        action()
+        if not self.paused:
+            action()
         self._plan_next(per_hour, action)
 
     def _fill_history(self) -> None:

@@ -1,0 +1,170 @@
+"""A collector run as the service runs it, on a stand-in GitLab whose time only the test moves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from collectors._http import ApiClient
+from collectors.gitlab import GitLab
+from collectors.gitlab.standin.client import StandIn
+from exporter.clock import FixedClock
+from exporter.contract import Context
+from exporter.exposition import Exposition
+from exporter.rendering import Format
+from exporter.rounds.backoff import Result
+from exporter.rounds.round import CollectorRounds, Visit
+from exporter.selfmetrics import SelfMetrics
+from exporter.store.sql import SqlStore
+
+START = "2026-03-02T08:00:00Z"
+PROJECT = "acme/p"
+RETRY_SECONDS = 0.001
+
+
+@contextmanager
+def gitlab(**options: Any) -> Iterator[StandIn]:
+    """A stand-in without projects of its own that stands still at `START`."""
+    with StandIn.start(**{"projects": 0, "start": START, **options}) as server:
+        yield server
+
+
+class Exporter:
+    """One process of the exporter, as far as polling goes: collector, store, rounds and exposition."""
+
+    def __init__(
+        self, server: StandIn, folder: Path, clock: FixedClock, block: Mapping[str, Any] | None = None
+    ) -> None:
+        self.clock = clock
+        self.store = SqlStore(f"sqlite:///{folder / 'runs.db'}")
+        self.stopping = threading.Event()
+        self.metrics = SelfMetrics("0")
+        self.exposition = Exposition()
+        self.page = self.exposition.page(GitLab.name, GitLab.families)
+        given = {"url": server.url, "token": server.token, "operations_per_second": 1000} | dict(block or {})
+        context = Context(
+            page=self.page,
+            clock=clock,
+            api=self.metrics.observer(GitLab.name),
+            stopping=self.stopping,
+            fetch_timeout_seconds=5,
+        )
+        self.collector = GitLab(GitLab.config_model.model_validate(given), context)
+        self.collector._client._api.retry_seconds = RETRY_SECONDS
+        self.rounds = CollectorRounds(self.collector, self.page, self.store, self.metrics, clock)
+
+    def discover(self) -> None:
+        """Read the list of projects."""
+        self.rounds.discover()
+
+    def poll(self, *, tries: int = 1) -> list[Visit | None]:
+        """Poll every project until it has no more news; one that fails is left after *tries*."""
+        visits: list[Visit | None] = []
+        for state in self.rounds.states():
+            left = tries
+            while self.rounds.is_current(state):
+                visit = self.rounds.visit(state)
+                visits.append(visit)
+                left -= visit is not None and visit.result is Result.ERROR
+                if visit is None or not left or (visit.result is not Result.ERROR and visit.wait > 0):
+                    break
+        return visits
+
+    @property
+    def text(self) -> str:
+        """The exposition of the collector."""
+        return self.exposition.body(Format.TEXT, gzip=False).decode()
+
+    def lines(self, *families: str, **labels: str) -> list[str]:
+        """Sample lines of *families* that carry *labels*, without those that are 0."""
+        wanted = [f'{name}="{value}"' for name, value in labels.items()]
+        return [
+            line
+            for line in self.text.splitlines()
+            if line.split("{")[0] in families
+            and all(label in line for label in wanted)
+            and not line.endswith(" 0.0")
+        ]
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """The sum of all samples of that name and those labels, ``None`` if there are none."""
+        found = [
+            sample.value
+            for family in text_string_to_metric_families(self.text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return sum(found) if found else None
+
+    def close(self) -> None:
+        """End as a process would: nothing is said to the source or the store."""
+        self.stopping.set()
+        self.collector.close()
+        self.store.close()
+
+
+class Lab:
+    """A stand-in, one clock for both sides, and as many exporters on one store as a test wants."""
+
+    def __init__(self, server: StandIn, folder: Path, **block: Any) -> None:
+        self.server = server
+        self.clock = FixedClock(datetime.fromisoformat(START))
+        self._folder = folder
+        self.block: dict[str, Any] = {"all_projects": "visible", **block}
+        self._made: list[Exporter] = []
+        self.exporter = self.start()
+
+    def start(self) -> Exporter:
+        """One more exporter on the same store; it has read the list of projects."""
+        exporter = Exporter(self.server, self._folder, self.clock, self.block)
+        self._made.append(exporter)
+        exporter.discover()
+        return exporter
+
+    def restart(self, **block: Any) -> Exporter:
+        """A new process in place of the last one."""
+        self.exporter.close()
+        self._made.remove(self.exporter)
+        self.block.update(block)
+        self.exporter = self.start()
+        return self.exporter
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass on both sides."""
+        now = self.server.advance(seconds)
+        passed = datetime.fromisoformat(now).astimezone(UTC) - self.clock.now()
+        self.clock.advance(passed.total_seconds())
+
+    def run(self, seconds: float, step: float = 15, *, tries: int = 1) -> None:
+        """Let time pass in steps, with a poll of every project after each."""
+        while seconds > 0:
+            self.advance(min(step, seconds))
+            seconds -= step
+            self.exporter.poll(tries=tries)
+
+    def act(self, action: str, **given: Any) -> dict[str, Any]:
+        """Make something happen at the source."""
+        return self.server.action(action, **given)
+
+    def pipeline(self, *jobs: Mapping[str, Any], project: str = PROJECT, **given: Any) -> int:
+        """A new pipeline of *jobs*, of one job that succeeds after 30 s unless others are given."""
+        made = {} if {"story", "script"} & given.keys() else {"jobs": list(jobs) or [{"name": "unit"}]}
+        return int(self.act("new_pipeline", project=project, **made, **given)["pipeline_id"])
+
+    def calls(self) -> dict[str, int]:
+        """API calls by endpoint since the last time this was asked."""
+        return dict(self.server.requests(reset=True)["by_endpoint"])
+
+    def close(self) -> None:
+        """End all exporters."""
+        for exporter in self._made:
+            exporter.close()
+
+
+__all__ = ["PROJECT", "START", "ApiClient", "Exporter", "Lab", "gitlab"]
