@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from exporter.contract import Batch, Unit
-from exporter.model.runs import JobRun, PipelineRun
+from exporter.model.runs import Execution, JobRun, PipelineRun
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,14 @@ def _run(run: PipelineRun) -> PipelineRun:
         duration_seconds=_amount(run.duration_seconds),
         queue_seconds=_amount(run.queue_seconds),
         coverage_ratio=_amount(run.coverage_ratio),
+        earlier=_earlier(run.earlier),
     )
+
+
+def _earlier(execution: Execution | None) -> Execution | None:
+    if execution is None:
+        return None
+    return _replaced(execution, duration_seconds=_amount(execution.duration_seconds))
 
 
 def _job(job: JobRun) -> JobRun:
@@ -109,7 +116,7 @@ def _id_fits(what: str, *ids: int) -> bool:
     return False
 
 
-T = TypeVar("T", PipelineRun, JobRun, Unit)
+T = TypeVar("T", PipelineRun, JobRun, Unit, Execution)
 
 
 def _replaced(record: T, **values: Any) -> T:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from exporter import ci_families
-from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
+from exporter.model.runs import Execution, JobRun, PipelineRun, RefKind, Status
 
 EXAMPLES = settings(
     max_examples=30,
@@ -226,3 +226,11 @@ def test_retried_jobs_count_once_each_whatever_the_order(
     desk.save(*jobs)
     assert desk.total("ci_job_retries") == 2
     assert desk.total("ci_job_runs") == 3
+
+
+def test_an_earlier_execution_that_a_run_shows_counts_once_too(desk: Any, make: Any) -> None:
+    earlier = Execution(Status.FAILED, make.at(30), float("nan"))
+    for _ in range(2):
+        desk.save(make.run(end=60, earlier=earlier))
+    desk.save(make.run(end=30, status=Status.FAILED))
+    assert desk.counted() == {"success": 1, "failed": 1}
