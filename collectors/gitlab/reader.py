@@ -283,7 +283,10 @@ class Reader:
             del self.runs[run.run_id]
 
     def read_refs(self) -> dict[RefKind, frozenset[str]]:
-        """The selected refs that exist, and the newest pipeline of those not yet known."""
+        """The selected refs that exist, and the newest pipeline of each as the list has it.
+
+        Known ones too: a ref that was not selected when its pipeline was read may be so now.
+        """
         refs: dict[RefKind, frozenset[str]] = {}
         for kind, scope in ((RefKind.BRANCH, "branches"), (RefKind.TAG, "tags")):
             if not self._config.refs.of(kind).enabled:
@@ -295,9 +298,8 @@ class Reader:
                 if self._config.refs.selects(kind, entry.ref)
             ]
             refs[kind] = frozenset(entry.ref for entry in entries)
-            stored = self._known.updated_at([entry.run_id for entry in entries])
             for entry in entries:
-                if entry.run_id not in stored and entry.run_id not in self.runs:
+                if entry.run_id not in self.runs:
                     self.runs[entry.run_id] = mapping.run_from_list(entry, kind, unknown=self._unknown)
         refs[RefKind.CHANGE_REQUEST] = frozenset()
         if self._config.refs.change_requests.enabled:

@@ -47,6 +47,7 @@ class Exporter:
         self.metrics = SelfMetrics("0")
         self.exposition = Exposition()
         self.page = self.exposition.page(GitLab.name, GitLab.families)
+        self.exposition.show([GitLab.name])
         given = {"url": server.url, "token": server.token, "operations_per_second": 1000} | dict(block or {})
         context = Context(
             page=self.page,
