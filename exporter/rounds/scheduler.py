@@ -28,6 +28,7 @@ _STANDBY_SECONDS = 3  # how soon a dead leader is replaced, and how stale a foll
 _FOLLOW_SECONDS = 15  # how soon a leader shows what `backfill` or a webhook elsewhere saved
 _RESUME_SECONDS = 10  # how soon a changed token file is noticed
 _PRUNE_HOURS = 24
+_FIRST_PRUNE_SECONDS = 600
 _MAINTENANCE = "maintenance"
 
 
@@ -89,7 +90,8 @@ class Engine:
         self._every("lease", _STANDBY_SECONDS, self._watch_lease)
         self._every("follow", _FOLLOW_SECONDS, self._follow)
         self._every("resume", _RESUME_SECONDS, self._resume)
-        self._every("prune", _PRUNE_HOURS * 3600, self._prune)
+        # Soon after the start as well: a process that is restarted every night would never get to it.
+        self._every("prune", _PRUNE_HOURS * 3600, self._prune, first=_FIRST_PRUNE_SECONDS)
 
     def stop(self, timeout: float) -> bool:
         """End the rounds; true if every poll in flight came to its end within *timeout* seconds."""
@@ -175,13 +177,16 @@ class Engine:
             deleted = self._store.prune(self._clock.now() - self._retention)
             log.info("old runs pruned", extra={"runs": deleted})
 
-    def _every(self, name: str, seconds: float, action: Callable[[], None]) -> None:
-        """Do *action* on a worker again and again, before any poll that is due."""
+    def _every(
+        self, name: str, seconds: float, action: Callable[[], None], *, first: float | None = None
+    ) -> None:
+        """Do *action* on a worker again and again, before any poll that is due; the *first* time sooner."""
         task = Task((_MAINTENANCE, name), action)
         self._scheduler.add_job(
             lambda: self._agenda.add(task, float("-inf")),
             "interval",
             seconds=seconds,
+            next_run_time=self._clock.now() + timedelta(seconds=seconds if first is None else first),
             id=f"{_MAINTENANCE}:{name}",
         )
 
