@@ -207,8 +207,8 @@ class GitLab(Collector[GitLabConfig]):
                     failed[entry.run_id] = error
             yield self._batch(reader, None, more=more)
             after = updated_at or end
-        for error in failed.values():
-            raise SourceError(f"{len(failed)} pipelines could not be read: {error}") from error
+        for first in failed.values():
+            raise SourceError(f"{len(failed)} pipelines could not be read: {first}") from first
 
     def _reader(self, unit: Unit, known: Known, unread: frozenset[int] = frozenset()) -> Reader:
         return Reader(

@@ -162,7 +162,7 @@ def test_a_senseless_wait_breaks_nothing(client_of: Any, server: Any, stopping: 
         client.get("things", "things")
     except SourceError as error:
         waits.append(error.retry_after or 0.0)
-    assert max(waits) < 1e21
+    assert max(waits) <= 86_400
 
 
 @pytest.mark.parametrize(
