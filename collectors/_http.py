@@ -16,7 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
-from collectors._rates import LONGEST_PAUSE_SECONDS, RateLimiter
+from collectors._rates import LONGEST_PAUSE_SECONDS, LONGEST_SILENCE_SECONDS, RateLimiter
 from exporter.clock import Clock, timestamp
 from exporter.contract import ApiObserver
 from exporter.errors import BadAnswer, SourceError, Stopped, Unauthorized
@@ -225,12 +225,12 @@ class ApiClient:
         """The wait that the source asks for, in seconds: a number, or an HTTP date."""
         text = response.headers.get("Retry-After", "")
         seconds = _number(text)
-        if seconds is not None:
-            return max(0.0, seconds)
-        try:
-            return max(0.0, (parsedate_to_datetime(text) - self._clock.now()).total_seconds())
-        except (TypeError, ValueError):
-            return None
+        if seconds is None:
+            try:
+                seconds = (parsedate_to_datetime(text) - self._clock.now()).total_seconds()
+            except (TypeError, ValueError):
+                return None
+        return min(max(0.0, seconds), LONGEST_SILENCE_SECONDS)
 
     def pages(self, path: str, operation: str, params: Mapping[str, Any]) -> Iterator[list[Any]]:
         """All pages of a list, by the source's own `Link: rel=next`; 403 and 404 raise `NotThere`.

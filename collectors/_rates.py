@@ -8,7 +8,7 @@ import time
 from exporter.errors import SourceError, Stopped
 
 LONGEST_PAUSE_SECONDS = 60.0  # a source that wants to be left alone for longer gets its poll back later
-_LONGEST_SILENCE_SECONDS = 86_400.0  # whatever a header says, we ask again after a day
+LONGEST_SILENCE_SECONDS = 86_400.0  # whatever a header says, we ask again after a day
 
 
 class RateLimiter:
@@ -53,7 +53,7 @@ class RateLimiter:
     def pause(self, seconds: float) -> None:
         """Let no call start for *seconds*."""
         with self._lock:
-            until = time.monotonic() + min(seconds, _LONGEST_SILENCE_SECONDS)
+            until = time.monotonic() + min(seconds, LONGEST_SILENCE_SECONDS)
             self._silent_until = max(self._silent_until, until)
             self._next = max(self._next, self._silent_until)
 

@@ -25,7 +25,7 @@ LEVELS = {
     "error": logging.ERROR,
 }
 CHATTY = ("urllib3", "requests", "apscheduler", "uvicorn", "alembic", "sqlalchemy")
-"""Libraries that log at info what only someone who debugs them wants to read."""
+"""Libraries whose own info and debug lines would bury ours, which tell what they do for us."""
 
 HIDDEN = "<secret>"
 MIN_SECRET = 4
@@ -254,6 +254,5 @@ def _number(level: str) -> int:
 
 def _apply(number: int) -> None:
     logging.getLogger().setLevel(number)
-    quiet = logging.NOTSET if number <= logging.DEBUG else max(number, logging.WARNING)
     for name in CHATTY:
-        logging.getLogger(name).setLevel(quiet)
+        logging.getLogger(name).setLevel(max(number, logging.WARNING))

@@ -250,6 +250,7 @@ class CollectorRounds:
         state.visited = state.visited or not batch.more
         self._answered = True
         self._metrics.last_success.labels(self.name).set(timestamp(self._clock.now()))
+        log.debug("polled", extra={**self._where(state), "result": result.value, "more": batch.more})
         return Visit(result, 0.0 if batch.more else state.backoff.interval)
 
     def _unavailable(self, state: UnitState, error: UnitUnavailable) -> Visit:

@@ -50,7 +50,10 @@ def migrate(engine: Engine, name: str) -> None:
         config.attributes["connection"] = connection
         with EnvironmentContext(config, scripts, fn=lambda rev, _: scripts._upgrade_revs(str(head), rev)):
             scripts.run_env()
-    log.info("store migrated", extra={"from": current, "to": head})
+    if current is None:
+        log.info("store created", extra={"store": name, "schema": head})
+    else:
+        log.info("store migrated", extra={"store": name, "from": current, "to": head})
 
 
 def _checked_revision(connection: Connection, scripts: ScriptDirectory, name: str) -> str | None:

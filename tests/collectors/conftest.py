@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -35,10 +36,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def handle(self) -> None:
         self.server.connections += 1
-        try:
+        with suppress(ConnectionError):  # the client had enough
             super().handle()
-        except ConnectionError:
-            pass  # the client had enough
 
     def log_message(self, *_args: Any) -> None:
         pass

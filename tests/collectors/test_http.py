@@ -157,10 +157,12 @@ def test_a_long_wait_is_handed_to_the_engine(
 def test_a_senseless_wait_breaks_nothing(client_of: Any, server: Any, stopping: Any, header: str) -> None:
     client = client_of(server.url, limiter=RateLimiter(1000, stopping))
     server.answers = [answer("x", 503, Retry_After=header), answer([])]
+    waits = [0.0]
     try:
         client.get("things", "things")
     except SourceError as error:
-        assert (error.retry_after or 0) < 1e21
+        waits.append(error.retry_after or 0.0)
+    assert max(waits) <= 86_400
 
 
 @pytest.mark.parametrize(

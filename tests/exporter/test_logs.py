@@ -283,14 +283,14 @@ def test_an_unknown_format_lists_the_known_ones():
 @pytest.mark.parametrize(
     "name", ["urllib3.connectionpool", "apscheduler.x", "uvicorn.error", "alembic", "sqlalchemy"]
 )
-def test_libraries_are_quiet_unless_debugged(name):
+def test_libraries_do_not_bury_our_own_lines(name):
     logs.configure("info", "json", io.StringIO())
     assert not logging.getLogger(name).isEnabledFor(logging.INFO)
     assert logging.getLogger(name).isEnabledFor(logging.WARNING)
     logs.set_level("error")
     assert not logging.getLogger(name).isEnabledFor(logging.WARNING)
     logs.set_level("debug")
-    assert logging.getLogger(name).isEnabledFor(logging.DEBUG)
+    assert not logging.getLogger(name).isEnabledFor(logging.INFO)
 
 
 def test_warnings_are_logged():

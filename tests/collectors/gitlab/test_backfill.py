@@ -128,10 +128,14 @@ def test_one_broken_pipeline_costs_only_itself(lab_of: Callable[..., Lab]) -> No
     known = lab.exporter.store.known(unit.id)
     end = lab.clock.now()
     batches: list[Any] = []
-    with pytest.raises(SourceError, match="1 pipelines could not be read"):
+
+    def read_all() -> None:
         for batch in lab.exporter.collector.backfill(unit.unit, end - timedelta(days=9), end, known):
             lab.exporter.store.save(unit.id, batch, end)
             batches.append(batch)
+
+    with pytest.raises(SourceError, match="1 pipelines could not be read"):
+        read_all()
     read = {run.run_id for batch in batches for run in batch.runs}
     assert {entry["pipeline_id"] for entry in truth} - read == {broken}
 

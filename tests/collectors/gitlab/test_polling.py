@@ -165,6 +165,16 @@ def test_a_retry_by_gitlab_itself_is_no_other_execution(lab: Lab) -> None:
     assert lab.exporter.value("ci_job_retries_total", job="unit") == 1
 
 
+def test_an_optional_job_played_between_two_polls_is_no_execution_that_anyone_can_prove(lab: Lab) -> None:
+    number = lab.pipeline({"name": "unit"}, {"name": "deploy", "when": "manual", "allow_failure": True})
+    lab.advance(60)
+    lab.act("play", pipeline=number)
+    poll_after(lab, 60)
+    # GitLab had success twice, but shows one end, and jobs that may as well have been delayed.
+    assert runs(lab) == {"success": 1}
+    assert jobs(lab) == {("unit", "success"): 1, ("deploy", "success"): 1}
+
+
 def test_a_retried_job_of_a_successful_pipeline(lab: Lab) -> None:
     lab.pipeline()
     poll_after(lab, 60)
