@@ -30,8 +30,8 @@ def unseen(run: PipelineRun, builds: Sequence[JobRun], bridges: Sequence[JobRun]
     """*run* as it stood after executions of which GitLab shows no times any more, the oldest first.
 
     A pipeline that failed and was retried by hand, all between two polls, would otherwise have failed
-    unseen. Its end is taken from its last job, which is never later than GitLab's own: an execution
-    that was seen after all is not counted again. Only ends that somebody's retry proves are told.
+    unseen. It ended between its last job and the retry: an execution that was seen after all, with
+    GitLab's own time in that span, is not counted again. Only ends that somebody's retry proves are told.
     """
     shown = run.finished_at or (run.earlier.finished_at if run.earlier else None)
     if shown is None:
@@ -49,11 +49,13 @@ def unseen(run: PipelineRun, builds: Sequence[JobRun], bridges: Sequence[JobRun]
         if status is not Status.SUCCESS:
             # The time that builds of other pipelines took belongs to the duration, and is not known here.
             duration = None if bridges else _union_seconds(_newest(before))
-            found[end] = _ended(run, status, end, duration)
+            found[end] = _ended(run, status, end, again.created_at, duration)
     return list(found.values())
 
 
-def _ended(run: PipelineRun, status: Status, end: datetime, duration: float | None) -> PipelineRun:
+def _ended(
+    run: PipelineRun, status: Status, end: datetime, ended_by: datetime, duration: float | None
+) -> PipelineRun:
     """*run* as it stood at *end*."""
     return replace(
         run,
@@ -63,6 +65,7 @@ def _ended(run: PipelineRun, status: Status, end: datetime, duration: float | No
         duration_seconds=duration,
         coverage_ratio=None,
         earlier=None,
+        ended_by=ended_by,
     )
 
 

@@ -77,6 +77,9 @@ class PipelineRun:
     series of its own. ``complete`` is false when only a list entry was read, so that times are missing.
     ``earlier`` is the execution before, where a source still shows its end while the run goes on again:
     without it, a run that fails and is retried between two polls would have failed unseen.
+
+    ``ended_by`` marks an execution of which the source shows no times any more: ``finished_at`` is then
+    the earliest moment at which it can have ended, and this the latest.
     """
 
     run_id: int
@@ -97,6 +100,7 @@ class PipelineRun:
     selected: bool = True
     complete: bool = True
     earlier: Execution | None = None
+    ended_by: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

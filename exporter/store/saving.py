@@ -88,7 +88,7 @@ class Saver:
         stamps = old.stamps if old else frozenset()
         for execution in executions(run):
             stamps = self._count(execution, stamps)
-        run = replace(run, earlier=None)
+        run = replace(run, earlier=None, ended_by=None)
         if old is None:
             return _Stored(run, stamps)
         if old.deleted and run.updated_at <= old.record.updated_at:

@@ -102,3 +102,11 @@ def test_a_run_that_goes_on_again_shows_the_execution_before(make: Any) -> None:
     assert new_execution(before, {stamp(make, 60)}, make.START) is None
     assert new_execution(now, set(), make.START) is None
     assert executions(make.run()) == [make.run()]
+
+
+def test_an_execution_made_out_from_other_evidence_is_one_that_was_seen_within_its_span(make: Any) -> None:
+    inferred = make.run(status=Status.FAILED, end=60, ended_by=make.at(75))
+    assert new_execution(inferred, set(), make.START) == Counted(stamp(make, 60), True)
+    for seen in (60, 63, 75):
+        assert new_execution(inferred, {stamp(make, seen)}, make.START) is None
+    assert new_execution(inferred, {stamp(make, 59), stamp(make, 76)}, make.START) is not None
