@@ -27,17 +27,35 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def people(lab: Lab) -> None:
+    """Give every project its refs, each with a finished pipeline, as in the published case."""
+    for number in range(PROJECTS):
+        project = f"acme/p{number}"
+        lab.server.action("create_project", path=project)
+        for ref in range(REFS):
+            lab.server.action("create_branch", project=project, name=f"branch-{ref}")
+            lab.pipeline(project=project, ref=f"branch-{ref}")
+    lab.advance(600)
+
+
 def steady() -> None:
     """Calls of one round with some pipelines changed, by the stand-in's own count."""
+    every_ref = {"branches": {"regexp": ".*"}}
     with StandIn.start(projects=0, start=START) as server, tempfile.TemporaryDirectory() as folder:
-        for number in range(PROJECTS):
-            server.action("create_project", path=f"acme/p{number}")
-        lab = Lab(server, Path(folder))
+        lab = Lab(server, Path(folder), refs=every_ref)
+        people(lab)
+        lab.restart()
         lab.exporter.poll()
+        # The newest pipeline of each ref is known from a list at first; its details follow, a few per poll.
+        while any(lab.calls().get(f"GET /projects/:id/pipelines{rest}") for rest in ("/:id", "/:id/jobs")):
+            lab.advance(60)
+            lab.exporter.poll()
+        series = lab.exporter.page.series()
+        say(f"{PROJECTS} projects, {PROJECTS * REFS} refs, {series} series, jobs on")
         baseline = PROJECTS * REFS * CALLS_PER_REF
         for changed in (0, 25, 100, 500):
             for number in range(changed):
-                lab.pipeline(project=f"acme/p{number}")
+                lab.pipeline(project=f"acme/p{number}", ref="branch-0")
             lab.advance(60)
             lab.calls()
             lab.exporter.poll()
