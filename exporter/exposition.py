@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 from prometheus_client.metrics_core import Metric
 
@@ -12,8 +13,9 @@ from exporter.families import Family, Sample, Samples
 from exporter.rendering import (
     Block,
     Format,
+    checksum,
     cleaned,
-    gzip_head,
+    deflated_head,
     head,
     histogram_values,
     lines_per_sample,
@@ -23,6 +25,18 @@ from exporter.shelf import Shelf
 log = logging.getLogger(__name__)
 
 _HANDFUL_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """A body in pieces: whoever sends them one after the other never needs all of it in one place.
+
+    ``size`` and ``crc`` are those of the plain text; ``crc`` is 0 where the pieces are plain as well.
+    """
+
+    pieces: list[bytes]
+    size: int
+    crc: int = 0
 
 
 class CollectorPage:
@@ -157,7 +171,7 @@ class Exposition:
         self._shown: tuple[str, ...] = ()
         self._left_out: frozenset[Family] = frozenset()
         self._generation = 0
-        self._cached: dict[tuple[Format, bool], tuple[int, list[bytes]]] = {}
+        self._cached: dict[tuple[Format, bool], tuple[int, Gathered]] = {}
 
     def page(self, name: str, families: Sequence[Family]) -> CollectorPage:
         """The page of collector *name*, made anew unless it exists with the same families."""
@@ -227,30 +241,18 @@ class Exposition:
             if name in self._pages and (collectors is None or name in collectors)
         ]
 
-    def body(
+    def gather(
         self,
         form: Format,
         *,
         gzip: bool,
         chosen: Callable[[Family], bool] | None = None,
         collectors: Collection[str] | None = None,
-    ) -> bytes:
-        """The :meth:`pieces` joined."""
-        return b"".join(self.pieces(form, gzip=gzip, chosen=chosen, collectors=collectors))
-
-    def pieces(
-        self,
-        form: Format,
-        *,
-        gzip: bool,
-        chosen: Callable[[Family], bool] | None = None,
-        collectors: Collection[str] | None = None,
-    ) -> list[bytes]:
+    ) -> Gathered:
         """The text of every family (without OpenMetrics' end mark), from cache unless something changed.
 
-        In pieces, since whoever sends them one after the other never needs all of it in one place.
-
         Args:
+            gzip: compressed pieces, to stand between `GZIP_START` and :func:`gzip_end`.
             chosen: keep only families for which this is true; such an answer is not cached.
             collectors: keep only the pages of these collectors; such an answer is not cached.
         """
@@ -269,18 +271,29 @@ class Exposition:
         gzip: bool,
         chosen: Callable[[Family], bool] | None,
         collectors: Collection[str] | None,
-    ) -> list[bytes]:
+    ) -> Gathered:
         """Heads and chunks in order, by the handful."""
         pages = [page for _, page in self._served(collectors)]
-        pieces: list[bytes] = []
+        texts: list[bytes] = []
+        packed: list[bytes] = []
         for family in dict.fromkeys(family for page in pages for family in page.families):
             if family in self._left_out or (chosen is not None and not chosen(family)):
                 continue
-            pieces.append(gzip_head(family, form) if gzip else head(family, form))
-            for page in pages:
-                if shelf := page.shelves.get(family):
-                    pieces += shelf.pieces(gzip=gzip)
-        return list(_handfuls(pieces))
+            shelves = [shelf for page in pages if (shelf := page.shelves.get(family))]
+            texts.append(head(family, form))
+            for shelf in shelves:
+                texts += shelf.texts()
+            if gzip:
+                packed.append(deflated_head(family, form))
+                for shelf in shelves:
+                    packed += shelf.deflated()
+        size = sum(map(len, texts))
+        if not gzip:
+            return Gathered(list(_handfuls(texts)), size)
+        crc = 0
+        for text in texts:
+            crc = checksum(text, crc)
+        return Gathered(list(_handfuls(packed)), size, crc)
 
 
 def _handfuls(pieces: list[bytes]) -> Iterator[bytes]:

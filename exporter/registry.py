@@ -15,7 +15,7 @@ from exporter.contract import Collector
 from exporter.errors import ConfigError
 from exporter.exposition import Exposition
 from exporter.families import Family
-from exporter.rendering import Format, gzip_member
+from exporter.rendering import GZIP_START, Format, checksum, deflated, gzip_end
 from exporter.selfmetrics import SelfMetrics
 
 log = logging.getLogger(__name__)
@@ -201,7 +201,7 @@ class Registry(CollectorRegistry):
         """The whole exposition in pieces: what is rendered ahead, then what is live.
 
         Args:
-            gzip: compress, as several gzip members in a row.
+            gzip: compress.
             names: show only these families or samples; empty for all.
             collectors: show only these collectors; empty for all.
 
@@ -214,7 +214,7 @@ class Registry(CollectorRegistry):
             )
         # Read before our own: a collector that fails here must show in its success gauge below.
         live = self._live(collectors)
-        ahead = self.exposition.pieces(
+        ahead = self.exposition.gather(
             form,
             gzip=gzip,
             chosen=_chooser(names) if names else None,
@@ -225,7 +225,10 @@ class Registry(CollectorRegistry):
         if names:
             live = [metric for metric in live if _asked_for(metric.name, metric.type, set(names))]
         tail = _text(form, live)
-        return [*ahead, gzip_member(tail) if gzip else tail]
+        if not gzip:
+            return [*ahead.pieces, tail]
+        end = gzip_end(checksum(tail, ahead.crc), ahead.size + len(tail))
+        return [GZIP_START, *ahead.pieces, deflated(tail) + end]
 
     def _dropped(self) -> dict[str, int]:
         """``family -> series dropped``; from 0 on, or the first drop would be no increase to ``rate()``."""

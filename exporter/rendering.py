@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
@@ -22,7 +23,7 @@ try:
 except ImportError:  # the extra `fast` is not installed
     deflate = zlib
 
-_GZIP = 16 + zlib.MAX_WBITS
+GZIP_START = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"  # deflate, no name, no time, fastest, any system
 Labels = tuple[str, ...]
 _labels_of: Callable[[Sample], Labels] = itemgetter(0)
 
@@ -34,10 +35,24 @@ class Format(Enum):
     OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def gzip_member(data: bytes) -> bytes:
-    """*data* as one gzip member; several of them in a row are a valid gzip body."""
-    compressor = deflate.compressobj(1, zlib.DEFLATED, _GZIP)
-    return bytes(compressor.compress(data) + compressor.flush())
+def deflated(data: bytes) -> bytes:
+    """*data* compressed by itself, so that what is compressed elsewhere may follow: see `gzip_end`."""
+    compressor = deflate.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return bytes(compressor.compress(data) + compressor.flush(zlib.Z_FULL_FLUSH))
+
+
+def checksum(data: bytes, before: int = 0) -> int:
+    """The CRC-32 of *data*, going on from that of what stands before it."""
+    return int(deflate.crc32(data, before))
+
+
+def gzip_end(crc: int, size: int) -> bytes:
+    """What ends a gzip body of `GZIP_START` and :func:`deflated` pieces, from the plain text's CRC and size.
+
+    One body rather than several gzip members in a row, which would need no checksum over all: several
+    HTTP clients lose what comes after the first member.
+    """
+    return b"\x03\x00" + struct.pack("<LL", crc, size & 0xFFFFFFFF)
 
 
 def _go_string(value: float) -> str:
@@ -57,9 +72,9 @@ def head(family: Family, form: Format) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def gzip_head(family: Family, form: Format) -> bytes:
-    """:func:`head` as a gzip member."""
-    return gzip_member(head(family, form))
+def deflated_head(family: Family, form: Format) -> bytes:
+    """:func:`head`, compressed."""
+    return deflated(head(family, form))
 
 
 class Block:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from exporter.families import Family
-from exporter.rendering import Block, gzip_member
+from exporter.rendering import Block, deflated
 
 _CHUNK_BYTES = 16_384  # rendered text that is compressed as one piece: small ones make a change cheap
 
@@ -27,10 +27,10 @@ class Chunk:
             self.plain = b"".join([block.text for block in self.blocks.values()])
         return self.plain
 
-    def member(self) -> bytes:
-        """:meth:`text` as a gzip member, compressed once per change."""
+    def deflated(self) -> bytes:
+        """:meth:`text` compressed, once per change."""
         if self.packed is None:
-            self.packed = gzip_member(self.text())
+            self.packed = deflated(self.text())
         return self.packed
 
 
@@ -96,6 +96,10 @@ class Shelf:
         for chunk in self._chunks:
             yield from chunk.blocks.values()
 
-    def pieces(self, *, gzip: bool) -> list[bytes]:
-        """The text of all chunks, each plain or as a gzip member."""
-        return [chunk.member() if gzip else chunk.text() for chunk in self._chunks]
+    def texts(self) -> list[bytes]:
+        """The text of all chunks."""
+        return [chunk.text() for chunk in self._chunks]
+
+    def deflated(self) -> list[bytes]:
+        """The text of all chunks, each compressed by itself."""
+        return [chunk.deflated() for chunk in self._chunks]

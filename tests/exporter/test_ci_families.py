@@ -48,7 +48,7 @@ def shown(view: UnitView, options: RunOptions = GITLAB, *, promtool: bool = Fals
     exposition = Exposition()
     exposition.page("gitlab", FAMILIES).swap("1", unit_samples(view, options))
     exposition.show(["gitlab"])
-    text = exposition.body(Format.TEXT, gzip=False)
+    text = b"".join(exposition.gather(Format.TEXT, gzip=False).pieces)
     if promtool:
         assert check_metrics(text) == ""
     return [line for line in text.decode().splitlines() if not line.startswith("#")]

@@ -135,12 +135,12 @@ def test_an_unchanged_body_is_the_same_object_and_a_changed_one_is_not() -> None
     page.swap("a", {WAIT: [Sample((), 1.0)]})
     for form in Format:
         for packed in (False, True):
-            first = world.exposition.body(form, gzip=packed)
-            assert world.exposition.body(form, gzip=packed) is first
+            first = world.exposition.gather(form, gzip=packed)
+            assert world.exposition.gather(form, gzip=packed) is first
             page.swap("a", {WAIT: [Sample((), 1)]})
-            assert world.exposition.body(form, gzip=packed) is first
+            assert world.exposition.gather(form, gzip=packed) is first
             page.swap("a", {WAIT: [Sample((), 2.0)]})
-            assert world.exposition.body(form, gzip=packed) != first
+            assert world.exposition.gather(form, gzip=packed) != first
             page.swap("a", {WAIT: [Sample((), 1.0)]})
 
 
@@ -151,7 +151,7 @@ def test_series_of_a_dropped_entity_vanish_and_others_stay() -> None:
         page.swap(entity, {RUNS: [Sample((entity,), 1.0)], SHARED: [Sample((entity,), 1.0)]})
     page.drop("b")
     assert page.entities() == {"a", "c"}
-    body = world.exposition.body(Format.TEXT, gzip=False).decode()
+    body = b"".join(world.exposition.gather(Format.TEXT, gzip=False).pieces).decode()
     assert 'project="a"' in body
     assert 'project="b"' not in body
     page.swap("a", {RUNS: [Sample(("a",), 1.0)]})
@@ -176,10 +176,10 @@ def test_wrong_labels_leave_the_whole_entity_as_it_was(bad: Sample) -> None:
     world = World()
     page = world.polled("two", *OURS["two"]).context.page
     page.swap("a", {RUNS: [Sample(("a",), 1.0)], SHARED: [Sample(("a",), 1.0)]})
-    before = world.exposition.body(Format.TEXT, gzip=False)
+    before = world.exposition.gather(Format.TEXT, gzip=False)
     with pytest.raises(LabelMismatch):
         page.swap("a", {RUNS: [Sample(("a",), 2.0)], SHARED: [bad]})
-    assert world.exposition.body(Format.TEXT, gzip=False) is before
+    assert world.exposition.gather(Format.TEXT, gzip=False) is before
 
 
 def test_a_value_that_is_no_number_leaves_the_whole_entity_as_it_was() -> None:
@@ -268,7 +268,7 @@ def test_series_that_come_and_go_leave_no_trail_of_chunks() -> None:
             page.swap(str(entity), {} if (turn + entity) % 2 else runs(f"{entity}{long}"))
     shelf = page.shelves[RUNS]
     assert len(shelf._chunks) <= 3
-    assert len(shelf.pieces(gzip=True)) == len(shelf._chunks)
+    assert len(shelf.deflated()) == len(shelf.texts()) == len(shelf._chunks)
     page.clear()
     assert shelf._chunks == {}
     assert shelf.lines == 0
@@ -277,9 +277,9 @@ def test_series_that_come_and_go_leave_no_trail_of_chunks() -> None:
 def test_a_page_that_no_registered_collector_stands_behind_is_not_served() -> None:
     world = World()
     world.polled("two", *OURS["two"])
-    before = world.exposition.body(Format.TEXT, gzip=False)
+    before = world.exposition.gather(Format.TEXT, gzip=False)
     world.exposition.page("refused", (STATE,)).swap("a", {STATE: [Sample(("a", "b"), 1.0)]})
-    assert world.exposition.body(Format.TEXT, gzip=False) == before
+    assert world.exposition.gather(Format.TEXT, gzip=False) == before
     served_as_prometheus_client_does(world)
 
 
@@ -309,7 +309,7 @@ def test_scrapes_never_see_half_an_entity_while_threads_swap() -> None:
     def scrape(packed: bool) -> None:
         try:
             for _ in range(150):
-                body = world.exposition.body(Format.TEXT, gzip=packed)
+                body = world.registry.render(Format.TEXT, gzip=packed)
                 check((gzip.decompress(body) if packed else body).decode())
                 check(generate_latest(world.registry).decode())
         except Exception as error:

@@ -12,7 +12,17 @@ from prometheus_client.utils import floatToGoString
 
 from exporter.errors import LabelMismatch
 from exporter.families import Distribution, Family, Sample, counter, gauge, histogram
-from exporter.rendering import Block, Format, cleaned, gzip_member, head, lines_per_sample
+from exporter.rendering import (
+    GZIP_START,
+    Block,
+    Format,
+    checksum,
+    cleaned,
+    deflated,
+    gzip_end,
+    head,
+    lines_per_sample,
+)
 
 STATE = gauge("ci_state", "State.", ("project", "alpha"))
 PLAIN = gauge("ci_plain", "Plain.")
@@ -115,9 +125,12 @@ def test_heads_differ_by_format() -> None:
 
 
 @given(st.lists(st.binary(), max_size=5))
-def test_gzip_members_in_a_row_are_a_gzip_body(parts: list[bytes]) -> None:
-    import gzip
-
-    assert gzip.decompress(b"".join(map(gzip_member, parts))) == b"".join(parts)
+def test_pieces_that_were_compressed_apart_are_one_gzip_member(parts: list[bytes]) -> None:
+    plain, crc = b"".join(parts), 0
     for part in parts:
-        assert zlib.decompress(gzip_member(part), 31) == part
+        crc = checksum(part, crc)
+    body = GZIP_START + b"".join(map(deflated, parts)) + gzip_end(crc, len(plain))
+    reader = zlib.decompressobj(31)
+    assert reader.decompress(body) == plain
+    assert reader.eof
+    assert reader.unused_data == b"", "clients that stop after the first member lose nothing"

@@ -132,7 +132,7 @@ class Exporter:
     @property
     def text(self) -> str:
         """The exposition of the collector."""
-        return self.exposition.body(Format.TEXT, gzip=False).decode()
+        return b"".join(self.exposition.gather(Format.TEXT, gzip=False).pieces).decode()
 
     def lines(self, *families: str, **labels: str) -> list[str]:
         """Sample lines of *families* that carry *labels*, without those that are 0."""

@@ -70,8 +70,6 @@ class ExporterProcess:
         self.config_path = folder / f"{name}.yaml"
         self.log_path = folder / f"{name}.log"
         self.session = requests.Session()
-        # urllib3 2.8.0 drops the end of one in some 150 bodies of several gzip members, and says nothing.
-        self.session.headers["Accept-Encoding"] = "identity"
         self._process: subprocess.Popen[bytes] | None = None
         self.write_config(config)
 

@@ -42,7 +42,7 @@ def test_everything_is_polled_until_no_news_waits(store: SqlStore) -> None:
     )
     assert run_once([rounds], capacity=2) == {"fake": []}
     assert (source.polls.count("1"), source.polls.count("2")) == (3, 1)
-    text = world.exposition.body(Format.TEXT, gzip=False)
+    text = b"".join(world.exposition.gather(Format.TEXT, gzip=False).pieces)
     assert b'ref_kind="branch",source="push",status="success"} 2.0' in text
 
 

@@ -47,7 +47,7 @@ class Bench:
         return f'project="{project}"' in self.text()
 
     def text(self) -> str:
-        return self.world.exposition.body(Format.TEXT, gzip=False).decode()
+        return b"".join(self.world.exposition.gather(Format.TEXT, gzip=False).pieces).decode()
 
     def counted(self, status: str = "success", project: str = "group/app") -> float | None:
         labels = dict(provider="fake", project=project, pipeline="", ref_kind="branch", source="push")
