@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from exporter.families import Family
 from exporter.rendering import Block, deflated
 
-_CHUNK_BYTES = 16_384  # rendered text that is compressed as one piece: small ones make a change cheap
+_CHUNK_BYTES = 65_536  # rendered text that is compressed as one piece: small ones make a change cheap
 
 
 class Chunk:
