@@ -260,7 +260,7 @@ class Collector(ABC, Generic[C]):
 
     def poll(self, unit: Unit, position: Position) -> Batch:
         """Ask for news of *unit*. Network I/O; called from several threads, one per unit at a time."""
-        raise NotImplementedError(f"collector {self.name} is not polled")
+        raise TypeError(f"collector {self.name} says that it is polled, but has no poll()")
 
     @abstractmethod
     def collect(self) -> Iterator[Metric]:
