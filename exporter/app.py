@@ -164,6 +164,9 @@ class Parts:
         self.collectors, self.rounds = {}, []
         for name, collector in collectors.items():
             if name in old:
+                if collector.target != old[name].target:
+                    # Another instance: what is shown of the old one would go on looking alive.
+                    self.exposition.page(name, collector.families).clear()
                 self.registry.replace(collector)
                 self.collectors[name] = collector
                 if collector.polled:
@@ -280,8 +283,7 @@ class App:
         """
         with self._reloading:
             try:
-                config = self._source.load()
-                collectors = self.parts.build(config)
+                config, collectors = self._load_anew()
             except ConfigError as error:
                 self.parts.metrics.reload_successful.set(0)
                 log.error(  # noqa: TRY400 - the problems say it all
@@ -299,6 +301,21 @@ class App:
             for collector in old:
                 collector.close()
             log.info("configuration reloaded", extra={"collectors": ", ".join(collectors) or "none"})
+
+    def _load_anew(self) -> tuple[Config, dict[str, Collector[Any]]]:
+        """The configuration as it is now, and collectors built from it.
+
+        Raises:
+            ConfigError: also for what a collector raises while it is built: the old one must go on.
+        """
+        try:
+            config = self._source.load()
+            return config, self.parts.build(config)
+        except ConfigError:
+            raise
+        except Exception as error:
+            log.exception("a collector could not be built")
+            raise ConfigError(f"a collector could not be built: {type(error).__name__}") from error
 
     def _loaded(self) -> None:
         self.parts.metrics.reload_successful.set(1)

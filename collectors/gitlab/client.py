@@ -155,13 +155,21 @@ class GitLabClient:
     # -- pipelines -----------------------------------------------------------------------------
 
     def changed_pipelines(
-        self, project: str, after: datetime, page: int, *, before: datetime | None = None
+        self,
+        project: str,
+        after: datetime,
+        page: int,
+        *,
+        before: datetime | None = None,
+        source: str | None = None,
     ) -> list[mapping.ListEntry]:
         """One page of the pipelines updated at or after *after*, the longest unchanged first.
 
-        Child pipelines are not among them: GitLab lists those only when asked for them alone.
+        Child pipelines are not among them, unless *source* asks for them alone.
         """
-        until = {"updated_before": iso(before)} if before else {}
+        more = {"updated_before": iso(before)} if before else {}
+        if source:
+            more["source"] = source
         body = self._project_list(
             project,
             "pipelines",
@@ -171,7 +179,7 @@ class GitLabClient:
             sort="asc",
             page=page,
             per_page=self.per_page,
-            **until,
+            **more,
         )
         return [mapping.list_entry(entry) for entry in body]
 
@@ -193,12 +201,12 @@ class GitLabClient:
             raise _unavailable(error) from error
 
     def jobs(self, project: str, run_id: int) -> list[Any]:
-        """Every job of a pipeline, retried ones too; empty if the pipeline was deleted meanwhile."""
+        """Every job of a pipeline, retried ones too."""
         return self._of_pipeline(project, run_id, "jobs", include_retried="true")
 
     def bridges(self, project: str, run_id: int) -> list[Any]:
-        """The jobs of a pipeline that start other pipelines."""
-        return self._of_pipeline(project, run_id, "bridges")
+        """The jobs of a pipeline that start other pipelines, retried ones too where GitLab gives them."""
+        return self._of_pipeline(project, run_id, "bridges", include_retried="true")
 
     def _of_pipeline(self, project: str, run_id: int, what: str, **params: Any) -> list[Any]:
         try:
@@ -206,7 +214,8 @@ class GitLabClient:
             return [entry for page in pages for entry in page]
         except NotThere as error:
             if error.status == 404:
-                return []
+                # The pipeline was there a moment ago: deleted since, or asked of a replica that lags.
+                raise SourceError(f"{what} of pipeline {run_id} are missing (404)") from error
             raise _unavailable(error) from error
 
     def open_change_requests(self, project: str) -> list[Any] | None:

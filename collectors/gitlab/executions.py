@@ -43,7 +43,7 @@ def unseen(run: PipelineRun, builds: Sequence[JobRun], bridges: Sequence[JobRun]
         end = max((job.finished_at for job in before if job.finished_at), default=again.created_at)
         if again.created_at >= shown or again.created_at - end < _BY_HAND:
             continue
-        if any(_active(job, again.created_at) for job in jobs):
+        if any(_active(job, again.created_at) for job in jobs) or _open_stage(jobs, end, again.created_at):
             continue
         status = _status_at(jobs, end)
         if status is not Status.SUCCESS:
@@ -83,6 +83,26 @@ def _active(job: JobRun, moment: datetime) -> bool:
         return False
     begun = job.started_at - timedelta(seconds=job.queue_seconds or 0.0)
     return begun < moment and (job.finished_at is None or job.finished_at > moment)
+
+
+def _open_stage(jobs: Sequence[JobRun], end: datetime, moment: datetime) -> bool:
+    """Whether a job beside a failed one was still to come at *moment*: delayed, blocked, without a runner.
+
+    Then the pipeline had not ended, though nothing ran. Jobs of other stages are no sign: they are skipped
+    when one fails, and come to life when it is retried.
+    """
+    stages = {job.stage for job in jobs if job.status is Status.FAILED and _over_by(job, end)}
+    return any(
+        job.stage in stages
+        and job.created_at < moment
+        and not _over_by(job, moment)
+        and (job.started_at or job.finished_at or job.status not in (Status.MANUAL, Status.SKIPPED))
+        for job in jobs
+    )
+
+
+def _over_by(job: JobRun, moment: datetime) -> bool:
+    return job.finished_at is not None and job.finished_at <= moment
 
 
 def _status_at(jobs: Sequence[JobRun], end: datetime) -> Status:

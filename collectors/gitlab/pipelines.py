@@ -19,8 +19,19 @@ from collectors.gitlab.discovery import Discoverer
 from collectors.gitlab.reader import OVERLAP, Memory, Reader, concerns_all
 from collectors.gitlab.settings import GitLabConfig
 from exporter import ci_families
-from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Known, Position, Unit
-from exporter.errors import ConfigError, SourceError
+from exporter.contract import (
+    Batch,
+    Collector,
+    Context,
+    DemoSource,
+    Discovery,
+    Known,
+    Position,
+    Trouble,
+    Unit,
+    UnitTrouble,
+)
+from exporter.errors import ConfigError, SourceError, Unauthorized, UnitUnavailable
 from exporter.families import Samples
 from exporter.model.runs import RefKind
 from exporter.model.views import UnitView
@@ -152,12 +163,13 @@ class GitLab(Collector[GitLabConfig]):
                 reader.read_run(entry.run_id)
                 read_up_to = entry.updated_at
             read_up_to = updated_at
-            if not more:
-                cursor, refs = self._slower_matters(reader, cursor, position)
         except SourceError as error:
             if concerns_all(error) or not reader.runs:
                 raise
             more = True
+        else:
+            if not more:
+                cursor, refs = self._slower_matters(reader, cursor, position)
         cursor = replace(
             cursor,
             updated_at=max(filter(None, (read_up_to, cursor.updated_at)), default=after),
@@ -174,17 +186,30 @@ class GitLab(Collector[GitLabConfig]):
     def _slower_matters(
         self, reader: Reader, cursor: Cursor, position: Position
     ) -> tuple[Cursor, dict[RefKind, frozenset[str]]]:
-        """What need not happen at once; returns the cursor, and the refs that exist if they were read."""
-        reader.read_unread()
-        reader.reread_unfinished()
+        """What need not happen at once; returns the cursor, and the refs that exist if they were read.
+
+        A failure in here is told, and left to the next poll: what changed was read already.
+        """
         refs: dict[RefKind, frozenset[str]] = {}
         now = self.context.clock.now()
         read_at = cursor.refs_read_at
-        if read_at is None or not 0 <= (now - read_at).total_seconds() < self.schedule.discover:
-            cursor, refs = replace(cursor, refs_read_at=now), reader.read_refs()
-        for run in position.known.incomplete(_DETAILS_PER_POLL):
-            if run.run_id not in reader.runs or not reader.runs[run.run_id].complete:
-                reader.read_run(run.run_id, alone=True)
+        try:
+            reader.read_unread()
+            reader.reread_unfinished()
+            if read_at is None or not 0 <= (now - read_at).total_seconds() < self.schedule.discover:
+                refs = reader.read_refs()
+                if read_at is not None:
+                    reader.read_changed_children(read_at - OVERLAP)
+                cursor = replace(cursor, refs_read_at=now)
+            for run in position.known.incomplete(_DETAILS_PER_POLL):
+                if run.run_id not in reader.runs or not reader.runs[run.run_id].complete:
+                    # One that is not finished yet may be by now, and then its jobs are asked for only here.
+                    reader.read_run(run.run_id, alone=run.status.finished)
+        except (Unauthorized, UnitUnavailable):
+            raise
+        except SourceError as error:
+            detail = f"details or refs are put off: {error}"
+            reader.trouble = UnitTrouble(reader.unit.name, Trouble.BAD_DATA, detail)
         return cursor, refs
 
     def backfill(self, unit: Unit, start: datetime, end: datetime, known: Known) -> Iterator[Batch]:
@@ -238,7 +263,7 @@ class GitLab(Collector[GitLabConfig]):
             jobs=tuple(reader.jobs),
             deleted_runs=tuple(reader.deleted),
             refs=refs or {},
-            refs_read_at=cursor.refs_read_at if cursor else None,
+            refs_read_at=cursor.refs_read_at if cursor and refs else None,
             more=more,
             busy=reader.busy(),
             trouble=reader.trouble,

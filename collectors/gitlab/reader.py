@@ -20,6 +20,7 @@ OVERLAP = timedelta(seconds=60)
 _CHANGED_PER_BATCH = 50  # pipelines read in full before they are saved: bounds memory, and loss at a kill
 _REREADS_PER_POLL = 20
 _PAGES_OF_ONE_INSTANT = 200
+_PAGES_OF_CHILDREN = 10
 _UNREADS_PER_POLL = 5
 _BAD_ANSWERS = 3  # unusable answers for one pipeline after which it is left out, so that others go on
 _MOST_LEFT_OUT = 20_000
@@ -267,8 +268,10 @@ class Reader:
         quarter = _seconds(now - run.created_at) / 4
         if now - run.created_at > _LONG_UNFINISHED:
             return quarter
-        schedule = self._schedule
-        return max(schedule.base, min(quarter, schedule.maximum)) if is_child else schedule.maximum
+        if not is_child:
+            # The list tells of every change of these; only that one was deleted it cannot tell.
+            return max(quarter, self._schedule.discover)
+        return max(self._schedule.base, min(quarter, self._schedule.maximum))
 
     def _reread(self, run: PipelineRun) -> None:
         """Read one unfinished pipeline again; its jobs only if something can have happened to them."""
@@ -288,6 +291,7 @@ class Reader:
         Known ones too: a ref that was not selected when its pipeline was read may be so now.
         """
         refs: dict[RefKind, frozenset[str]] = {}
+        newest: dict[int, PipelineRun] = {}
         for kind, scope in ((RefKind.BRANCH, "branches"), (RefKind.TAG, "tags")):
             if not self._config.refs.of(kind).enabled:
                 refs[kind] = frozenset()
@@ -299,15 +303,32 @@ class Reader:
             ]
             refs[kind] = frozenset(entry.ref for entry in entries)
             for entry in entries:
-                if entry.run_id not in self.runs:
-                    self.runs[entry.run_id] = mapping.run_from_list(entry, kind, unknown=self._unknown)
-        refs[RefKind.CHANGE_REQUEST] = frozenset()
-        if self._config.refs.change_requests.enabled:
-            open_ = self._client.open_change_requests(self.unit.key) or []
+                newest[entry.run_id] = mapping.run_from_list(entry, kind, unknown=self._unknown)
+        if not self._config.refs.change_requests.enabled:
+            refs[RefKind.CHANGE_REQUEST] = frozenset()
+        elif (open_ := self._client.open_change_requests(self.unit.key)) is not None:
             refs[RefKind.CHANGE_REQUEST] = frozenset(
                 ref for entry in open_ for ref in mapping.open_change_request_refs(entry)
             )
+        # All or nothing: half of the lists would be saved as if they were the whole.
+        self.runs = newest | self.runs
         return refs
+
+    def read_changed_children(self, after: datetime) -> None:
+        """Read child pipelines that were run again after they had finished.
+
+        Nothing else tells of them: their parent does not change, and the usual list leaves them out.
+        """
+        if not self._config.child_pipelines:
+            return
+        for page in range(1, _PAGES_OF_CHILDREN + 1):
+            entries = self._client.changed_pipelines(self.unit.key, after, page, source=mapping.CHILD)
+            stored = self._known.updated_at([entry.run_id for entry in entries])
+            for entry in entries:
+                if entry.run_id not in self.runs and stored.get(entry.run_id) != entry.updated_at:
+                    self.read_run(entry.run_id)
+            if len(entries) < self._client.per_page:
+                return
 
 
 def _seconds(span: timedelta) -> float:

@@ -29,6 +29,7 @@ _FOLLOW_SECONDS = 15  # how soon a leader shows what `backfill` or a webhook els
 _RESUME_SECONDS = 10  # how soon a changed token file is noticed
 _PRUNE_HOURS = 24
 _FIRST_PRUNE_SECONDS = 600
+_RELEASE_SECONDS = 0.3
 _MAINTENANCE = "maintenance"
 
 
@@ -100,8 +101,11 @@ class Engine:
             self._scheduler.shutdown(wait=False)
         self._agenda.close()
         ended = self._agenda.wait_idle(lambda key: True, timeout)
-        self._lease.release()
-        return ended
+        # Beside us: a database that hangs must not hold up the stop; the lease ends with the process.
+        release = threading.Thread(target=self._lease.release, daemon=True)
+        release.start()
+        release.join(_RELEASE_SECONDS)
+        return ended and not release.is_alive()
 
     def replace(self, rounds: Sequence[CollectorRounds]) -> None:
         """Go on with other collectors, after a reload; polls in flight end, but show nothing any more."""

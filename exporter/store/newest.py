@@ -46,6 +46,17 @@ class Newest:
         self._remove(unselected - newest.keys())
         self._raise(newest)
 
+    def restore(self, seen: Iterable[PipelineRun]) -> int:
+        """Give refs of *seen*, which a list just proved to exist, their row back; returns how many."""
+        wanted = {latest_key(run): run.run_id for run in sorted(seen, key=lambda run: run.run_id)}
+        if not wanted:
+            return 0
+        rows = self._connection.execute(sa.select(latest).where(latest.c.unit_id == self._unit_id))
+        known = {tuple(getattr(row, name) for name in _KEYS[1:]) for row in rows}
+        missing = {key: run_id for key, run_id in wanted.items() if key not in known}
+        self._raise(missing)
+        return len(missing)
+
     def _remove(self, keys: Iterable[tuple[str, ...]]) -> None:
         rows = [dict(zip(_KEYS, (self._unit_id, *key), strict=True)) for key in sorted(keys)]
         if rows:

@@ -72,7 +72,9 @@ class Saver:
         )
         self._newest.replace(sorted(moved))
         self._newest.note(row.record for row in rows if not row.deleted)
-        return len(changed)
+        listed = {run.run_id for run in incoming if run.selected and not run.complete}
+        restored = self._newest.restore(stored[key].record for key in listed if not stored[key].deleted)
+        return len(changed) + restored
 
     def _stored_runs(self, run_ids: Iterable[int]) -> dict[int, _Stored[PipelineRun]]:
         return {

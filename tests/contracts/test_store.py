@@ -179,6 +179,19 @@ def test_a_run_created_after_the_list_was_read_keeps_all_of_its_ref(desk: Any, m
     assert sorted(run.run_id for run in desk.view.latest) == [1, 2]
 
 
+def test_a_forgotten_ref_that_a_list_proves_to_exist_is_back(desk: Any, make: Any) -> None:
+    main = make.run(1, ref="main")
+    desk.save(main)
+    desk.save(refs={RefKind.BRANCH: frozenset()}, refs_read_at=make.at(100))
+    assert desk.latest == {}
+    listed = replace(main, complete=False, started_at=None, finished_at=None, duration_seconds=None)
+    before = desk.view.version
+    desk.save(listed, refs={RefKind.BRANCH: frozenset({"main"})}, refs_read_at=make.at(200))
+    assert desk.latest == {"main": 1}
+    assert desk.view.version > before
+    assert desk.view.latest[0].finished_at == main.finished_at, "what is known of it stays"
+
+
 def test_a_forgotten_ref_does_not_come_back_with_a_page_served_twice(desk: Any, make: Any) -> None:
     desk.save(make.run(1, ref="old"))
     desk.save(refs={RefKind.BRANCH: frozenset()}, refs_read_at=make.at(10))

@@ -330,6 +330,16 @@ def finished_again() -> PipelineRun:
     return replace(running_again(), status=Status.SUCCESS, finished_at=at(300), duration_seconds=40.0)
 
 
+def test_a_retry_while_a_job_beside_it_was_still_to_come_proves_no_end() -> None:
+    failed, again = job(2, "b", Status.FAILED, 60), job(3, "b", Status.SUCCESS, 300, created=100)
+    stuck = replace(job(1, "a", Status.FAILED, 400), started_at=None)
+    assert executions.unseen(finished_again(), [stuck, failed, again], []) == []
+    delayed = replace(job(1, "a", Status.SUCCESS, 400), started_at=at(390), queue_seconds=2.0)
+    assert executions.unseen(finished_again(), [delayed, failed, again], []) == []
+    optional = replace(job(1, "a", Status.MANUAL, None), started_at=None, finished_at=None)
+    assert len(executions.unseen(finished_again(), [optional, failed, again], [])) == 1
+
+
 def test_an_execution_between_two_polls_is_told_by_its_retry() -> None:
     jobs = [
         job(1, "a", Status.SUCCESS, 30),

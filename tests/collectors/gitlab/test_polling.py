@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import sqlalchemy as sa
@@ -220,7 +221,7 @@ def test_deleted_while_it_ran(lab: Lab) -> None:
     poll_after(lab, 30)
     assert lab.exporter.value("ci_pipeline_runs_active", status="running") == 1
     lab.act("delete_pipeline", pipeline=number)
-    lab.run(900, 60)
+    lab.run(2_400, 60)
     assert lab.exporter.value("ci_pipeline_runs_active") in (None, 0)
     assert statuses(lab) == []
 
@@ -445,8 +446,8 @@ def test_unfinished_pipelines_are_looked_at_now_and_then(lab: Lab) -> None:
     lab.calls()
     lab.run(3_000, 30)
     calls = lab.calls()
-    assert calls[LIST] == 100 + 2  # and the refs, once in half an hour
-    assert 8 <= calls[DETAIL] <= 11  # every 300 s
+    assert calls[LIST] == 100 + 3  # and the refs and children, once in half an hour
+    assert 1 <= calls[DETAIL] <= 2
 
 
 def test_refs_are_read_at_their_own_pace(lab_of: Callable[..., Lab]) -> None:
@@ -454,7 +455,7 @@ def test_refs_are_read_at_their_own_pace(lab_of: Callable[..., Lab]) -> None:
     lab.exporter.poll()
     lab.calls()
     lab.run(3_000, 30)
-    assert lab.calls() == {LIST: 100 + 2 * 5, "GET /projects/:id/merge_requests": 5}
+    assert lab.calls() == {LIST: 100 + 3 * 5, "GET /projects/:id/merge_requests": 5}
 
 
 # -- what is broken ----------------------------------------------------------------------------
@@ -497,10 +498,35 @@ def test_slow_matters_that_fail_hold_up_no_counts(lab_of: Callable[..., Lab]) ->
     lab.advance(120)
     visits = [visit.result for visit in lab.exporter.poll() if visit]
     assert runs(lab) == {"success": 1}
-    assert visits[-1] is Result.ERROR
+    assert visits == [Result.TASK], "once, and then at the usual pace"
+    assert [trouble.reason.value for trouble in lab.exporter.rounds.troubles()] == ["bad_data"]
     lab.server.faults()
     lab.run(60, 30)
     assert lab.exporter.value("ci_pipeline_runs_total", status="success") == 1
+    assert lab.exporter.rounds.troubles() == []
+
+
+def test_a_child_that_runs_again_long_after_its_parent_ended_is_noticed(lab_of: Callable[..., Lab]) -> None:
+    lab = lab_of(rediscover_interval_seconds=600)
+    parent = lab.pipeline({"name": "trigger", "downstream": {"jobs": [{"name": "leaf"}]}})
+    lab.run(300, 30)
+    known = lab.server.get(f"/projects/{quote(PROJECT, safe='')}/pipelines?source=parent_pipeline")[1]
+    (child,) = (entry["id"] for entry in known if entry["id"] != parent)
+    assert runs(lab) == {"success": 2}
+    job = lab.server.get(f"/projects/{quote(PROJECT, safe='')}/pipelines/{child}/jobs")[1][0]["id"]
+    lab.act("retry_job", job=job)
+    lab.run(1_200, 60)
+    assert runs(lab) == {"success": 3}
+
+
+def test_a_project_whose_refs_cannot_be_read_is_shown_all_the_same(lab_of: Callable[..., Lab]) -> None:
+    lab = lab_of()
+    lab.server.faults({"kind": "status", "status": 500, "path": "scope=tags"})
+    lab.pipeline()
+    lab.advance(60)
+    assert len(lab.exporter.poll()) == 1
+    assert runs(lab) == {"success": 1}
+    assert lab.exporter.rounds.not_ready() is None
 
 
 def test_a_long_poll_brings_home_what_it_has(lab: Lab) -> None:
