@@ -56,42 +56,65 @@ def backfill(
         backfill_days=collector.backfill_days,
         now=end,
     )
-    progress = Progress(len(units))
-    turn = Lock()
-
-    def fill(unit: StoredUnit) -> None:
-        failed = 0
-        try:
-            for batch in collector.backfill(unit.unit, start, end, store.known(unit.id)):
-                # Neither cursor nor "caught up": this is not where live polling stands.
-                saved = store.save(unit.id, replace(batch, cursor=None, more=True), end)
-                with turn:
-                    progress.runs += saved.changed
-                    progress.counted += saved.counted_runs
-                    report(progress)
-        except Stopped:
-            raise
-        except ExporterError as error:
-            failed = 1
-            log.warning(_FAILED, extra={**_where(collector, unit), "error": str(error)})
-        except Exception:
-            # A collector's bug in one project is no reason to give up on the others.
-            failed = 1
-            log.exception(_FAILED, extra=_where(collector, unit))
-        with turn:
-            progress.units_done += 1
-            progress.failed += failed
-            report(progress)
-
+    filler = _Filler(collector, store, start, end, Progress(len(units)), report)
     with ThreadPoolExecutor(capacity, thread_name_prefix="backfill") as pool:
         try:
-            list(pool.map(fill, units))
+            list(pool.map(filler.fill, units))
         except BaseException:
             # Stopped or interrupted: what has not begun must not be waited for.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return progress
+    return filler.progress
 
 
-def _where(collector: Collector[Any], unit: StoredUnit) -> dict[str, str]:
-    return {"collector": collector.name, "project": unit.unit.name}
+class _Filler:
+    """Fills one unit after the other, several at a time, and keeps the common progress."""
+
+    def __init__(
+        self,
+        collector: Backfills,
+        store: Store,
+        start: datetime,
+        end: datetime,
+        progress: Progress,
+        report: Callable[[Progress], None],
+    ) -> None:
+        self.progress = progress
+        self._collector = collector
+        self._store = store
+        self._start = start
+        self._end = end
+        self._report = report
+        self._turn = Lock()
+
+    def fill(self, unit: StoredUnit) -> None:
+        """Read and save the window of one unit; a failure is told and counted, a stop comes through."""
+        failed = 0
+        try:
+            self._read(unit)
+        except Stopped:
+            raise
+        except ExporterError as error:
+            failed = 1
+            log.warning(_FAILED, extra={**self._where(unit), "error": str(error)})
+        except Exception:
+            # A collector's bug in one project is no reason to give up on the others.
+            failed = 1
+            log.exception(_FAILED, extra=self._where(unit))
+        with self._turn:
+            self.progress.units_done += 1
+            self.progress.failed += failed
+            self._report(self.progress)
+
+    def _read(self, unit: StoredUnit) -> None:
+        known = self._store.known(unit.id)
+        for batch in self._collector.backfill(unit.unit, self._start, self._end, known):
+            # Neither cursor nor "caught up": this is not where live polling stands.
+            saved = self._store.save(unit.id, replace(batch, cursor=None, more=True), self._end)
+            with self._turn:
+                self.progress.runs += saved.changed
+                self.progress.counted += saved.counted_runs
+                self._report(self.progress)
+
+    def _where(self, unit: StoredUnit) -> dict[str, str]:
+        return {"collector": getattr(self._collector, "name", ""), "project": unit.unit.name}

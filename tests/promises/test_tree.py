@@ -22,8 +22,11 @@ TOP = {
     ),
     *(".ci", ".github", ".gitignore", "Makefile", "LICENSE", "CHANGELOG.md", "requirements.lock"),
 }
+# The last two: addresses of package indexes, whatever their host.
 MACHINE = re.compile(
-    r"/work/|/home/[a-z]|/Users/[A-Z]|/root/|[Cc]:\\\\Users|files\.pythonhosted|pypi\.org/simple"
+    "/"
+    + r"work/|/home/[a-z]|/Users/[A-Z]|/root/|[Cc]:\\Users"
+    + r"|https?://[^\s\"]+/simple\b|--(extra-)?index-url[ =]"
 )
 SOURCES = re.compile(r"gitlab|github|jenkins|gitea", re.IGNORECASE)
 
