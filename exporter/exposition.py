@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import Metric
 
 from exporter.families import Family, Sample, Samples
 from exporter.rendering import (
+    GZIP_START,
     Block,
     Format,
     checksum,
@@ -252,7 +253,7 @@ class Exposition:
         """The text of every family (without OpenMetrics' end mark), from cache unless something changed.
 
         Args:
-            gzip: compressed pieces, to stand between `GZIP_START` and :func:`gzip_end`.
+            gzip: compressed pieces, the gzip header first; :func:`gzip_end` is to follow them.
             chosen: keep only families for which this is true; such an answer is not cached.
             collectors: keep only the pages of these collectors; such an answer is not cached.
         """
@@ -275,7 +276,8 @@ class Exposition:
         """Heads and chunks in order, by the handful."""
         pages = [page for _, page in self._served(collectors)]
         texts: list[bytes] = []
-        packed: list[bytes] = []
+        # In one handful with what follows: a packet of ten bytes would wait for an answer of its own.
+        packed = [GZIP_START]
         for family in dict.fromkeys(family for page in pages for family in page.families):
             if family in self._left_out or (chosen is not None and not chosen(family)):
                 continue

@@ -15,7 +15,7 @@ from exporter.contract import Collector
 from exporter.errors import ConfigError
 from exporter.exposition import Exposition
 from exporter.families import Family
-from exporter.rendering import GZIP_START, Format, checksum, deflated, gzip_end
+from exporter.rendering import Format, checksum, deflated, gzip_end
 from exporter.selfmetrics import SelfMetrics
 
 log = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ class Registry(CollectorRegistry):
         if not gzip:
             return [*ahead.pieces, tail]
         end = gzip_end(checksum(tail, ahead.crc), ahead.size + len(tail))
-        return [GZIP_START, *ahead.pieces, deflated(tail) + end]
+        return [*ahead.pieces, deflated(tail) + end]
 
     def _dropped(self) -> dict[str, int]:
         """``family -> series dropped``; from 0 on, or the first drop would be no increase to ``rate()``."""
