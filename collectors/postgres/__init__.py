@@ -1,0 +1,1 @@
+"""PostgreSQL: the results of SQL queries as metrics."""
