@@ -23,12 +23,12 @@ _PLAIN = "!plain"  # our own mark: written without quotes and without a tag
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _WORDS: Mapping[str, tuple[Kind, bool | float | None]] = {
-    **{word: ("null", None) for word in ("", "~", "null", "Null", "NULL")},
-    **{word: ("bool", True) for word in ("true", "True", "TRUE")},
-    **{word: ("bool", False) for word in ("false", "False", "FALSE")},
-    **{word: ("float", float("nan")) for word in (".nan", ".NaN", ".NAN")},
-    **{sign + word: ("float", float("inf")) for sign in ("", "+") for word in (".inf", ".Inf", ".INF")},
-    **{word: ("float", float("-inf")) for word in ("-.inf", "-.Inf", "-.INF")},
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), ("null", None)),
+    **dict.fromkeys(("true", "True", "TRUE"), ("bool", True)),
+    **dict.fromkeys(("false", "False", "FALSE"), ("bool", False)),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), ("float", math.nan)),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), ("float", math.inf)),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), ("float", -math.inf)),
 }
 _INT = re.compile(
     r"(?P<sign>[-+]?)(?:0[xX](?P<hex>[0-9a-fA-F]+)|0[bB](?P<bin>[01]+)|0[oO]?(?P<oct>[0-7]+)"
