@@ -61,27 +61,22 @@ def read_query_file(
 
 def _root(path: Path, problems: Problems) -> Block:
     try:
-        text = read_text(path, MAX_BYTES)
+        document = read(read_text(path, MAX_BYTES))
     except Unreadable as error:
-        problems.add((), error.line, str(error))
-        text = ""
-    problems.stop()
-    document = read(text)
+        problems.fail((), error.line, str(error))
     for fault in document.faults:
         problems.add(fault.loc, fault.line, fault.message)
-    problems.stop()
     root = document.root
-    if isinstance(root, Table) and "collectors" not in root.items:
-        return Block(root, (), problems)
+    if root is None:
+        problems.stop()
     if root is None or (isinstance(root, Scalar) and root.kind == "null"):
-        problems.add((), 1, "the file is empty: it needs collector_name and metrics")
-    elif isinstance(root, Table):
+        problems.fail((), 1, "the file is empty: it needs collector_name and metrics")
+    if not isinstance(root, Table):
+        problems.fail((), root.line, "the file must be one mapping with collector_name and metrics")
+    if "collectors" in root.items:
         line = root.lines["collectors"]
-        problems.add(("collectors",), line, "a file holds one collector: move each into a file of its own")
-    else:
-        problems.add((), root.line, "the file must be one mapping with collector_name and metrics")
-    problems.stop()
-    raise AssertionError("unreachable: stop() raises")
+        problems.fail(("collectors",), line, "a file holds one collector: move each into a file of its own")
+    return Block(root, (), problems)
 
 
 def _min_interval(root: Block) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from collectors.postgres.document import Items, Loc, Scalar, Table, Value
 from exporter.config.fields import dotted
@@ -42,6 +43,15 @@ class Problems:
         key = "".join(char if char.isprintable() else "�" for char in dotted(loc))
         self._found.append(Problem(key, message, self.file, line))
 
+    def fail(self, loc: Loc, line: int | None, message: str) -> NoReturn:
+        """Note *message* and end here.
+
+        Raises:
+            ConfigError: with everything, by line.
+        """
+        self.add(loc, line, message)
+        raise self._error()
+
     def stop(self) -> None:
         """End here if anything was found.
 
@@ -49,7 +59,10 @@ class Problems:
             ConfigError: with everything, by line.
         """
         if self._found:
-            raise ConfigError(sorted(dict.fromkeys(self._found), key=lambda found: found.line or 0))
+            raise self._error()
+
+    def _error(self) -> ConfigError:
+        return ConfigError(sorted(dict.fromkeys(self._found), key=lambda found: found.line or 0))
 
 
 class Block:
