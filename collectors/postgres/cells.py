@@ -53,8 +53,10 @@ def number(oid: int, zone: str | tzinfo = UTC) -> Callable[[str], float]:
     Intervals become seconds, points in time Unix seconds; those without a time zone are taken in *zone*,
     a name of the time zone database. The function raises ``ValueError`` for what is no number.
     """
-    if oid in (INT8, INT2, INT4, OID, FLOAT4, FLOAT8, NUMERIC):
+    if oid in (INT8, INT2, INT4, OID, FLOAT4, FLOAT8):
         return float
+    if oid == NUMERIC:
+        return _numeric
     if oid == BOOL:
         return _truth
     if oid == INTERVAL:
@@ -130,7 +132,7 @@ def _offset_label(offset: str | None) -> str:
 
 
 def _bytes_label(text: str) -> str:
-    if not text.startswith("\\x"):
+    if not re.match(r"\\x(?:[0-9a-fA-F]{2})*\Z", text):
         return text
     return bytes.fromhex(text[2:]).decode("utf-8", "replace")
 
@@ -157,6 +159,13 @@ def _truth(text: str) -> float:
     return 1.0 if text == "t" else 0.0
 
 
+def _numeric(text: str) -> float:
+    value = float(text)
+    if not isfinite(value) and text[-1:].isdigit():
+        raise ValueError(f"{_shown(text)} is too large for a number")
+    return value
+
+
 def _float(text: str) -> float:
     found = _NUMBER.match(text)
     if found is None:
@@ -172,7 +181,7 @@ def _interval(text: str) -> float:
     if text in _INFINITE:
         return _INFINITE[text]
     found = _INTERVAL.match(text)
-    if found is None or not text:
+    if found is None or found.lastgroup is None:
         raise ValueError(f"{_shown(text)} is not an interval in the style postgres")
     years, months, days, hours, minutes, seconds = (
         int(found[name] or 0) for name in ("years", "months", "days", "hours", "minutes", "seconds")
@@ -205,14 +214,12 @@ def _instant(text: str, zone: tzinfo) -> int:
     cycles = 0
     if not 1000 <= year <= 9000:
         # Python's calendar is shorter than PostgreSQL's; another year of the same shape takes its place.
-        cycles = (year - 2000) // _CYCLE_YEARS
+        cycles = (year - (1000 if year < 1000 else 8000)) // _CYCLE_YEARS
         year -= cycles * _CYCLE_YEARS
-    local = datetime(
-        year,
-        *(int(found[name] or 0) for name in ("month", "day", "hour", "minute", "second")),
-        _micros(found["fraction"]),
-        tzinfo=UTC,
-    )
+    midnight = datetime(year, int(found["month"]), int(found["day"]), tzinfo=UTC)
+    hours, minutes, seconds = (int(found[name] or 0) for name in ("hour", "minute", "second"))
+    fraction = _micros(found["fraction"])
+    local = midnight + timedelta(hours=hours, minutes=minutes, seconds=seconds, microseconds=fraction)
     offset = _offset(found["offset"]) if found["offset"] else _zone_offset(local, zone)
     days = cycles * _CYCLE_DAYS
     return (local - offset - _EPOCH) // timedelta(microseconds=1) + days * _DAY * _MICRO
@@ -229,6 +236,6 @@ def _offset(text: str) -> timedelta:
 
 
 def _zone_offset(local: datetime, zone: tzinfo) -> timedelta:
-    """The offset PostgreSQL takes: after the change for a time that comes twice, before it for one skipped."""
+    """As PostgreSQL has it: of a time that comes twice the later, of one skipped by the offset before."""
     offsets = (local.replace(tzinfo=zone, fold=fold).utcoffset() for fold in (0, 1))
     return min(offset for offset in offsets if offset is not None)
