@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -118,7 +119,7 @@ def make() -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    """A running PostgreSQL server that trusts all but the role ``locked``; for all tests, so do not stop it."""
+    """A running PostgreSQL server that trusts all but the role ``locked``; all tests share it."""
     server = PostgresServer(rules="local all locked scram-sha-256\n")
     yield server
     server.remove()

@@ -72,8 +72,8 @@ _ADVICE: Final = {
 }
 
 _ON_REPLICA: Final = (
-    "the replica had to replay changes that the query was in the way of; set hot_standby_feedback = on there, "
-    "or raise max_standby_streaming_delay"
+    "the replica had to replay changes that the query was in the way of; set hot_standby_feedback = on "
+    "there, or raise max_standby_streaming_delay"
 )
 
 
@@ -82,6 +82,8 @@ def why_unreachable(database: str, error: BaseException, password: str | None) -
     said = _first_line(str(error))
     said = re.sub(r"^(connection failed: )?(connection to server (at|on) .*? failed: )?", "", said)
     said = re.sub(r"^(FATAL|ERROR|PANIC): +", "", said)
+    # The value stood in the DSN.
+    said = re.sub(r'(invalid value for parameter "[^"]*"):.*', r"\1", said)
     if password and len(password) >= 4:
         said = said.replace(password, "<secret>")
     advice = next((advice for pattern, advice in _CONNECTING if pattern.search(str(error))), "")

@@ -168,7 +168,9 @@ class Snapshot:
             self._over = True
         if ended:
             return QueryFailed(errors.ended(self._database, query))
-        if isinstance(error, psycopg.Error) and "didn't produce a result" not in str(error):
+        # The driver's own words, which have no code, for a statement of another kind.
+        no_result = "didn't produce a result" in str(error) or "COPY cannot be used" in str(error)
+        if isinstance(error, psycopg.Error) and not (error.sqlstate is None and no_result):
             offset = 0 if query.simple or _first_word(query.sql) not in _SELECTS else len(_DECLARE)
             return QueryFailed(
                 errors.why_failed(

@@ -7,6 +7,7 @@ from typing import Any
 from psycopg import adapters
 from psycopg.abc import AdaptContext
 from psycopg.adapt import AdaptersMap, Dumper, Loader
+from psycopg.types.none import NoneDumper
 from psycopg.types.numeric import IntDumper
 from psycopg.types.string import StrDumperUnknown, TextLoader
 
@@ -42,6 +43,7 @@ def as_text() -> AdaptContext:
     # Nothing else is registered, so this one, that of unknown types, is that of all.
     found.register_loader(0, TextLoader)
     found.register_dumper(str, StrDumperUnknown)
+    found.register_dumper(type(None), NoneDumper)
     found.register_dumper(int, IntDumper)
     return _Context(found)
 

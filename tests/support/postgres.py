@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -123,7 +124,8 @@ class PostgresServer:
 
     def resume(self) -> None:
         for process in self._processes():
-            os.kill(process, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # one ends when it wakes up
+                os.kill(process, signal.SIGCONT)
 
     def remove(self) -> None:
         """Stop it for good, whatever state it is in."""
