@@ -43,7 +43,7 @@ def server(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
     made = PostgresServer(
         tcp=True,
         programs=postgres_server.programs,
-        settings={"max_connections": "20", "ssl": "off"},
+        settings={"max_connections": "20"},
         rules="host all locked 127.0.0.1/32 scram-sha-256\nhost all banned 127.0.0.1/32 reject\n",
     )
     for role in ("locked", "banned", "guest"):
@@ -109,7 +109,8 @@ def test_the_reason_for_having_no_connection_is_told(
     for dsn, reason in reasons.items():
         database = connect(dsn, connect_timeout=2)
         with takes(0, 2 if "invalid/" not in dsn else 5):
-            assert (found := unreachable(database)).startswith("database main cannot be reached: ")
+            found = unreachable(database)
+        assert found.startswith("database main cannot be reached: ")
         with pytest.raises(Unreachable, match=reason):
             raise Unreachable(found)
     assert not caplog.records
@@ -123,19 +124,22 @@ def test_a_zone_that_the_server_does_not_know(server: PostgresServer, connect: C
 
 def test_a_password_and_a_certificate_that_are_right(server: PostgresServer, connect: Connect) -> None:
     certificate = make_certificate(server)
-    server.sql("ALTER SYSTEM SET ssl_cert_file = 'server.crt'")
-    server._settings["ssl"] = "on"
-    server.restart()
-    tls = {"mode": "verify-full", "ca_file": certificate}
-    dsn = server.tcp_url.replace("postgres@", "locked:rightword@")
-    database = connect(dsn, tls=tls)
-    assert rows(database, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [("t",)]
-    with pytest.raises(QueryFailed, match="longer than the 0.3 s"), takes(0.3, 1):
-        rows(database, "SELECT pg_sleep(9)", timeout=0.3)
-    assert "certificate" in unreachable(connect(dsn.replace("127.0.0.1", "localhost"), tls=tls))
-    assert "certificate" in unreachable(connect(f"{dsn}?sslmode=verify-full&sslrootcert=system"))
-    server._settings["ssl"] = "off"
-    server.restart()
+    server.sql("ALTER SYSTEM SET ssl = on")
+    server.sql("SELECT pg_reload_conf()")
+    server.wait_for("SELECT setting = 'on' FROM pg_settings WHERE name = 'ssl'")
+    try:
+        tls = {"mode": "verify-full", "ca_file": certificate}
+        dsn = server.tcp_url.replace("postgres@", "locked:rightword@")
+        database = connect(dsn, tls=tls)
+        assert rows(database, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [("t",)]
+        with pytest.raises(QueryFailed, match=r"longer than the 0\.3 s"), takes(0.3, 1):
+            rows(database, "SELECT pg_sleep(9)", timeout=0.3)
+        assert "certificate" in unreachable(connect(dsn.replace("127.0.0.1", "localhost"), tls=tls))
+        assert "certificate" in unreachable(connect(f"{dsn}?sslmode=verify-full&sslrootcert=system"))
+    finally:
+        server.sql("ALTER SYSTEM RESET ssl")
+        server.sql("SELECT pg_reload_conf()")
+        server.wait_for("SELECT setting = 'off' FROM pg_settings WHERE name = 'ssl'")
 
 
 def test_a_server_without_room(server: PostgresServer, connect: Connect) -> None:
@@ -146,12 +150,9 @@ def test_a_server_without_room(server: PostgresServer, connect: Connect) -> None
             assert "too many connections for role" in unreachable(database)
         server.wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'guest'")
         with database.snapshot(statement_timeout=5):
-            release = threading.Timer(0.5, lambda: None)
-            release.start()
             # Our own connection may come back, so it is waited for: but not for ever.
             with takes(2.5, 5):
                 assert "too many connections for role" in unreachable(database)
-            release.join()
         assert rows(database) == [("1",)]
     finally:
         server.sql("ALTER ROLE guest CONNECTION LIMIT -1")
@@ -335,9 +336,8 @@ def test_a_restart_under_load(server: PostgresServer, connect: Connect) -> None:
             try:
                 rows(database, "SELECT pg_sleep(0.005)")
                 good[0] += 1
-            except (Unreachable, ConnectionLost) as error:
+            except (Unreachable, ConnectionLost):
                 bad[0] += 1
-                assert str(error).startswith("database main")
                 time.sleep(0.02)
             except BaseException as error:
                 bugs.append(error)
@@ -454,7 +454,7 @@ def test_a_replica_gives_the_same_and_may_be_promoted(
 ) -> None:
     replica = PostgresServer(
         tcp=True, programs=postgres_server.programs, replica_of=server,
-        settings={"max_connections": "20", "max_standby_streaming_delay": "100ms", "hot_standby_feedback": "off"},
+        settings={"max_connections": "20", "max_standby_streaming_delay": "100ms"},
     )  # fmt: skip
     try:
         database = connect(replica.tcp_url)
