@@ -9,7 +9,8 @@ CREATE TABLE IF NOT EXISTS projects (
     key  text COLLATE "C" NOT NULL UNIQUE CHECK (key <> '')
 );
 
-COMMENT ON TABLE  projects     IS 'What pull requests belong to. Every project is in every report, with zeros too.';
+COMMENT ON TABLE  projects     IS
+    'What pull requests belong to. Every project is in every report, with zeros too.';
 COMMENT ON COLUMN projects.id  IS 'Never changes, so that a project may change its key.';
 COMMENT ON COLUMN projects.key IS 'Short name for people; the label "project" of every metric.';
 
@@ -27,13 +28,16 @@ CREATE TABLE IF NOT EXISTS pull_requests (
 );
 
 COMMENT ON TABLE  pull_requests                 IS 'Proposed changes, open and closed.';
-COMMENT ON COLUMN pull_requests.id              IS 'Unique over all projects and never used again; durations are counted once per id.';
+COMMENT ON COLUMN pull_requests.id              IS
+    'Unique over all projects and never used again; durations are counted once per id.';
 COMMENT ON COLUMN pull_requests.project_id      IS 'Where it belongs.';
 COMMENT ON COLUMN pull_requests.number          IS 'What people call it within its project.';
 COMMENT ON COLUMN pull_requests.title           IS 'For people; no report reads it.';
 COMMENT ON COLUMN pull_requests.state           IS 'open, merged or declined; the label "pr_state".';
 COMMENT ON COLUMN pull_requests.created_at      IS 'When it was opened.';
-COMMENT ON COLUMN pull_requests.first_review_at IS 'When somebody first reviewed it; null until then. The only review that reports ask about, hence no table of reviews.';
+COMMENT ON COLUMN pull_requests.first_review_at IS
+    'When somebody first reviewed it; null until then. The only review that reports ask about, '
+    'hence no table of reviews.';
 COMMENT ON COLUMN pull_requests.closed_at       IS 'When it was merged or declined; null while it is open.';
 
 -- How many are open in a project, and since when the oldest.
@@ -50,10 +54,13 @@ CREATE TABLE IF NOT EXISTS expected_reports (
     PRIMARY KEY (project_id, kind)
 );
 
-COMMENT ON TABLE  expected_reports            IS 'Which result reports every pull request of a project should have.';
+COMMENT ON TABLE  expected_reports            IS
+    'Which result reports every pull request of a project should have.';
 COMMENT ON COLUMN expected_reports.project_id IS 'The project that asks for it.';
-COMMENT ON COLUMN expected_reports.kind       IS 'Kind of report: coverage, security, ...; as in reports.kind.';
-COMMENT ON COLUMN expected_reports.due_after  IS 'How long after the opening of a pull request it counts as missing.';
+COMMENT ON COLUMN expected_reports.kind       IS
+    'Kind of report: coverage, security, ...; as in reports.kind.';
+COMMENT ON COLUMN expected_reports.due_after  IS
+    'How long after the opening of a pull request it counts as missing.';
 
 CREATE TABLE IF NOT EXISTS reports (
     pull_request_id  bigint NOT NULL REFERENCES pull_requests (id) ON DELETE CASCADE,
@@ -63,7 +70,8 @@ CREATE TABLE IF NOT EXISTS reports (
     PRIMARY KEY (pull_request_id, kind)
 );
 
-COMMENT ON TABLE  reports                 IS 'Result reports that arrived. One of the same kind that comes later replaces the row.';
+COMMENT ON TABLE  reports                 IS
+    'Result reports that arrived. One of the same kind that comes later replaces the row.';
 COMMENT ON COLUMN reports.pull_request_id IS 'The pull request it reports on.';
 COMMENT ON COLUMN reports.kind            IS 'Kind of report, as in expected_reports.kind.';
 COMMENT ON COLUMN reports.result          IS 'passed or failed; the label "result".';
@@ -77,7 +85,8 @@ CREATE TABLE IF NOT EXISTS checks (
     PRIMARY KEY (pull_request_id, name)
 );
 
-COMMENT ON TABLE  checks                 IS 'Checks of pull requests (build, lint, ...). A check that runs again replaces the row.';
+COMMENT ON TABLE  checks                 IS
+    'Checks of pull requests (build, lint, ...). A check that runs again replaces the row.';
 COMMENT ON COLUMN checks.pull_request_id IS 'The pull request that is checked.';
 COMMENT ON COLUMN checks.name            IS 'Which check, within its pull request.';
 COMMENT ON COLUMN checks.result          IS 'passed, failed, or pending while it runs; the label "result".';

@@ -20,19 +20,16 @@ _NEEDED = {"bin": ("initdb", "postgres"), "lib": None, "share": None}
 
 
 def installed() -> Path:
-    """The folder with ``bin``, ``lib`` and ``share`` in the wheel; found, not imported: that has side effects.
+    """The folder with ``bin``, ``lib`` and ``share``; found, not imported: importing has side effects.
 
     Raises:
         ConfigError: the wheel is not there.
     """
     spec = importlib.util.find_spec(WHEEL)
-    found = (
-        [] if spec is None or spec.origin is None else list(Path(spec.origin).parent.glob("*/bin/postgres"))
-    )
+    wheel = Path(spec.origin).parent if spec is not None and spec.origin is not None else None
+    found = [] if wheel is None else list(wheel.glob("*/bin/postgres"))
     if not found:
-        raise ConfigError(
-            "The demo brings a PostgreSQL, which is not installed: pip install 'ci-exporter[demo]'"
-        )
+        raise ConfigError("the demo's PostgreSQL is not installed: pip install 'ci-exporter[demo]'")
     # Of several versions the newest; the folders are named alike but for the number.
     return max(found).parent.parent
 
@@ -59,7 +56,7 @@ def make_home(directory: Path) -> Path:
         if _is_private(home, user.pw_uid):
             return home
         place.unlink()  # cleaned away, or made anew by somebody else
-    home = Path(tempfile.mkdtemp(prefix="ci-exporter-pg-", dir="/tmp"))  # noqa: S108 - a socket's path is short
+    home = Path(tempfile.mkdtemp(prefix="ci-exporter-pg-", dir="/tmp"))  # a socket's path is short
     os.chown(home, user.pw_uid, user.pw_gid)
     place.symlink_to(home)
     return home

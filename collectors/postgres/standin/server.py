@@ -56,9 +56,6 @@ class Server:
         if user is not None:
             self._start |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         self._sockets = self._home
-        self._temporary: Path | None = None
-        if len(os.fsencode(self._home / _SOCKET)) > _LONGEST_SOCKET_PATH:
-            self._temporary = self._sockets = Path(tempfile.mkdtemp(prefix="ci-exporter-", dir="/tmp"))  # noqa: S108
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
 
@@ -71,11 +68,14 @@ class Server:
         try:
             if not self._data.is_dir():
                 self._initialize()
+            if len(os.fsencode(self._home / _SOCKET)) > _LONGEST_SOCKET_PATH:
+                # Never so for root, whose home has a short path: no need to hand it over.
+                self._sockets = Path(tempfile.mkdtemp(prefix="ci-exporter-", dir="/tmp"))
             deadline = time.monotonic() + _PATIENCE
             while not self._try_to_start(deadline):
                 # Its predecessor may still be about to end, when that one was killed a moment ago.
                 if time.monotonic() > deadline or not (self._data / "postmaster.pid").exists():
-                    raise ExporterError("The demo's PostgreSQL did not start; its log is on standard error")
+                    raise ExporterError("The demo's PostgreSQL did not start (see standard error)")
                 time.sleep(0.2)
         except BaseException:
             self.stop()
@@ -100,6 +100,12 @@ class Server:
 
     def stop(self) -> None:
         """End it; its clients are disconnected."""
+        self._end()
+        if self._sockets != self._home:
+            shutil.rmtree(self._sockets, ignore_errors=True)
+            self._sockets = self._home
+
+    def _end(self) -> None:
         if self._watcher is not None:
             # First, for the number of an ended process may become another's.
             self._watcher.kill()
@@ -115,8 +121,6 @@ class Server:
                 except subprocess.TimeoutExpired:
                     continue
             self._process = None
-        if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
 
     def _initialize(self) -> None:
         """Make the data folder; in another place first, so that half of one is never taken for it."""
@@ -133,8 +137,6 @@ class Server:
 
     def _try_to_start(self, deadline: float) -> bool:
         """Start it and wait until it answers; ``False`` when it ended instead."""
-        if self._temporary is not None and (user := other_user()) is not None:
-            os.chown(self._temporary, user.pw_uid, user.pw_gid)
         settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
         program = self._programs / "bin" / "postgres"
         self._process = subprocess.Popen(  # noqa: S603
@@ -155,5 +157,5 @@ class Server:
                 return True
             except psycopg.OperationalError:
                 time.sleep(0.05)
-        self.stop()
+        self._end()
         return False
