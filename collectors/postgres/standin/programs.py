@@ -73,7 +73,7 @@ def _is_private(folder: Path, owner: int) -> bool:
 def reachable(home: Path) -> Path:
     """The folder of :func:`installed`, or for another user who cannot reach it a copy in *home*."""
     source = installed()
-    if other_user() is None or all(folder.stat().st_mode & stat.S_IXOTH for folder in source.parents):
+    if other_user() is None or all(map(_lets_everybody_pass, source.parents)):
         return source
     # The programs find shared libraries that the wheel brings by the relative path of the wheel.
     wheel = source.parent
@@ -92,6 +92,10 @@ def reachable(home: Path) -> Path:
             shutil.copytree(libraries, fresh / libraries.name, symlinks=True)
         fresh.rename(copies)
     return copy
+
+
+def _lets_everybody_pass(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_IXOTH)
 
 
 def _not_needed(folder: str, names: Iterable[str]) -> list[str]:

@@ -96,13 +96,13 @@ class World:
     def move(self, now: datetime) -> None:
         """What happens by *now*; something always does."""
         with self._connection.transaction():
-            happened = self._act(now)
+            happened = False
             while self._next_opening <= now:
                 self._open(life(self._next_number, self._next_opening))
                 self._next_number += 1
                 self._next_opening = self._after(self._next_opening)
                 happened = True
-            if not happened:
+            if not self._act(now) and not happened:
                 self._check_again(now)
             if self._next_cleaning <= now:
                 self._clean(now)
