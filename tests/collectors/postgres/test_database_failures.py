@@ -285,9 +285,9 @@ def test_failing_leaves_nothing_behind(database: Database, postgres_server: Post
             rows(database, "SELECT 1 / 0")
         with pytest.raises(ZeroDivisionError), database.snapshot(statement_timeout=5):
             raise ZeroDivisionError
-    mine = "AND datname = (SELECT max(datname) FROM pg_stat_activity WHERE application_name = 'ci-exporter')"
-    assert postgres_server.sql(f"{BACKENDS} AND state LIKE 'idle in%'") == [(0,)]
-    assert postgres_server.sql(f"{BACKENDS} {mine}")[0][0] == 1
+    ((name,),) = rows(database, "SELECT current_database()")
+    assert postgres_server.sql(f"{BACKENDS} AND datname = '{name}'") == [(1,)]
+    assert postgres_server.sql(f"{BACKENDS} AND state LIKE 'idle in%' AND datname = '{name}'") == [(0,)]
     assert threading.active_count() <= before + 2  # the pool's
 
 
