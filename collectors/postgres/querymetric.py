@@ -86,7 +86,7 @@ def _kind(block: Block) -> Literal["gauge", "counter"]:
 
 
 def _check_values(block: Block, values: list[str], value_label: str) -> None:
-    one = block.has("values") and not (block.is_list("values") and not values)
+    one = block.has("values")
     if one == block.has("static_value"):
         both = "keep one of values and static_value" if one else "one of values and static_value is required"
         block.report("static_value" if one else None, both)

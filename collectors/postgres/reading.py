@@ -86,13 +86,11 @@ class Block:
                 self.report(key, unknown("key", key, allowed))
 
     def has(self, key: str) -> bool:
-        """Whether *key* holds anything; an empty text is nothing."""
+        """Whether *key* holds anything; an empty text, and a list without entries but null, are nothing."""
         value = self.table.items.get(key)
+        if isinstance(value, Items):
+            return not all(_null(item) for item in value.items)
         return value is not None and not (isinstance(value, Scalar) and (_null(value) or value.text == ""))
-
-    def is_list(self, key: str) -> bool:
-        """Whether *key* holds a list."""
-        return isinstance(self.table.items.get(key), Items)
 
     def is_text(self, key: str) -> bool:
         """Whether *key* holds one value, be it an empty text."""
