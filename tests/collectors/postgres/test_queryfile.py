@@ -431,7 +431,8 @@ def test_additions_in_the_file(write: Write) -> None:
             a_file(metric_name="m_seconds", query="select %(since)s, 5 %% 2, %(n)s")
             + "min_interval: 1h\nci_exporter: {title: 1.50, description: ~, interval: 30,"
             " statement_timeout: 5s, keep_last_for: 1h, max_series: 10, on_null: zero, listen: changed,"
-            " debounce: 500ms, parameters: {since: 2024-01-01, n: ~}, metrics: {m_seconds: {unit: seconds, on_null: nan}}}"
+            " debounce: 500ms, parameters: {since: 2024-01-01, n: ~},"
+            " metrics: {m_seconds: {unit: seconds, on_null: nan}}}"
         )
     )
     assert (file.title, file.description, file.interval) == ("1.50", "", 30)
