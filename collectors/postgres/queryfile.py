@@ -156,9 +156,8 @@ def _metrics(root: Block, queries: _Queries, reserved: frozenset[str], additions
     if not blocks and not root.has("metrics"):
         root.report("metrics", "needs at least one metric")
     names = [block.text("metric_name") for block in blocks]
-    for name in additions.overlay.metrics:
-        if name not in names:
-            additions.report(("metrics", name), unknown("metric", name, names))
+    for name in sorted(additions.overlay.metrics.keys() - set(names)):
+        additions.report(("metrics", name), unknown("metric", name, names))
     metrics: list[Metric] = []
     families: dict[str, tuple[str, str]] = {}
     roles: dict[tuple[int, str], str] = {}

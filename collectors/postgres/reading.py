@@ -24,7 +24,8 @@ def shown(text: str) -> str:
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
     """That *name* is no known *kind*, and what may have been meant; *allowed* is listed when it is short."""
     names = list(dict.fromkeys(allowed))
-    close = difflib.get_close_matches(name[:100], names, n=1)
+    # Looking through thousands of names for each of thousands of mistakes would take minutes.
+    close = difflib.get_close_matches(name[:100], names[:200], n=1)
     if close:
         return f"unknown {kind} {shown(name)}; did you mean {close[0]}?"
     listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,11 @@ def test_a_recorded_case_loads_if_it_does_there(path: Path) -> None:
     assert caught.value.problems
     assert {problem.file for problem in caught.value.problems} == {str(path)}
     assert all(problem.line for problem in caught.value.problems)
+
+
+def test_a_second_file_of_a_case_loads() -> None:
+    (extra,) = CASES.glob("*.extra.*.yml")
+    assert read_query_file(extra).metrics
 
 
 def test_the_tables_of_cases_are_right() -> None:
@@ -583,6 +589,20 @@ def test_a_histogram_keeps_its_own_names(write: Write, names: tuple[str, str]) -
     (found,) = told(write(text), Overlay(metrics={"m": {"buckets": [1]}}))
     assert "4 metrics.1.metric_name: " in found
     assert "histogram" in found
+
+
+def test_a_file_of_many_mistakes_is_told_soon(write: Write) -> None:
+    many = ", ".join(f"n{index}" for index in range(20_000))
+    extra = ", ".join(f"x{index}: {{}}" for index in range(2_000))
+    begun = time.monotonic()
+    found = problems(
+        write(
+            a_file(values=f"[{many}, {many}]", key_labels=f"[{many}]")
+            + f"ci_exporter: {{metrics: {{{extra}}}}}\n"
+        )
+    )
+    assert len(found) > 20_000
+    assert time.monotonic() - begun < 20
 
 
 # -- any text ------------------------------------------------------------------------------------
