@@ -30,7 +30,8 @@ class MissingColumns(Exception):
 class Yield:
     """What one run of a query gave.
 
-    ``problems`` name rows that were left out, ``bad_rows`` is how many they are.
+    ``problems`` name rows that were left out, ``bad_rows`` is how many they are; ``nulls`` is how many values
+    were left out since they are NULL.
     """
 
     rows: int
@@ -38,6 +39,7 @@ class Yield:
     observations: list[Observation] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     bad_rows: int = 0
+    nulls: int = 0
 
 
 class Shaper:
@@ -195,6 +197,9 @@ class _Reader:
             columns = [("", [metric.static_value] * self._table.rows)]
         else:
             columns = list(zip(metric.values, self._values, strict=True))
+        for _, values in columns:
+            if None in values:
+                found.nulls += sum(value is None and row not in bad for row, value in enumerate(values))
         if metric.once:
             for name, values in columns:
                 found.observations += self._observations(name, values, bad)
