@@ -137,7 +137,7 @@ class Explainer:
                 totals[event.labels] += 1 if family.buckets else event.value
         samples = []
         for labels, value in totals.items():
-            own: dict[str | None, str | None] = dict(zip(labels[::2], labels[1::2], strict=True))
+            own = {str(label): text for label, text in zip(labels[::2], labels[1::2], strict=True)}
             named = {**job.labels, **dict(metric.static_labels), **own}
             samples.append(Sample(tuple(named.get(label) for label in family.labels), value))
         return _Given(metric, family, samples)
@@ -172,11 +172,11 @@ class Explainer:
         for owner, count in repeated.items():
             if owner == here:
                 yield (
-                    f"{name}: {_many(count, 'duplicate')} dropped, rows with the same labels as an earlier one;"
+                    f"{name}: {_many(count, 'duplicate')} dropped: rows with the labels of an earlier one;"
                     " add the column that tells them apart to key_labels, or aggregate"
                 )
             else:
-                yield f"{name}: {_many(count, 'duplicate')} dropped, series that {owner} gives already"
+                yield f"{name}: {_many(count, 'duplicate')} dropped: series that {owner} gives already"
 
 
 def _series(family: Family, labels: Iterable[Labels]) -> int:
