@@ -111,7 +111,8 @@ class Explainer:
             *_cells(costs, name),
         )
         if found is not None:
-            for one in given:
+            # The row above says it all of a query with a single metric of its name.
+            for one in given if [one.family.exposed_name for one in given] != [name] else ():
                 yield table.row(8, one.family.exposed_name, "", "", f"{one.series:,}")
             for line in _examples(given):
                 yield f"          {line}"

@@ -45,7 +45,15 @@ def check(postgres_database: str, tmp_path: Path) -> Check:
             paths.append(str(path))
         block = {"databases": {"main": {"dsn": dsn, "files": paths}}, "statement_timeout": 5}
         path = tmp_path / "config.yaml"
-        path.write_text(yaml.safe_dump({"collectors": {"postgres": block}, **config}))
+        path.write_text(
+            yaml.safe_dump(
+                {
+                    "store": {"url": f"sqlite:///{tmp_path / 'store.db'}"},
+                    "collectors": {"postgres": block},
+                    **config,
+                }
+            )
+        )
         return run_cli("check", "--online", "--config", str(path))
 
     return run

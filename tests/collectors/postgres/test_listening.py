@@ -66,7 +66,7 @@ class Service:
         )
         return path
 
-    def collector(self, dsn: str, *files: Path, **database: Any) -> Watched:
+    def collector(self, dsn: str, *files: Path, rehearsal: bool = False, **database: Any) -> Watched:
         block = {"databases": {"main": {"dsn": dsn, "files": list(files), **database}}}
         page = self.exposition.page("postgres", ())
         context = Context(
@@ -75,6 +75,7 @@ class Service:
             api=self.metrics.observer("postgres"),
             stopping=self.stopping,
             wake=lambda key: self.engine.wake("postgres", key),
+            rehearsal=rehearsal,
         )
         made = Watched(Postgres.config_model.model_validate(block), context)
         self.collectors.append(made)
@@ -204,6 +205,12 @@ def test_nothing_listens_where_nothing_asks_for_it(
     path.write_text(path.read_text().replace("listen: 'c', ", ""))
     collector = service.start(service.collector(postgres_database, path))
     wait_until(lambda: bool(collector.runs), "the first run")
+    assert not [one for one in threading.enumerate() if one.name.startswith("postgres-listen")]
+
+
+def test_a_rehearsal_does_not_listen(service: Service, postgres_database: str) -> None:
+    collector = service.collector(postgres_database, service.file("a", "c"), rehearsal=True)
+    assert collector.discover().units
     assert not [one for one in threading.enumerate() if one.name.startswith("postgres-listen")]
 
 
