@@ -1,0 +1,304 @@
+"""50,000 rows of PostgreSQL as series: our scrapes, refreshes and memory against query-exporter's.
+
+    PYTHONPATH=. python tests/bench/bench_postgres.py
+
+Both programs run as users run them, each in a process of its own, on one throw-away PostgreSQL. query-exporter
+is installed from the package index into a venv that is gone afterwards: the newest version this Python gets.
+How to read it: milliseconds depend on the machine, so trust the ratios, whose two sides come from one run and,
+for scrapes, take turns. A scrape is a GET on a fresh connection, read to its end; CPU is that of the answering
+process. The first scrape after a refresh, in which every value changed, pays what later ones find ready.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import psycopg
+import yaml
+
+from tests.support.postgres import running_postgres
+from tests.support.process import ExporterProcess, free_port, wait_until
+
+ROWS = 50_000
+SCRAPES, REFRESHES, TURNS = 15, 9, 7
+SCRAPE_TARGET, REFRESH_TARGET = 50, 4
+QUERY = "SELECT project, pr_state, n FROM pr_counts"
+_TABLE = f"""
+    CREATE TABLE pr_counts AS
+    SELECT 'group-' || i / 500 || '/project-' || i / 5 AS project,
+           (ARRAY['open', 'merged', 'closed', 'draft', 'stale'])[i % 5 + 1] AS pr_state, i AS n
+    FROM generate_series(0, {ROWS - 1}) AS i
+"""
+_FIRST_ROW = re.compile(rb'^pr_count\{(?=[^}]*project="group-0/project-0")[^}]*"open"[^}]*\} (\S+)$', re.M)
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def verdict(share: float, target: int) -> str:
+    """``1/150 (wanted 1/50: met)``."""
+    return f"1/{1 / share:.{0 if share < 0.1 else 1}f} (wanted 1/{target}: {'met' if share <= 1 / target else 'MISSED'})"
+
+
+class Table:
+    """The 50,000 rows, and a way to change every value."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True)
+        self._connection.execute(_TABLE)
+        self._connection.execute("VACUUM ANALYZE pr_counts")
+        self.first = 0
+
+    def change(self) -> None:
+        """Give every row a new value, and leave no dead ones for the readers to walk over."""
+        self._connection.execute("UPDATE pr_counts SET n = n + 1")
+        self._connection.execute("VACUUM pr_counts")
+        self.first += 1
+
+    def read(self) -> None:
+        """What any refresh does at least: fetch all rows, and nothing more."""
+        assert len(self._connection.execute(QUERY).fetchall()) == ROWS
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@dataclass
+class Scrapes:
+    """What scrapes of one kind took."""
+
+    milliseconds: list[float] = field(default_factory=list)
+    cpu: float = 0
+    body: bytes = b""
+
+    def __str__(self) -> str:
+        times = self.milliseconds
+        return (
+            f"{median(times):.1f} ms ({min(times):.1f}–{max(times):.1f}), CPU {self.cpu / len(times):.1f} ms,"
+            f" {len(self.body):,} bytes"
+        )
+
+
+class Subject:
+    """One of the two programs: running, and scraped by us."""
+
+    def __init__(self, name: str, pid: int, port: int) -> None:
+        self.name, self.pid, self.port = name, pid, port
+
+    def scrape(self, encoding: str, into: Scrapes | None = None) -> bytes:
+        """The body of one GET on a fresh connection, its cost added to *into*."""
+        cpu, started = self._cpu(), time.perf_counter()
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("GET", "/metrics", headers={"Accept-Encoding": encoding})
+        response = connection.getresponse()
+        body = response.read()
+        connection.close()
+        milliseconds = (time.perf_counter() - started) * 1e3
+        assert response.status == 200, body
+        if into is not None:
+            into.milliseconds.append(milliseconds)
+            into.cpu += self._cpu() - cpu
+            into.body = body
+        return body
+
+    def _cpu(self) -> float:
+        """Milliseconds of CPU that the process used so far."""
+        after_name = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / _TICKS * 1e3
+
+    def megabytes(self) -> tuple[float, float]:
+        """Resident memory now and at most."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        now, most = (re.search(rf"{key}:\s+(\d+)", status) for key in ("VmRSS", "VmHWM"))
+        assert now is not None
+        assert most is not None
+        return int(now[1]) / 1024, int(most[1]) / 1024
+
+    def complete(self) -> bool:
+        """Whether all rows are shown."""
+        try:
+            return len(re.findall(rb"^pr_count\{", self.scrape("identity"), re.M)) == ROWS
+        except OSError:
+            return False
+
+
+def install_query_exporter(folder: Path) -> Path:
+    """query-exporter in a venv of its own: its program's path; ends the bench where that is not possible."""
+    venv.create(folder / "venv", with_pip=True)
+    programs = folder / "venv" / "bin"
+    pip = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*pip, "query-exporter", "psycopg2-binary"], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(
+            f"query-exporter, the baseline, cannot be installed, so nothing was measured:\n{done.stderr}"
+        )
+    version = subprocess.run([programs / "query-exporter", "--version"], capture_output=True, text=True)
+    say(f"baseline: {version.stdout.strip()}, {ROWS:,} rows as one gauge with two labels")
+    return programs / "query-exporter"
+
+
+@contextmanager
+def theirs(folder: Path, url: str, interval: str, program: Path) -> Iterator[Subject]:
+    """query-exporter with an interval query, once it shows all rows."""
+    gauge = {"type": "gauge", "description": "Pull requests.", "labels": ["project", "pr_state"]}
+    query = {
+        "interval": interval,
+        "databases": ["main"],
+        "metrics": ["pr_count"],
+        "sql": QUERY.replace(" n ", " n AS pr_count "),
+    }
+    config = {
+        "databases": {"main": {"dsn": url.replace("postgresql:", "postgresql+psycopg2:")}},
+        "metrics": {"pr_count": gauge},
+        "queries": {"pr_counts": query},
+    }
+    (folder / "query-exporter.yaml").write_text(yaml.safe_dump(config))
+    port = free_port()
+    with (folder / "query-exporter.log").open("wb") as log:
+        address = ["--host", "127.0.0.1", "--port", str(port)]
+        process = subprocess.Popen(
+            [program, *address, "--config", folder / "query-exporter.yaml"],
+            stdout=log,
+            stderr=log,
+            cwd=folder,
+        )
+    try:
+        subject = Subject("query-exporter", process.pid, port)
+        wait_until(lambda: process.poll() is not None or subject.complete(), "query-exporter shows all rows")
+        assert process.poll() is None, (folder / "query-exporter.log").read_text()
+        yield subject
+    finally:
+        process.kill()  # it would wait for queries that run
+        process.wait(10)
+
+
+@contextmanager
+def ours(folder: Path, url: str, interval: str) -> Iterator[Subject]:
+    """The real program with the same query, once it shows all rows."""
+    config = {
+        "store": {"url": f"sqlite:///{folder}/store.db"},
+        "metrics": {"max_series_per_family": ROWS},
+        "collectors": {"postgres": block(folder, url, interval)},
+    }
+    with ExporterProcess(folder, config).start() as exporter:
+        subject = Subject("ours", exporter.process.pid, exporter.port)
+        wait_until(lambda: exporter.process.poll() is not None or subject.complete(), "we show all rows")
+        assert exporter.process.poll() is None, exporter.log_path.read_text()
+        yield subject
+
+
+def block(folder: Path, url: str, interval: str) -> dict[str, object]:
+    """Our collector's block of configuration, its query file written into *folder*."""
+    metric = {
+        "metric_name": "pr_count",
+        "type": "gauge",
+        "help": "Pull requests.",
+        "key_labels": ["project", "pr_state"],
+        "values": ["n"],
+        "query": QUERY,
+    }
+    file = folder / "pr_counts.collector.yml"
+    file.write_text(
+        yaml.safe_dump({"collector_name": "pr_counts", "min_interval": interval, "metrics": [metric]})
+    )
+    return {"databases": {"main": {"dsn": url, "files": [str(file)]}}}
+
+
+def scrapes(baseline: Subject, subject: Subject) -> float:
+    """Compare scrapes of what is cached; the median milliseconds of the baseline."""
+    kinds = [(who, encoding, Scrapes()) for who in (baseline, subject) for encoding in ("identity", "gzip")]
+    for turn in range(2 + SCRAPES):
+        for who, encoding, taken in kinds:
+            who.scrape(encoding, taken if turn >= 2 else None)
+    for who, encoding, taken in kinds:
+        packed = ", not compressed" if encoding == "gzip" and taken.body[:2] != b"\x1f\x8b" else ""
+        say(f"scrape, cached, Accept-Encoding {encoding}: {who.name} {taken}{packed}")
+    base, _, plain, packed = (median(taken.milliseconds) for *_, taken in kinds)
+    for name, mine in (("plain", plain), ("gzip", packed)):
+        say(
+            f"scrape, cached: {base:.0f} ms query-exporter, {mine:.1f} ms ours, {name}: {verdict(mine / base, SCRAPE_TARGET)}"
+        )
+    return base
+
+
+def memory(subject: Subject, table: Table, seconds: float) -> None:
+    """Scrape after each of several refreshes that change every value, and look at the memory then."""
+    plain, packed = Scrapes(), Scrapes()
+    for _ in range(TURNS):
+        table.change()
+        time.sleep(2.5 * seconds)
+        shown = _FIRST_ROW.search(subject.scrape("identity", plain))
+        assert shown is not None, "the row is gone"
+        assert float(shown[1]) == table.first, f"{subject.name} shows {shown[1]!r}, not {table.first}"
+        subject.scrape("gzip", packed)
+    say(f"first scrape after a refresh, plain: {subject.name} {plain}")
+    say(f"first scrape after a refresh, gzip: {subject.name} {packed}")
+    now, most = subject.megabytes()
+    say(f"memory: {subject.name} {now:.0f} MB after {TURNS} refreshes and scrapes, peak {most:.0f} MB")
+
+
+def refreshes(folder: Path, url: str, table: Table, base: float) -> None:
+    """Compare our whole refresh with *base*, the milliseconds of one scrape of the baseline."""
+    whole, bare = [], []
+    with our_refresh(folder, url) as refresh:
+        for _ in range(1 + REFRESHES):
+            table.change()
+            bare.append(milliseconds_of(table.read))
+            whole.append(milliseconds_of(refresh))
+    mine = median(whole[1:])
+    say(
+        f"whole refresh (fetch, build samples, swap, gather plain and gzip): {mine:.0f} ms"
+        f" ({min(whole[1:]):.0f}–{max(whole[1:]):.0f}) ours, of which psycopg's bare fetchall takes"
+        f" {median(bare[1:]):.0f} ms; one cached scrape of query-exporter {base:.0f} ms:"
+        f" {verdict(mine / base, REFRESH_TARGET)}"
+    )
+
+
+def milliseconds_of(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return (time.perf_counter() - started) * 1e3
+
+
+@contextmanager
+def our_refresh(folder: Path, url: str) -> Iterator[Callable[[], object]]:
+    """Our collector in this process: a call refreshes it wholly."""
+    raise NotImplementedError
+
+
+def main() -> None:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        program = install_query_exporter(folder)
+        url = stack.enter_context(running_postgres())
+        table = Table(url)
+        stack.callback(table.close)
+        with theirs(folder, url, "1h", program) as baseline, ours(folder, url, "1h") as subject:
+            base = scrapes(baseline, subject)
+            for who in (baseline, subject):
+                say("memory: {} {:.0f} MB at rest, peak {:.0f} MB".format(who.name, *who.megabytes()))
+        for start in (lambda: theirs(folder, url, "1s", program), lambda: ours(folder, url, "1s")):
+            with start() as subject:
+                memory(subject, table, 1)
+        refreshes(folder, url, table, base)
+
+
+if __name__ == "__main__":
+    main()
