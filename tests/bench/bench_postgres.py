@@ -12,8 +12,6 @@ pays for what later ones find ready.
 
 from __future__ import annotations
 
-import http.client
-import os
 import re
 import subprocess
 import sys
@@ -22,13 +20,19 @@ import time
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import psycopg
 import yaml
 
+from exporter.clock import SystemClock
+from exporter.contract import Position
+from exporter.plugins import collector_classes
+from exporter.rendering import Format
+from tests.support.fakes import World
+from tests.support.measured import Scraped, Scrapes
 from tests.support.postgres import running_postgres
 from tests.support.process import ExporterProcess, free_port, wait_until
 
@@ -43,7 +47,6 @@ _TABLE = f"""
     FROM generate_series(0, {ROWS - 1}) AS i
 """
 _FIRST_ROW = re.compile(rb'^pr_count\{(?=[^}]*project="group-0/project-0")[^}]*"open"[^}]*\} (\S+)$', re.M)
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def say(text: str) -> None:
@@ -57,6 +60,14 @@ def verdict(base: float, mine: float, target: int) -> str:
     return (
         f"1/{times:.{0 if times > 10 else 1}f} (wanted 1/{target}: {'met' if times >= target else 'MISSED'})"
     )
+
+
+def complete(subject: Scraped) -> bool:
+    """Whether *subject* shows all rows."""
+    try:
+        return len(re.findall(rb"^pr_count\{", subject.scrape("identity"), re.M)) == ROWS
+    except OSError:
+        return False
 
 
 class Table:
@@ -82,65 +93,6 @@ class Table:
         self._connection.close()
 
 
-@dataclass
-class Scrapes:
-    """What scrapes of one kind took."""
-
-    milliseconds: list[float] = field(default_factory=list)
-    cpu: float = 0
-    body: bytes = b""
-
-    def __str__(self) -> str:
-        times = self.milliseconds
-        return (
-            f"{median(times):.1f} ms ({min(times):.1f}–{max(times):.1f}), CPU {self.cpu / len(times):.1f} ms,"
-            f" {len(self.body):,} bytes"
-        )
-
-
-class Subject:
-    """One of the two programs: running, and scraped by us."""
-
-    def __init__(self, name: str, pid: int, port: int) -> None:
-        self.name, self.pid, self.port = name, pid, port
-
-    def scrape(self, encoding: str, into: Scrapes | None = None) -> bytes:
-        """The body of one GET on a fresh connection, its cost added to *into*."""
-        cpu, started = self._cpu(), time.perf_counter()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request("GET", "/metrics", headers={"Accept-Encoding": encoding})
-        response = connection.getresponse()
-        body = response.read()
-        connection.close()
-        milliseconds = (time.perf_counter() - started) * 1e3
-        assert response.status == 200, body
-        if into is not None:
-            into.milliseconds.append(milliseconds)
-            into.cpu += self._cpu() - cpu
-            into.body = body
-        return body
-
-    def _cpu(self) -> float:
-        """Milliseconds of CPU that the process used so far."""
-        after_name = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / _TICKS * 1e3
-
-    def megabytes(self) -> tuple[float, float]:
-        """Resident memory now and at most."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        now, most = (re.search(rf"{key}:\s+(\d+)", status) for key in ("VmRSS", "VmHWM"))
-        assert now is not None
-        assert most is not None
-        return int(now[1]) / 1024, int(most[1]) / 1024
-
-    def complete(self) -> bool:
-        """Whether all rows are shown."""
-        try:
-            return len(re.findall(rb"^pr_count\{", self.scrape("identity"), re.M)) == ROWS
-        except OSError:
-            return False
-
-
 def install_query_exporter(folder: Path) -> Path:
     """query-exporter in a venv of its own: its program's path; ends the bench where that is not possible."""
     venv.create(folder / "venv", with_pip=True)
@@ -159,7 +111,7 @@ def install_query_exporter(folder: Path) -> Path:
 
 
 @contextmanager
-def theirs(folder: Path, url: str, interval: str, program: Path) -> Iterator[Subject]:
+def theirs(folder: Path, url: str, interval: str, program: Path) -> Iterator[Scraped]:
     """query-exporter with an interval query, once it shows all rows."""
     gauge = {"type": "gauge", "description": "Pull requests.", "labels": ["project", "pr_state"]}
     query = {
@@ -184,8 +136,8 @@ def theirs(folder: Path, url: str, interval: str, program: Path) -> Iterator[Sub
             cwd=folder,
         )
     try:
-        subject = Subject("query-exporter", process.pid, port)
-        wait_until(lambda: process.poll() is not None or subject.complete(), "query-exporter shows all rows")
+        subject = Scraped("query-exporter", process.pid, port)
+        wait_until(lambda: process.poll() is not None or complete(subject), "query-exporter shows all rows")
         assert process.poll() is None, (folder / "query-exporter.log").read_text()
         yield subject
     finally:
@@ -194,7 +146,7 @@ def theirs(folder: Path, url: str, interval: str, program: Path) -> Iterator[Sub
 
 
 @contextmanager
-def ours(folder: Path, url: str, interval: str) -> Iterator[Subject]:
+def ours(folder: Path, url: str, interval: str) -> Iterator[Scraped]:
     """The real program with the same query, once it shows all rows."""
     config = {
         "store": {"url": f"sqlite:///{folder}/store.db"},
@@ -202,8 +154,8 @@ def ours(folder: Path, url: str, interval: str) -> Iterator[Subject]:
         "collectors": {"postgres": block(folder, url, interval)},
     }
     with ExporterProcess(folder, config).start() as exporter:
-        subject = Subject("ours", exporter.process.pid, exporter.port)
-        wait_until(lambda: exporter.process.poll() is not None or subject.complete(), "we show all rows")
+        subject = Scraped("ours", exporter.process.pid, exporter.port)
+        wait_until(lambda: exporter.process.poll() is not None or complete(subject), "we show all rows")
         assert exporter.process.poll() is None, exporter.log_path.read_text()
         yield subject
 
@@ -225,7 +177,7 @@ def block(folder: Path, url: str, interval: str) -> dict[str, object]:
     return {"databases": {"main": {"dsn": url, "files": [str(file)]}}}
 
 
-def scrapes(baseline: Subject, subject: Subject) -> float:
+def scrapes(baseline: Scraped, subject: Scraped) -> float:
     """Compare scrapes of what is cached; the median milliseconds of the baseline."""
     kinds = [(who, encoding, Scrapes()) for who in (baseline, subject) for encoding in ("identity", "gzip")]
     for turn in range(2 + SCRAPES):
@@ -241,7 +193,7 @@ def scrapes(baseline: Subject, subject: Subject) -> float:
     return base
 
 
-def memory(subject: Subject, table: Table, seconds: float) -> None:
+def memory(subject: Scraped, table: Table, seconds: float) -> None:
     """Scrape after each of several refreshes that change every value, and look at the memory then."""
     plain, packed = Scrapes(), Scrapes()
     for _ in range(TURNS):
@@ -283,7 +235,27 @@ def milliseconds_of(action: Callable[[], object]) -> float:
 @contextmanager
 def our_refresh(folder: Path, url: str) -> Iterator[Callable[[], object]]:
     """Our collector in this process: a call refreshes it wholly."""
-    raise NotImplementedError
+    cls = collector_classes()["postgres"]
+    world = World(clock=SystemClock(), cap=ROWS)
+    context = world.context(cls.name, cls.families)
+    collector = cls(cls.config_model.model_validate(block(folder, url, "1h")), context)
+    world.registry.add(collector)
+    (unit,) = collector.discover().units
+    position: Any = Position(None, world.clock.now(), None)  # type: ignore[arg-type]
+
+    def refresh() -> None:
+        batch = collector.poll(unit, position)
+        assert batch.samples is not None
+        context.page.swap(unit.key, batch.samples)
+        plain = world.exposition.gather(Format.TEXT, gzip=False)
+        world.exposition.gather(Format.TEXT, gzip=True)
+        assert plain.size > ROWS * len("pr_count")
+
+    try:
+        yield refresh
+    finally:
+        world.stopping.set()
+        collector.close()
 
 
 def main() -> None:
