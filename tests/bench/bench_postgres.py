@@ -14,11 +14,9 @@ build on them, and so is measured by itself.
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 import tempfile
 import time
-import venv
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,10 +30,11 @@ from exporter.clock import SystemClock
 from exporter.contract import Position
 from exporter.plugins import collector_classes
 from exporter.rendering import Format
+from tests.support import query_exporter
 from tests.support.fakes import World
 from tests.support.measured import Scraped, Scrapes
 from tests.support.postgres import running_postgres
-from tests.support.process import ExporterProcess, free_port, wait_until
+from tests.support.process import ExporterProcess, wait_until
 
 ROWS = 50_000
 SCRAPES, REFRESHES, TURNS = 15, 9, 7
@@ -100,56 +99,28 @@ class Table:
         self._connection.close()
 
 
-def install_query_exporter(folder: Path) -> Path:
-    """query-exporter in a venv of its own: its program's path; ends the bench where that is not possible."""
-    venv.create(folder / "venv", with_pip=True)
-    programs = folder / "venv" / "bin"
-    pip = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run(
-        [*pip, "query-exporter", "psycopg2-binary"], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(
-            f"query-exporter, the baseline, cannot be installed, so nothing was measured:\n{done.stderr}"
-        )
-    version = subprocess.run([programs / "query-exporter", "--version"], capture_output=True, text=True)
-    say(f"baseline: {version.stdout.strip()}, {ROWS:,} rows as one gauge with two labels")
-    return programs / "query-exporter"
-
-
 @contextmanager
 def theirs(folder: Path, url: str, interval: str, program: Path) -> Iterator[Scraped]:
     """query-exporter with an interval query, once it shows all rows."""
-    gauge = {"type": "gauge", "description": "Pull requests.", "labels": ["project", "pr_state"]}
-    query = {
-        "interval": interval,
-        "databases": ["main"],
-        "metrics": ["pr_count"],
-        "sql": QUERY.replace(" n ", " n AS pr_count "),
-    }
     config = {
         "databases": {"main": {"dsn": url.replace("postgresql:", "postgresql+psycopg2:")}},
-        "metrics": {"pr_count": gauge},
-        "queries": {"pr_counts": query},
+        "metrics": {
+            "pr_count": {"type": "gauge", "description": "Pull requests.", "labels": ["project", "pr_state"]}
+        },
+        "queries": {
+            "pr_counts": {
+                "interval": interval,
+                "databases": ["main"],
+                "metrics": ["pr_count"],
+                "sql": QUERY.replace(" n ", " n AS pr_count "),
+            }
+        },
     }
-    (folder / "query-exporter.yaml").write_text(yaml.safe_dump(config))
-    port = free_port()
-    with (folder / "query-exporter.log").open("wb") as log:
-        address = ["--host", "127.0.0.1", "--port", str(port)]
-        process = subprocess.Popen(
-            [program, *address, "--config", folder / "query-exporter.yaml"],
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-        )
-    try:
+    with query_exporter.running(program, folder, config) as (process, port):
         subject = Scraped("query-exporter", process.pid, port)
         wait_until(lambda: process.poll() is not None or complete(subject), "query-exporter shows all rows")
         assert process.poll() is None, (folder / "query-exporter.log").read_text()
         yield subject
-    finally:
-        process.kill()  # it would wait for queries that run
-        process.wait(10)
 
 
 @contextmanager
@@ -272,7 +243,8 @@ def our_refresh(folder: Path, url: str) -> Iterator[Callable[[], object]]:
 def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        program = install_query_exporter(folder)
+        program, version = query_exporter.install(folder)
+        say(f"baseline: query-exporter {version}, {ROWS:,} rows as one gauge with two labels")
         url = stack.enter_context(running_postgres())
         table = Table(url)
         stack.callback(table.close)
