@@ -221,6 +221,8 @@ def our_refresh(folder: Path, url: str) -> Iterator[Callable[[], object]]:
     world = World(clock=SystemClock(), cap=ROWS)
     context = world.context(cls.name, cls.families)
     collector = cls(cls.config_model.model_validate(block(folder, url, "1h")), context)
+    page = world.exposition.page(cls.name, ())
+    page.declare(collector.declared)
     world.registry.add(collector)
     (unit,) = collector.discover().units
     position: Any = Position(None, world.clock.now(), None)  # type: ignore[arg-type]
@@ -228,7 +230,7 @@ def our_refresh(folder: Path, url: str) -> Iterator[Callable[[], object]]:
     def refresh() -> None:
         batch = collector.poll(unit, position)
         assert batch.samples is not None
-        context.page.swap(unit.key, batch.samples)
+        page.swap(unit.key, batch.samples)
         plain = world.exposition.gather(Format.TEXT, gzip=False)
         world.exposition.gather(Format.TEXT, gzip=True)
         assert plain.size > ROWS * len("pr_count")
