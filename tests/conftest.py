@@ -18,7 +18,7 @@ from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 from exporter.model.views import UnitView
 from exporter.store.base import Saved
 from exporter.store.sql import SqlStore
-from tests.support.postgres import running_postgres
+from tests.support.postgres import PostgresServer
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -118,10 +118,17 @@ def make() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A running PostgreSQL server, ``postgresql://…/postgres``; trusts all but the role ``locked``."""
-    with running_postgres() as url:
-        yield url
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running PostgreSQL server that trusts all but the role ``locked``; all tests share it."""
+    server = PostgresServer(rules="local all locked scram-sha-256\n")
+    yield server
+    server.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: PostgresServer) -> str:
+    """Where it is, ``postgresql://…/postgres``."""
+    return postgres_server.url
 
 
 _numbers = itertools.count(1)

@@ -33,7 +33,7 @@ from exporter.rendering import Format
 from tests.support import query_exporter
 from tests.support.fakes import World
 from tests.support.measured import Scraped, Scrapes
-from tests.support.postgres import running_postgres
+from tests.support.postgres import PostgresServer
 from tests.support.process import ExporterProcess, wait_until
 
 ROWS = 50_000
@@ -247,8 +247,9 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         program, version = query_exporter.install(folder)
         say(f"baseline: query-exporter {version}, {ROWS:,} rows as one gauge with two labels")
-        url = stack.enter_context(running_postgres())
-        table = Table(url)
+        server = PostgresServer()
+        stack.callback(server.remove)
+        url, table = server.url, Table(server.url)
         stack.callback(table.close)
         with theirs(folder, url, "1h", program) as baseline, ours(folder, url, "1h") as subject:
             base = scrapes(baseline, subject)
