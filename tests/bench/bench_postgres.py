@@ -230,6 +230,7 @@ def our_refresh(folder: Path, url: str) -> Iterator[Callable[[], object]]:
     def refresh() -> None:
         batch = collector.poll(unit, position)
         assert batch.samples is not None
+        assert batch.failure is None, batch.failure
         page.swap(unit.key, batch.samples)
         plain = world.exposition.gather(Format.TEXT, gzip=False)
         world.exposition.gather(Format.TEXT, gzip=True)
