@@ -113,6 +113,7 @@ class Parts:
         self.registry = Registry(self.exposition, self.metrics)
         self.collectors: dict[str, Collector[Any]] = {}
         self.rounds: list[CollectorRounds] = []
+        self.wake: Callable[[str, str], None] = lambda _collector, _key: None  # the engine's, once it runs
         for collector in self.build(config).values():
             self._register(collector)
 
@@ -141,6 +142,8 @@ class Parts:
             stopping=self.stopping,
             fetch_timeout_seconds=config.settings.engine.fetch_timeout_seconds,
             version=__version__,
+            timezone=config.settings.timezone,
+            wake=lambda key: self.wake(cls.name, key),
         )
         return cls(block, context)
 
@@ -153,6 +156,8 @@ class Parts:
 
     def _rounds(self, collector: Collector[Any]) -> CollectorRounds:
         page = self.exposition.page(collector.name, collector.families)
+        # Here, not when it is built: a reload that is refused must not touch what is shown.
+        page.declare(collector.declared)
         return CollectorRounds(collector, page, self.store, self.metrics, self.clock)
 
     def exchange(self, collectors: dict[str, Collector[Any]]) -> None:
@@ -166,7 +171,7 @@ class Parts:
             if name in old:
                 if collector.target != old[name].target:
                     # Another instance: what is shown of the old one would go on looking alive.
-                    self.exposition.page(name, collector.families).clear()
+                    self.exposition.page(name, ()).clear()
                 self.registry.replace(collector)
                 self.collectors[name] = collector
                 if collector.polled:
@@ -202,6 +207,7 @@ class App:
             retention_days=settings.store.retention_days,
             stopping=self.parts.stopping,
         )
+        self.parts.wake = self.engine.wake
         self._servers: list[WebServer] = []
         self._reloading = threading.Lock()
         self._loaded()

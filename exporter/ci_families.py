@@ -228,7 +228,7 @@ def unit_samples(view: UnitView, options: RunOptions) -> Samples:
         labels = (*where, active.status.value)
         samples[RUNS_ACTIVE].append(Sample(labels, float(active.count)))
         samples[OLDEST_ACTIVE].append(Sample(labels, timestamp(active.oldest_created_at)))
-    for total in sorted(view.totals, key=lambda total: total.labels):
+    for total in sorted(view.totals, key=lambda total: tuple(map(str, total.labels))):
         # What does not fit our families was written by another version: kept in the store, not shown.
         if (family := _PERSISTED.get(total.family)) and _fits(family, total):
             value = total.value if total.buckets is None else family.distribution(total.buckets, total.value)

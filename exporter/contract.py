@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from exporter.clock import Clock
-from exporter.families import Family, Samples
+from exporter.errors import SourceError
+from exporter.families import Family, Labels, Sample, Samples
 from exporter.model.runs import JobRun, PipelineRun, RefKind
 from exporter.model.views import UnitView
 
@@ -85,7 +86,9 @@ class Unit:
     """What one poll asks about: a project of a CI system, a query file of a database.
 
     Identity: ``key``, the source's own lasting id. ``name`` becomes the ``project`` label and may
-    change. ``created_at`` is ``None`` where the source does not tell.
+    change. ``created_at`` is ``None`` where the source does not tell. Units of one ``lane`` are polled on
+    threads of their own (:meth:`Collector.lane_capacity` many), so that a slow server delays no other;
+    those without share the ``engine.capacity``.
     """
 
     key: str
@@ -93,6 +96,7 @@ class Unit:
     created_at: datetime | None = None
     default_branch: str = ""
     web_url: str = ""
+    lane: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,19 @@ class Discovery:
 
     units: tuple[Unit, ...]
     troubles: tuple[UnitTrouble, ...] = ()
+
+
+class Observation(NamedTuple):
+    """One event at a source that keeps no runs: an amount for a counter, or a value for a histogram.
+
+    It adds to the persisted total of *family* and *labels* (all of the family's, in order) unless one
+    with its ``key`` did so before; ``key`` is any text that tells this event from all others of the family.
+    """
+
+    family: Family
+    labels: Labels
+    value: float
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +129,10 @@ class Batch:
     of others is forgotten. ``cursor`` replaces the stored one. ``more`` asks to be polled again at
     once because news is waiting. ``busy`` says that something is under way, so that a poll without news
     is no reason to poll less often. ``unit`` carries the unit's changed facts (a rename, say).
-    ``samples`` are shown as they are, for collectors that keep no runs.
+    ``samples`` are shown as they are, for collectors that keep no runs, next to what
+    :meth:`Collector.unit_samples` makes of the totals that ``observations`` add to. ``failure`` says why the
+    poll brought less than it should: the rest is saved and shown all the same, and the poll counts as failed;
+    ``answered`` is false if the source did not even answer.
     """
 
     cursor: str | None = None
@@ -125,7 +145,10 @@ class Batch:
     busy: bool = False
     unit: Unit | None = None
     samples: Samples | None = None
+    observations: tuple[Observation, ...] = ()
     trouble: UnitTrouble | None = None
+    failure: SourceError | None = None
+    answered: bool = True
 
 
 class Known(Protocol):
@@ -184,6 +207,10 @@ class Page(Protocol):
         """Expose nothing of *entity* any more."""
         ...
 
+    def note_dropped(self, family: Family, reason: str, series: Sequence[Sample]) -> None:
+        """Count *series* that the collector left out for *reason*, a constant."""
+        ...
+
     def collect(self) -> Iterator[Metric]:
         """All of it as prometheus_client metrics, in exposition order."""
         ...
@@ -191,7 +218,11 @@ class Page(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the engine lends a collector. ``stopping`` is set when waits must end."""
+    """What the engine lends a collector.
+
+    ``stopping`` is set when waits must end. ``wake`` asks for the unit of that key to be polled now.
+    ``timezone`` is the one that the operator's days are counted in.
+    """
 
     page: Page
     clock: Clock
@@ -199,15 +230,22 @@ class Context:
     stopping: threading.Event
     fetch_timeout_seconds: float = 30.0
     version: str = ""
+    timezone: str = "UTC"
+    wake: Callable[[str], None] = lambda _key: None
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How often: seconds between polls of a busy unit, of an idle one, and between two discoveries."""
+    """How often: seconds between polls of a busy unit, of an idle one, and between two discoveries.
+
+    ``retry`` is the wait after a first failed poll, which doubles with each further one up to the maximum;
+    as long as ``base`` unless set.
+    """
 
     base: float
     maximum: float
     discover: float
+    retry: float | None = None
 
 
 C = TypeVar("C", bound=CollectorConfig)
@@ -254,6 +292,23 @@ class Collector(ABC, Generic[C]):
         """Days of history to read and count when a unit is first seen."""
         return self.config.backfill_days if isinstance(self.config, PolledConfig) else 0
 
+    @property
+    def declared(self) -> tuple[Family, ...]:
+        """Every family that this instance may expose, in order: the class's, and configured ones."""
+        return self.families
+
+    def schedule_of(self, unit: Unit) -> Schedule:
+        """How often to poll *unit*."""
+        return self.schedule
+
+    def next_poll(self, unit: Unit, now: datetime) -> datetime | None:
+        """When exactly to poll *unit* after a poll that went well; ``None`` leaves it to the schedule."""
+        return None
+
+    def lane_capacity(self, lane: str) -> int:
+        """How many units of *lane* may be polled at once."""
+        return 1
+
     def discover(self) -> Discovery:
         """The units to poll; by default a single one named like the collector."""
         return Discovery((Unit(self.name, self.name),))
@@ -262,17 +317,22 @@ class Collector(ABC, Generic[C]):
         """Ask for news of *unit*. Network I/O; called from several threads, one per unit at a time."""
         raise TypeError(f"collector {self.name} says that it is polled, but has no poll()")
 
+    @classmethod
+    def catalogue(cls) -> tuple[Family, ...]:
+        """Every family that it exposes as it is shipped, for the list of all metrics."""
+        return cls.families
+
     @abstractmethod
     def collect(self) -> Iterator[Metric]:
         """Everything it exposes now, from memory."""
 
     def describe(self) -> Iterator[Metric]:
         """Every family it may ever expose, without samples."""
-        for family in self.families:
+        for family in self.declared:
             yield family.metric()
 
     def unit_samples(self, view: UnitView) -> Samples | None:
-        """What one unit exposes, from what the store has of it; ``None`` if it keeps no runs there."""
+        """What one unit exposes, from what the store has of it; ``None`` if it keeps nothing there."""
         return None
 
     def credentials_changed(self) -> bool:
@@ -281,6 +341,15 @@ class Collector(ABC, Generic[C]):
 
     def close(self) -> None:
         """Give back connections; called once, after the last poll."""
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A collector that can tell more about a try of its source than how many series it brought."""
+
+    def explain(self) -> Iterator[str]:
+        """Lines for ``check --online``, after one round; network I/O."""
+        ...
 
 
 @runtime_checkable

@@ -9,18 +9,19 @@ from typing import NamedTuple
 
 from exporter import ci_families
 from exporter.clock import timestamp
-from exporter.families import Family
+from exporter.families import Family, Labels
 from exporter.model.runs import JobRun, PipelineRun, Status
 
 
 class Increment(NamedTuple):
     """One addition to a persisted total: an amount for a counter, an observation for a histogram.
 
-    ``labels`` are those after provider and project, so that a renamed project keeps its totals.
+    For runs and jobs, ``labels`` are those after provider and project, so that a renamed project keeps
+    its totals.
     """
 
     family: Family
-    labels: tuple[str, ...]
+    labels: Labels
     value: float
 
 

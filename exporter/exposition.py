@@ -9,22 +9,25 @@ from dataclasses import dataclass
 
 from prometheus_client.metrics_core import Metric
 
-from exporter.families import Family, Sample, Samples
+from exporter.families import Family, Sample, Samples, Stamped
 from exporter.rendering import (
     GZIP_START,
     Block,
     Format,
     checksum,
     cleaned,
+    deflated,
     deflated_head,
     head,
     histogram_values,
+    in_seconds,
     lines_per_sample,
 )
 from exporter.shelf import Shelf
 
 log = logging.getLogger(__name__)
 
+LIMIT, DUPLICATE = "limit", "duplicate"
 _HANDFUL_BYTES = 256 * 1024
 
 
@@ -45,8 +48,19 @@ class CollectorPage:
 
     def __init__(self, exposition: Exposition, families: Sequence[Family]) -> None:
         self._exposition = exposition
-        self.families = tuple(families)
         self.shelves = {family: Shelf(family) for family in families}
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """What may be shown here, in exposition order."""
+        return tuple(self.shelves)
+
+    def declare(self, families: Sequence[Family]) -> None:
+        """Show *families* from now on; what was shown of others is gone, of these it stays."""
+        with self._exposition.lock:
+            if self.families != tuple(families):
+                self.shelves = {family: self.shelves.get(family) or Shelf(family) for family in families}
+                self._exposition.changed()
 
     def swap(self, entity: str, samples: Samples) -> None:
         """Replace all that *entity* exposes, or nothing of it if any sample cannot be shown.
@@ -75,6 +89,11 @@ class CollectorPage:
             if changes:
                 self._exposition.changed()
 
+    def note_dropped(self, family: Family, reason: str, series: Sequence[Sample]) -> None:
+        """Count *series* that were left out for *reason*; the first of a family is logged."""
+        with self._exposition.lock:
+            self._exposition.note_dropped(family, reason, series)
+
     def _change(
         self, shelf: Shelf, entity: str, samples: Sequence[Sample]
     ) -> tuple[Shelf, Block | None, int] | None:
@@ -84,7 +103,10 @@ class CollectorPage:
             return (shelf, None, 0) if old or entity in shelf.cut else None
         labels, values = zip(*samples, strict=True)
         if old is None or labels != old.labels:
-            return self._new_labels(shelf, entity, cleaned(samples), old)
+            once, repeated = cleaned(samples)
+            if repeated:
+                self._exposition.note_dropped(shelf.family, DUPLICATE, repeated)
+            return self._new_labels(shelf, entity, once, old)
         if values == old.values:
             return (shelf, old, 0) if entity in shelf.cut else None
         return shelf, Block(shelf.family, labels, values, old.template), 0
@@ -146,7 +168,12 @@ class CollectorPage:
 
 def _add(metric: Metric, family: Family, sample: Sample) -> None:
     """Add *sample* to *metric* the way prometheus_client's own classes do."""
-    labels = dict(zip(family.labels, sample.labels, strict=True))
+    pairs = zip(family.labels, sample.labels, strict=True)
+    labels = {name: value for name, value in pairs if value is not None}
+    if isinstance(sample.value, Stamped):
+        number, milliseconds = sample.value
+        metric.add_sample(family.exposed_name, labels, number, milliseconds / 1000)
+        return
     if family.kind != "histogram":
         metric.add_sample(family.exposed_name, labels, sample.value)  # type: ignore[arg-type]
         return
@@ -167,7 +194,7 @@ class Exposition:
     def __init__(self, *, max_series_per_family: int = 50_000) -> None:
         self.lock = threading.RLock()
         self.max_series_per_family = max_series_per_family
-        self.dropped: dict[str, int] = {}
+        self.dropped: dict[tuple[str, str], int] = {}
         self._pages: dict[str, CollectorPage] = {}
         self._shown: tuple[str, ...] = ()
         self._left_out: frozenset[Family] = frozenset()
@@ -175,10 +202,10 @@ class Exposition:
         self._cached: dict[tuple[Format, bool], tuple[int, Gathered]] = {}
 
     def page(self, name: str, families: Sequence[Family]) -> CollectorPage:
-        """The page of collector *name*, made anew unless it exists with the same families."""
+        """The page of collector *name*; a new one shows *families*, another one what it was told to."""
         with self.lock:
             page = self._pages.get(name)
-            if page is None or page.families != tuple(families):
+            if page is None:
                 self._pages[name] = page = CollectorPage(self, families)
                 self.changed()
             return page
@@ -215,13 +242,24 @@ class Exposition:
         if not overflow:
             return
         shelf.cut[entity] = overflow
-        name = shelf.family.exposed_name
-        if name not in self.dropped:
+        key = (shelf.family.exposed_name, LIMIT)
+        if key not in self.dropped:
             log.warning(
                 "series cap reached, further series of this family are dropped",
-                extra={"family": name, "max_series_per_family": self.max_series_per_family},
+                extra={"family": key[0], "max_series_per_family": self.max_series_per_family},
             )
-        self.dropped[name] = self.dropped.get(name, 0) + max(0, overflow - before)
+        self.dropped[key] = self.dropped.get(key, 0) + max(0, overflow - before)
+
+    def note_dropped(self, family: Family, reason: str, series: Sequence[Sample]) -> None:
+        """Count *series* that were left out for *reason*; the first of a family is logged."""
+        key = (family.exposed_name, reason)
+        if key not in self.dropped:
+            labels = dict(zip(family.labels, series[0].labels, strict=True))
+            log.warning(
+                "series dropped; further ones of this family for this reason are only counted",
+                extra={"family": key[0], "reason": reason, "labels": labels},
+            )
+        self.dropped[key] = self.dropped.get(key, 0) + len(series)
 
     def series(self) -> dict[str, int]:
         """``collector -> series`` of the pages that are served."""
@@ -282,13 +320,17 @@ class Exposition:
             if family in self._left_out or (chosen is not None and not chosen(family)):
                 continue
             shelves = [shelf for page in pages if (shelf := page.shelves.get(family))]
-            texts.append(head(family, form))
-            for shelf in shelves:
-                texts += shelf.texts()
+            lines = [text for shelf in shelves for text in shelf.texts()]
+            in_openmetrics = family.stamped and form is Format.OPENMETRICS
+            if in_openmetrics:
+                lines = list(map(in_seconds, lines))
+            texts += [head(family, form), *lines]
             if gzip:
                 packed.append(deflated_head(family, form))
-                for shelf in shelves:
-                    packed += shelf.deflated()
+                if in_openmetrics:
+                    packed += map(deflated, lines)
+                else:
+                    packed += [part for shelf in shelves for part in shelf.deflated()]
         size = sum(map(len, texts))
         if not gzip:
             return Gathered(list(_handfuls(texts)), size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Literal, NamedTuple
 
@@ -15,6 +15,8 @@ from exporter.errors import LabelMismatch
 
 Kind = Literal["gauge", "counter", "histogram"]
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*\Z")
+_FOREIGN_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")
+Labels = tuple[str | None, ...]
 
 
 class Distribution(NamedTuple):
@@ -24,11 +26,21 @@ class Distribution(NamedTuple):
     sum: float
 
 
-class Sample(NamedTuple):
-    """One labelled value; ``labels`` are the values in the order of the family's label names."""
+class Stamped(NamedTuple):
+    """A value with a time of its own, in milliseconds since 1970."""
 
-    labels: tuple[str, ...]
-    value: float | Distribution
+    value: float
+    milliseconds: int
+
+
+class Sample(NamedTuple):
+    """One labelled value; ``labels`` are the values in the order of the family's label names.
+
+    ``None`` leaves a label out, which only families that are ``sparse`` allow.
+    """
+
+    labels: Labels
+    value: float | Distribution | Stamped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,6 +49,9 @@ class Family:
 
     ``name`` is without ``_total``. ``buckets`` are upper bounds in ascending order without +Inf.
     ``source`` says in the catalogue where the values come from.
+
+    The rest is for families that somebody else named: ``bare`` is a counter without ``_total``, samples of
+    a ``sparse`` one may leave labels out, and those of a ``stamped`` one are :class:`Stamped`.
     """
 
     name: str
@@ -46,11 +61,19 @@ class Family:
     unit: str = ""
     buckets: tuple[float, ...] = ()
     source: str = ""
+    bare: bool = False
+    sparse: bool = False
+    stamped: bool = False
 
     @property
     def exposed_name(self) -> str:
         """The name as a user of the text format sees it."""
-        return f"{self.name}_total" if self.kind == "counter" else self.name
+        return f"{self.name}_total" if self.kind == "counter" and not self.bare else self.name
+
+    @property
+    def openmetrics_kind(self) -> str:
+        """The type in OpenMetrics, which knows no counter without ``_total``."""
+        return "unknown" if self.bare else self.kind
 
     def sample(self, value: float | Distribution, **labels: str) -> Sample:
         """A sample of this family, its labels given by name.
@@ -82,19 +105,19 @@ class Family:
 
     def metric(self) -> Metric:
         """An empty prometheus_client metric with this family's name, type and help."""
-        return Metric(self.name, self.help, self.kind, self.unit)
+        return Metric(self.name, self.help, self.openmetrics_kind, self.unit)
 
 
 def gauge(name: str, help_: str, labels: Sequence[str] = (), *, unit: str = "", source: str = "") -> Family:
     """Declare a value that can go up and down."""
-    return _family(name, "gauge", help_, labels, unit, (), source)
+    return _family(_own(name), "gauge", help_, labels, unit, (), source)
 
 
 def counter(name: str, help_: str, labels: Sequence[str] = (), *, unit: str = "", source: str = "") -> Family:
     """Declare a value that only grows; *name* ends in ``_total``."""
     if not name.endswith("_total"):
         raise ValueError(f"counter {name} must end in _total")
-    return _family(name.removesuffix("_total"), "counter", help_, labels, unit, (), source)
+    return _family(_own(name).removesuffix("_total"), "counter", help_, labels, unit, (), source)
 
 
 def histogram(
@@ -107,9 +130,37 @@ def histogram(
     source: str = "",
 ) -> Family:
     """Declare a distribution with the given upper bounds (+Inf is added)."""
-    if list(buckets) != sorted(set(buckets)) or not buckets or not all(map(isfinite, buckets)):
-        raise ValueError(f"histogram {name}: buckets must ascend and be finite; +Inf is added by itself")
-    return _family(name, "histogram", help_, labels, unit, tuple(float(bound) for bound in buckets), source)
+    return _family(_own(name), "histogram", help_, labels, unit, buckets, source)
+
+
+def _own(name: str) -> str:
+    """*name* if it may be one of ours: colons are for recording rules."""
+    if not _NAME.match(name):
+        raise ValueError(f"{name!r} is not a metric name")
+    return name
+
+
+def foreign(
+    name: str,
+    kind: Kind,
+    help_: str,
+    labels: Sequence[str] = (),
+    *,
+    buckets: Sequence[float] = (),
+    unit: str = "",
+    stamped: bool = False,
+    source: str = "",
+) -> Family:
+    """Declare a family that a user named, in a query file say: its name and labels are shown as they are.
+
+    Samples may leave labels out, and a counter need not end in ``_total``.
+    """
+    if not _FOREIGN_NAME.match(name):
+        raise ValueError(f"{name!r} is not a metric name")
+    bare = kind == "counter" and not name.endswith("_total")
+    plain = name.removesuffix("_total") if kind == "counter" else name
+    family = _family(plain, kind, help_, labels, unit, buckets, source)
+    return replace(family, bare=bare, sparse=True, stamped=stamped)
 
 
 def _family(
@@ -118,12 +169,13 @@ def _family(
     help_: str,
     labels: Sequence[str],
     unit: str,
-    buckets: tuple[float, ...],
+    buckets: Sequence[float],
     source: str,
 ) -> Family:
-    """Check the names and build the family."""
-    if not _NAME.match(name):
-        raise ValueError(f"{name!r} is not a metric name")
+    """Check the labels, the unit and the buckets, and build the family."""
+    ascending = list(buckets) == sorted(set(buckets)) and all(map(isfinite, buckets))
+    if kind == "histogram" and not (buckets and ascending):
+        raise ValueError(f"histogram {name}: buckets must ascend and be finite; +Inf is added by itself")
     for label in labels:
         if not _NAME.match(label) or label.startswith("__") or label == "le":
             raise ValueError(f"{name}: {label!r} is not a label name")
@@ -131,7 +183,8 @@ def _family(
         raise ValueError(f"{name}: a label is named twice")
     if unit and not name.endswith(f"_{unit}"):
         raise ValueError(f"{name} must end in its unit _{unit}")
-    return Family(name, kind, clean(help_), tuple(labels), unit, buckets, source)
+    bounds = tuple(float(bound) for bound in buckets)
+    return Family(name, kind, clean(help_), tuple(labels), unit, bounds, source)
 
 
 def clean(text: str) -> str:

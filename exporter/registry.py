@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from exporter.contract import Collector
 from exporter.errors import ConfigError
-from exporter.exposition import Exposition
+from exporter.exposition import LIMIT, Exposition
 from exporter.families import Family
 from exporter.rendering import Format, checksum, deflated, gzip_end
 from exporter.selfmetrics import SelfMetrics
@@ -106,9 +106,9 @@ class Registry(CollectorRegistry):
             family
             for collector in self._collectors.values()
             if not collector.polled
-            for family in collector.families
+            for family in collector.declared
         }
-        shared = {family for collector in polled for family in collector.families} & live
+        shared = {family for collector in polled for family in collector.declared} & live
         self._shared = frozenset(family.name for family in shared)
         self.exposition.show([collector.name for collector in polled], leave_out=shared)
 
@@ -118,7 +118,7 @@ class Registry(CollectorRegistry):
             return list(collector.describe())
         except Exception:  # noqa: BLE001 - logged there; a plugin's bug must not cost everybody's scrape
             self._fail(collector.name, "collector failed to describe its metrics")
-            return [family.metric() for family in collector.families]
+            return [family.metric() for family in collector.declared]
 
     def names(self) -> list[str]:
         """The collectors, ours included, in exposition order."""
@@ -230,9 +230,9 @@ class Registry(CollectorRegistry):
         end = gzip_end(checksum(tail, ahead.crc), ahead.size + len(tail))
         return [*ahead.pieces, deflated(tail) + end]
 
-    def _dropped(self) -> dict[str, int]:
-        """``family -> series dropped``; from 0 on, or the first drop would be no increase to ``rate()``."""
-        zeros = {family.exposed_name: 0 for family in self.exposition.families()}
+    def _dropped(self) -> dict[tuple[str, str], int]:
+        """``(family, reason) -> series dropped``, from 0 on: ``rate()`` does not see a first value."""
+        zeros = {(family.exposed_name, LIMIT): 0 for family in self.exposition.families()}
         return zeros | self.exposition.dropped
 
 
@@ -264,7 +264,7 @@ def _merge(into: dict[str, Metric], metric: Metric) -> None:
 def _by_name(collector: Collector[Any]) -> dict[str, Family]:
     """The declared families by name; raises `ConfigError` if two objects have one name."""
     families: dict[str, Family] = {}
-    for family in collector.families:
+    for family in collector.declared:
         if families.setdefault(family.name, family) is not family:
             raise ConfigError(f"collector {collector.name} declares the metric {family.name} twice")
     return families

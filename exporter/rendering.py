@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 from prometheus_client.utils import floatToGoString
 
 from exporter.errors import LabelMismatch
-from exporter.families import Distribution, Family, Sample, clean
+from exporter.families import Distribution, Family, Labels, Sample, Stamped, clean
 
 deflate: Any
 try:
@@ -24,7 +25,7 @@ except ImportError:  # the extra `fast` is not installed
     deflate = zlib
 
 GZIP_START = b"\x1f\x8b\x08\0\0\0\0\0\x04\xff"  # deflate, no name, no time, fastest, any system
-Labels = tuple[str, ...]
+_STAMP = re.compile(rb" ([0-9-]+)$", re.MULTILINE)
 _labels_of: Callable[[Sample], Labels] = itemgetter(0)
 
 
@@ -68,7 +69,7 @@ def head(family: Family, form: Format) -> bytes:
         return f"# HELP {name} {help_}\n# TYPE {name} {family.kind}\n".encode()
     help_ = help_.replace('"', r"\"")
     unit = f"# UNIT {family.name} {family.unit}\n" if family.unit else ""
-    return f"# HELP {family.name} {help_}\n# TYPE {family.name} {family.kind}\n{unit}".encode()
+    return f"# HELP {family.name} {help_}\n# TYPE {family.name} {family.openmetrics_kind}\n{unit}".encode()
 
 
 @lru_cache(maxsize=4096)
@@ -99,7 +100,10 @@ class Block:
         self.values = values
         self.template = _template(family, labels) if template is None else template
         self.lines = len(labels) * lines_per_sample(family)
-        self.text = _filled(self.template, _numbers(family, values))
+        if family.stamped:
+            self.text = _filled_stamped(self.template, values)
+        else:
+            self.text = _filled(self.template, _numbers(family, values))
 
     @property
     def samples(self) -> list[Sample]:
@@ -116,6 +120,18 @@ def _filled(template: list[str], numbers: list[float]) -> bytes:
     plain = max(numbers) < 1e6 and isfinite(sum(numbers))
     pieces[1::2] = map(repr if plain else _go_string, numbers)
     return "".join(pieces).encode()
+
+
+def _filled_stamped(template: list[str], values: tuple[Stamped, ...]) -> bytes:
+    """*template* with values and their times in milliseconds, as the text format writes them."""
+    pieces = template.copy()
+    pieces[1::2] = [f"{_go_string(value)} {milliseconds}" for value, milliseconds in values]
+    return "".join(pieces).encode()
+
+
+def in_seconds(text: bytes) -> bytes:
+    """*text* of a stamped family as OpenMetrics writes it: times in seconds."""
+    return _STAMP.sub(lambda found: f" {int(found[1]) / 1000}".encode(), text)
 
 
 def lines_per_sample(family: Family) -> int:
@@ -158,9 +174,10 @@ def _template(family: Family, labels: tuple[Labels, ...]) -> list[str]:
     Raises:
         LabelMismatch: a sample has more or fewer labels than its family, or one that is no string.
     """
+    allowed = (str, type(None)) if family.sparse else str
     for values in labels:
         # Surplus labels would be cut, and a sample shown under the name of another one.
-        if len(values) != len(family.labels) or not all(isinstance(value, str) for value in values):
+        if len(values) != len(family.labels) or not all(isinstance(value, allowed) for value in values):
             raise LabelMismatch(f"{family.name} takes the labels {family.labels}, got the values {values!r}")
     order = sorted(range(len(family.labels)), key=family.labels.__getitem__)
     if family.kind == "histogram":
@@ -174,24 +191,26 @@ def _template(family: Family, labels: tuple[Labels, ...]) -> list[str]:
     return template
 
 
-def _label_text(family: Family, values: Sequence[str], order: Iterable[int]) -> str:
+def _pairs(family: Family, values: Labels, order: Iterable[int]) -> list[tuple[str, str]]:
+    """``(label, its text)`` in *order*, without what is left out."""
+    return [
+        (family.labels[index], f'{family.labels[index]}="{escaped(value)}"')
+        for index in order
+        if (value := values[index]) is not None
+    ]
+
+
+def _label_text(family: Family, values: Labels, order: Iterable[int]) -> str:
     """``{a="x",b="y"}``, escaped; empty without labels."""
-    pairs = ",".join(f'{family.labels[index]}="{escaped(values[index])}"' for index in order)
+    pairs = ",".join(text for _, text in _pairs(family, values, order))
     return f"{{{pairs}}}" if pairs else ""
 
 
-def _histogram_series(family: Family, values: Sequence[str], order: Sequence[int]) -> list[str]:
+def _histogram_series(family: Family, values: Labels, order: Sequence[int]) -> list[str]:
     """The series of one histogram: buckets, count, sum; `le` stands where sorting puts it."""
-    before = "".join(
-        f'{family.labels[index]}="{escaped(values[index])}",'
-        for index in order
-        if family.labels[index] < "le"
-    )
-    after = "".join(
-        f',{family.labels[index]}="{escaped(values[index])}"'
-        for index in order
-        if family.labels[index] > "le"
-    )
+    pairs = _pairs(family, values, order)
+    before = "".join(f"{text}," for label, text in pairs if label < "le")
+    after = "".join(f",{text}" for label, text in pairs if label > "le")
     bounds = [_go_string(bound) for bound in (*family.buckets, float("inf"))]
     buckets = [f'{family.name}_bucket{{{before}le="{bound}"{after}}}' for bound in bounds]
     labels = _label_text(family, values, order)
@@ -203,23 +222,24 @@ def escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
-def cleaned(samples: Sequence[Sample]) -> list[Sample]:
-    """*samples* with label values that can be written, each series once: the first of equals stays."""
+def cleaned(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
+    """*samples* with label values that can be written, each series once, and those that repeat one.
+
+    The first of equals stays: Prometheus refuses a series that comes twice.
+    """
     found = list(map(_cleaned, samples))
     if len(set(map(_labels_of, found))) == len(found):
-        return found
-    # Two names may have become one by cleaning: Prometheus refuses a series that comes twice.
-    once: dict[tuple[str, ...], Sample] = {}
-    for sample in found:
-        once.setdefault(sample.labels, sample)
-    return list(once.values())
+        return found, []
+    once: dict[Labels, Sample] = {}
+    repeated = [sample for sample in found if once.setdefault(sample.labels, sample) is not sample]
+    return list(once.values()), repeated
 
 
 def _cleaned(sample: Sample) -> Sample:
     """*sample* with label values that can be written; almost always the same object."""
     try:
-        if "".join(sample.labels).isascii():
+        if "".join([label for label in sample.labels if label is not None]).isascii():
             return sample
     except TypeError:
         raise LabelMismatch(f"every label value must be a string, got {sample.labels!r}") from None
-    return Sample(tuple(map(clean, sample.labels)), sample.value)
+    return Sample(tuple(label and clean(label) for label in sample.labels), sample.value)

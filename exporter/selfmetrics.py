@@ -96,8 +96,8 @@ SERIES = gauge(
 )
 SERIES_DROPPED = counter(
     "ci_exporter_series_dropped_total",
-    "Series left out because their family reached the cap.",
-    ("family",),
+    "Series left out: over the cap (`limit`), or with the labels of another one (`duplicate`).",
+    ("family", "reason"),
     source="exposition",
 )
 RELOAD_SUCCESSFUL = gauge(
@@ -166,7 +166,7 @@ class SelfMetrics:
         self.leader = self._gauge(LEADER)
         self.troubles: Callable[[], list[tuple[str, UnitTrouble]]] = list
         self.series: Callable[[], dict[str, int]] = dict
-        self.dropped: Callable[[], dict[str, int]] = dict
+        self.dropped: Callable[[], dict[tuple[str, str], int]] = dict
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
@@ -182,18 +182,18 @@ class SelfMetrics:
         problems = GaugeMetricFamily(
             PROJECT_PROBLEM.name, PROJECT_PROBLEM.help, labels=PROJECT_PROBLEM.labels
         )
-        for labels in sorted(
+        for problem in sorted(
             {(collector, clean(trouble.name), trouble.reason.value) for collector, trouble in self.troubles()}
         ):
-            problems.add_metric(labels, 1)
+            problems.add_metric(problem, 1)
         yield problems
         series = GaugeMetricFamily(SERIES.name, SERIES.help, labels=SERIES.labels)
         for collector, number in sorted(self.series().items()):
             series.add_metric([collector], number)
         yield series
         dropped = CounterMetricFamily(SERIES_DROPPED.name, SERIES_DROPPED.help, labels=SERIES_DROPPED.labels)
-        for family, number in sorted(self.dropped().items()):
-            dropped.add_metric([family], number)
+        for labels, number in sorted(self.dropped().items()):
+            dropped.add_metric(labels, number)
         yield dropped
 
     def describe(self) -> Iterator[Metric]:

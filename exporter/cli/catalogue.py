@@ -23,7 +23,7 @@ def metrics(options: argparse.Namespace) -> int:
     """List every family."""
     from exporter.selfmetrics import FAMILIES as SELF_FAMILIES
 
-    rows = [(name, family) for name, cls in collector_classes().items() for family in cls.families]
+    rows = [(name, family) for name, cls in collector_classes().items() for family in cls.catalogue()]
     print_catalogue(rows + [("exporter", family) for family in SELF_FAMILIES], options.format)
     return 0
 
@@ -38,7 +38,7 @@ def print_collectors(classes: Mapping[str, type[Collector[Any]]]) -> None:
     """Name and purpose of each collector."""
     for name, cls in sorted(classes.items()):
         purpose = (cls.__doc__ or "").strip().partition("\n")[0]
-        print(f"{name:<16} {len(cls.families):>3} families  {purpose}")
+        print(f"{name:<16} {len(cls.catalogue()):>3} families  {purpose}")
 
 
 def print_catalogue(rows: Iterable[tuple[str, Family]], form: str) -> None:

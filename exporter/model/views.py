@@ -19,14 +19,14 @@ class ActiveRuns:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """One persisted counter or histogram of a unit; ``labels`` are those after provider and project.
+    """One persisted counter or histogram of a unit; ``labels`` are as they were counted under.
 
     ``value`` is the counter's amount or the histogram's sum. ``buckets`` are observations by upper
     bound, not cumulative, empty ones left out; ``None`` for a counter.
     """
 
     family: str
-    labels: tuple[str, ...]
+    labels: tuple[str | None, ...]
     value: float
     buckets: dict[float, int] | None = None
 

@@ -46,9 +46,12 @@ class Backoff:
     def interval(self) -> float:
         """The wait before jitter, in seconds."""
         count = max(self.empty, self.errors)
+        first = self.schedule.base
+        if self.errors and self.schedule.retry is not None:
+            first = min(first, self.schedule.retry)
         if count <= 1:
-            return self.schedule.base
-        return min(self.schedule.base * float(1 << min(count - 1, _MAX_SHIFT)), self.schedule.maximum)
+            return first
+        return min(first * float(1 << min(count - 1, _MAX_SHIFT)), self.schedule.maximum)
 
 
 def jittered(seconds: float, chance: random.Random) -> float:

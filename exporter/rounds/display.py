@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from exporter.contract import Collector
@@ -16,6 +17,17 @@ from exporter.store.base import Store
 log = logging.getLogger(__name__)
 
 _VIEWS_AT_ONCE = 200  # units read and rendered together at a start, to bound memory
+
+
+@dataclass(slots=True)
+class _Sampled:
+    """A unit that is shown as polled: what the store has of it and, only if it has any, what was polled."""
+
+    stored: Samples | None
+    polled: Samples = field(default_factory=dict)
+
+    def together(self) -> Samples:
+        return {**(self.stored or {}), **self.polled}
 
 
 class Display:
@@ -33,7 +45,7 @@ class Display:
         self._alive = True
         self._versions: dict[int, int] = {}
         self._hidden: set[int] = set()
-        self._sampled: set[int] = set()
+        self._sampled: dict[int, _Sampled] = {}
         self._inherited = page.entities()
 
     @property
@@ -86,7 +98,10 @@ class Display:
             if newer or not self._alive or view.id in self._hidden:
                 return
             if samples is not None:
-                self.page.swap(str(view.id), samples)
+                sampled = self._sampled.get(view.id)
+                if sampled:
+                    sampled.stored = samples
+                self.page.swap(str(view.id), sampled.together() if sampled else samples)
             self._versions[view.id] = view.version
 
     def show(self, unit_id: int) -> None:
@@ -95,12 +110,20 @@ class Display:
             self._swap(view)
 
     def show_samples(self, unit_id: int, samples: Samples, current: Callable[[], bool]) -> None:
-        """Show *samples* as they are, if the unit is still *current*."""
+        """Show *samples* as they are, next to what the store has, if the unit is still *current*."""
+        stored: Samples | None = None
+        if unit_id not in self._sampled:
+            for view in self._views([unit_id]):
+                stored = self._collector.unit_samples(view)
         with self._turn:
             # Asked under the lock: a unit that vanishes now is forgotten after this, not before.
             if self._alive and current():
-                self.page.swap(str(unit_id), samples)
-                self._sampled.add(unit_id)
+                sampled = self._sampled.setdefault(unit_id, _Sampled(stored))
+                if sampled.stored is None:
+                    self.page.swap(str(unit_id), samples)
+                    return
+                sampled.polled = samples
+                self.page.swap(str(unit_id), sampled.together())
 
     def hide(self, unit_id: int) -> None:
         """Expose nothing of a unit until :meth:`unhide`."""
@@ -121,7 +144,7 @@ class Display:
             if self._alive:
                 self.page.drop(str(unit_id))
                 self._versions.pop(unit_id, None)
-                self._sampled.discard(unit_id)
+                self._sampled.pop(unit_id, None)
 
     def disown(self, unit_ids: set[int]) -> None:
         """Drop what was on the page before us and is none of *unit_ids*: units of another target, say."""
@@ -133,5 +156,7 @@ class Display:
 
     def stand_by(self) -> None:
         """Drop what no store keeps: nobody here would refresh it, and old numbers would look alive."""
-        for unit_id in list(self._sampled):
+        for unit_id, sampled in list(self._sampled.items()):
             self.forget(unit_id)
+            if sampled.stored is not None:
+                self.show(unit_id)

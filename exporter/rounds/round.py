@@ -40,11 +40,15 @@ class UnitState:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """How one poll ended, and when to come back: the wait in seconds before jitter."""
+    """How one poll ended, and when to come back: the wait in seconds before jitter.
+
+    ``exactly`` is a wait that beats the others, and is not to be jittered.
+    """
 
     result: Result
     wait: float
     at_least: float = 0.0
+    exactly: float | None = None
 
 
 def asked_wait(error: ExporterError) -> float:
@@ -155,7 +159,7 @@ class CollectorRounds:
             for unit in stored:
                 state = before.pop(unit.unit.key, None)
                 if state is None:
-                    state = UnitState(unit, Backoff(self.collector.schedule))
+                    state = UnitState(unit, Backoff(self.collector.schedule_of(unit.unit)))
                     new.append(state)
                 state.stored = unit
                 self._units[unit.unit.key] = state
@@ -220,6 +224,15 @@ class CollectorRounds:
         position = Position(stored.cursor, stored.counts_from, self._store.known(stored.id))
         batch = self.collector.poll(state.stored.unit, position)
         saved = self._store.save(stored.id, batch, self._clock.now())
+        self._show(state, stored, batch, saved)
+        if batch.failure:
+            if batch.answered:
+                state.visited = self._answered = True  # readiness need not wait for the rest
+            raise batch.failure
+        return batch, saved
+
+    def _show(self, state: UnitState, stored: StoredUnit, batch: Batch, saved: Saved) -> None:
+        """Show what *batch* changed."""
         if batch.unit:
             state.stored = replace(state.stored, unit=batch.unit)
         if saved.counted_runs or saved.counted_jobs:
@@ -234,7 +247,6 @@ class CollectorRounds:
             self._display.show_samples(stored.id, batch.samples, lambda: self.is_current(state))
         if self._display.unhide(stored.id) or caught_up or saved.changed or batch.unit:
             self._display.show(stored.id)
-        return batch, saved
 
     def _succeeded(self, state: UnitState, batch: Batch, saved: Saved) -> Visit:
         """Book a poll that was saved."""
@@ -251,7 +263,15 @@ class CollectorRounds:
         self._answered = True
         self._metrics.last_success.labels(self.name).set(timestamp(self._clock.now()))
         log.debug("polled", extra={**self._where(state), "result": result.value, "more": batch.more})
-        return Visit(result, 0.0 if batch.more else state.backoff.interval)
+        if batch.more:
+            return Visit(result, 0.0)
+        return Visit(result, state.backoff.interval, exactly=self._exactly(state))
+
+    def _exactly(self, state: UnitState) -> float | None:
+        """Seconds until the instant at which the collector wants the unit polled, if it names one."""
+        now = self._clock.now()
+        instant = self.collector.next_poll(state.stored.unit, now)
+        return max(0.0, (instant - now).total_seconds()) if instant else None
 
     def _unavailable(self, state: UnitState, error: UnitUnavailable) -> Visit:
         """Book a unit that cannot be read: its series vanish, and it is asked again only rarely."""
@@ -308,6 +328,10 @@ class CollectorRounds:
     def states(self) -> list[UnitState]:
         with self._lock:
             return list(self._units.values())
+
+    def state(self, key: str) -> UnitState | None:
+        """How the polling of the unit *key* stands, if it is one of ours."""
+        return self._units.get(key)
 
     def is_current(self, state: UnitState) -> bool:
         """Whether the unit is still to be polled by this collector."""

@@ -18,6 +18,7 @@ from exporter.contract import UnitTrouble
 from exporter.errors import ExporterError, StoreError
 from exporter.rounds.agenda import Agenda, Task
 from exporter.rounds.backoff import jittered
+from exporter.rounds.crew import Crew
 from exporter.rounds.round import CollectorRounds, UnitState, asked_wait
 from exporter.selfmetrics import SelfMetrics
 from exporter.store.base import Store
@@ -36,8 +37,8 @@ _MAINTENANCE = "maintenance"
 class Engine:
     """Runs the rounds of all collectors until stopped.
 
-    The scheduler's own thread only moves due tasks into the agenda, so it is never late; all I/O
-    happens on *capacity* workers.
+    The scheduler's own thread only moves due tasks into an agenda, so it is never late; all I/O
+    happens on *capacity* workers, and on those of the lanes that collectors ask for.
     """
 
     def __init__(
@@ -61,9 +62,10 @@ class Engine:
         self._leading = False
         self._standing_by = False
         self._were_ready: set[str] = set()
-        self._agenda = Agenda()
+        self._crew = Crew("poll")
+        self._lanes: dict[tuple[str, str], Crew] = {}
+        self._making_lanes = threading.Lock()
         self._chance = random.Random()  # noqa: S311 - jitter, not a secret
-        self._workers: list[threading.Thread] = []
         self._scheduler = BackgroundScheduler(
             executors={"default": DebugExecutor()},
             # A due task is late at worst, never skipped.
@@ -80,12 +82,7 @@ class Engine:
 
     def start(self) -> None:
         """Begin to poll as soon as the lease is ours."""
-        self._workers = [
-            threading.Thread(target=self._work, name=f"poll-{number}", daemon=True)
-            for number in range(self.capacity)
-        ]
-        for worker in self._workers:
-            worker.start()
+        self._crew.grow(self.capacity)
         self._scheduler.start()
         self._watch_lease()
         self._every("lease", _STANDBY_SECONDS, self._watch_lease)
@@ -99,8 +96,13 @@ class Engine:
         self._stopping.set()
         if self._scheduler.running:  # not if the start failed
             self._scheduler.shutdown(wait=False)
-        self._agenda.close()
-        ended = self._agenda.wait_idle(lambda key: True, timeout)
+        until = self._clock.monotonic() + timeout
+        for agenda in self._agendas():
+            agenda.close()
+        ended = all(
+            agenda.wait_idle(lambda key: True, max(0.0, until - self._clock.monotonic()))
+            for agenda in self._agendas()
+        )
         # Beside us: a database that hangs must not hold up the stop; the lease ends with the process.
         release = threading.Thread(target=self._lease.release, daemon=True)
         release.start()
@@ -148,8 +150,8 @@ class Engine:
 
     def _forget_polls(self) -> None:
         """Poll nothing more until told anew."""
-        for name in self.rounds:
-            self._agenda.discard(lambda key, name=name: key[0] == name)  # type: ignore[misc]
+        for agenda in self._agendas():
+            agenda.discard(lambda key: key[0] in self.rounds)
         for job in self._scheduler.get_jobs():
             if not job.id.startswith(_MAINTENANCE):
                 self._forget_job(job.id)
@@ -187,7 +189,7 @@ class Engine:
         """Do *action* on a worker again and again, before any poll that is due; the *first* time sooner."""
         task = Task((_MAINTENANCE, name), action)
         self._scheduler.add_job(
-            lambda: self._agenda.add(task, float("-inf")),
+            lambda: self._crew.agenda.add(task, float("-inf")),
             "interval",
             seconds=seconds,
             next_run_time=self._clock.now() + timedelta(seconds=seconds if first is None else first),
@@ -196,23 +198,34 @@ class Engine:
 
     # -- tasks ---------------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        """What a worker does: take the stalest due task and run it, until the agenda is closed."""
-        while task := self._agenda.take():
-            try:
-                task.run()
-            except StoreError as error:
-                log.error("store failed", extra={"task": ":".join(task.key), "error": str(error)})  # noqa: TRY400
-            except Exception:
-                # A worker that died would silently take a share of the capacity with it.
-                log.exception("task failed", extra={"task": ":".join(task.key)})
-            finally:
-                self._agenda.done(task)
+    def _agendas(self) -> list[Agenda]:
+        return [crew.agenda for crew in [self._crew, *list(self._lanes.values())]]
+
+    def _agenda_for(self, rounds: CollectorRounds, state: UnitState) -> Agenda:
+        """Where the polls of a unit wait for a worker: with all others, or in a lane of their own."""
+        lane = state.stored.unit.lane
+        if not lane:
+            return self._crew.agenda
+        with self._making_lanes:
+            crew = self._lanes.get((rounds.name, lane))
+            if crew is None:
+                crew = self._lanes[rounds.name, lane] = Crew(f"{rounds.name}-{lane}")
+            if self._stopping.is_set():
+                crew.agenda.close()
+            crew.grow(rounds.collector.lane_capacity(lane))
+        return crew.agenda
+
+    def wake(self, collector: str, key: str) -> None:
+        """Poll the unit *key* of *collector* now, or once more if it is being polled."""
+        rounds = self.rounds.get(collector)
+        state = rounds.state(key) if rounds else None
+        if rounds and state and self._leading and rounds.is_current(state):
+            self._agenda_for(rounds, state).add(self._visit_task(rounds, state), state.last_polled)
 
     def _discover_now(self, rounds: CollectorRounds, *, all_units: bool = False) -> None:
         """Discover at once, before any poll that is due."""
         task = Task((rounds.name, "/discover"), lambda: self._discover(rounds, all_units=all_units))
-        self._agenda.add(task, float("-inf"))
+        self._crew.agenda.add(task, float("-inf"))
 
     def _discover(self, rounds: CollectorRounds, *, all_units: bool = False) -> None:
         """Discover, poll what is new, and set the next discovery."""
@@ -223,15 +236,13 @@ class Engine:
             at_least = asked_wait(error)
         else:
             for state in rounds.states() if all_units else new:
-                self._agenda.add(self._visit_task(rounds, state), state.last_polled)
+                self._agenda_for(rounds, state).add(self._visit_task(rounds, state), state.last_polled)
             all_units = False
         if rounds.alive and rounds.halted is None:
-            self._at(
-                f"{rounds.name}:/discover",
-                max(jittered(rounds.discovery_wait, self._chance), at_least),
-                # After a failure, those that nobody polls yet still wait for their first turn.
-                Task((rounds.name, "/discover"), lambda: self._discover(rounds, all_units=all_units)),
-            )
+            # After a failure, those that nobody polls yet still wait for their first turn.
+            task = Task((rounds.name, "/discover"), lambda: self._discover(rounds, all_units=all_units))
+            wait = max(jittered(rounds.discovery_wait, self._chance), at_least)
+            self._at(f"{rounds.name}:/discover", wait, self._crew.agenda, task, self._clock.monotonic())
 
     def _visit_task(self, rounds: CollectorRounds, state: UnitState) -> Task:
         return Task((rounds.name, state.stored.unit.key), lambda: self._visit(rounds, state))
@@ -243,20 +254,21 @@ class Engine:
         visit = rounds.visit(state)
         if visit is None or not rounds.is_current(state):
             return
-        task = self._visit_task(rounds, state)
+        task, agenda = self._visit_task(rounds, state), self._agenda_for(rounds, state)
         if visit.wait == 0:
-            self._agenda.add(task, state.last_polled)
-        else:
+            agenda.add(task, state.last_polled)
+            return
+        wait = visit.exactly
+        if wait is None:
             wait = max(jittered(visit.wait, self._chance), visit.at_least)
-            self._at(f"{rounds.name}:{state.stored.unit.key}", wait, task, state)
+        self._at(f"{rounds.name}:{state.stored.unit.key}", wait, agenda, task, state.last_polled)
 
-    def _at(self, job_id: str, seconds: float, task: Task, state: UnitState | None = None) -> None:
-        """Put *task* into the agenda in *seconds*."""
+    def _at(self, job_id: str, seconds: float, agenda: Agenda, task: Task, last_run: float) -> None:
+        """Put *task*, which ran at *last_run*, into *agenda* in *seconds*."""
         if self._stopping.is_set():
             return
-        last_run = state.last_polled if state else self._clock.monotonic()
         self._scheduler.add_job(
-            lambda: self._agenda.add(task, last_run),
+            lambda: agenda.add(task, last_run),
             "date",
             run_date=self._clock.now() + timedelta(seconds=seconds),
             id=job_id,

@@ -7,9 +7,10 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from math import isfinite
 from typing import Any, TypeVar
 
-from exporter.contract import Batch, Unit
+from exporter.contract import Batch, Observation, Unit
 from exporter.model.runs import Execution, JobRun, PipelineRun
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,14 @@ def storable_batch(batch: Batch) -> Batch:
         deleted_runs=tuple(known_ids(batch.deleted_runs)),
         refs={kind: frozenset(storable(ref, _NAME) for ref in refs) for kind, refs in batch.refs.items()},
         unit=storable_unit(batch.unit) if batch.unit else None,
+        observations=tuple(_observation(event) for event in batch.observations if isfinite(event.value)),
     )
+
+
+def _observation(event: Observation) -> Observation:
+    """*event* with labels that fit into an index entry all together."""
+    limit = 3 * _LABEL // max(3, len(event.labels))
+    return event._replace(labels=tuple(label and storable(label, limit) for label in event.labels))
 
 
 def storable_unit(unit: Unit) -> Unit:

@@ -10,12 +10,20 @@ from typing import Any, Generic, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from exporter.contract import Batch
-from exporter.counting import executions, job_increments, new_execution, retry_increment, run_increments
+from exporter.contract import Batch, Observation
+from exporter.counting import (
+    Increment,
+    executions,
+    job_increments,
+    new_execution,
+    retry_increment,
+    run_increments,
+)
 from exporter.model.runs import JobRun, PipelineRun
 from exporter.store.base import Saved
 from exporter.store.merging import newer_job, newer_run
 from exporter.store.newest import Newest, latest_key
+from exporter.store.observing import remember, unseen
 from exporter.store.rows import job_record, job_row, read_stamps, run_record, run_row
 from exporter.store.statements import chunks, replace_rows
 from exporter.store.tables import jobs, runs
@@ -48,6 +56,7 @@ class Saver:
         """Write the records and what they add to totals; the unit's own row is the caller's."""
         changed = self._save_runs(batch.runs) + self._save_jobs(batch.jobs)
         changed += self._delete_runs(batch.deleted_runs) + self._newest.forget_refs(batch)
+        changed += self._observe(batch.observations)
         self._tally.write()
         return Saved(changed, self._counted[PipelineRun], self._counted[JobRun])
 
@@ -152,6 +161,13 @@ class Saver:
             first[key], job = job, earliest
         if job.created_at >= self._counts_from:
             self._tally.add([retry_increment(job)])
+
+    def _observe(self, events: Sequence[Observation]) -> int:
+        """Add those of *events* that are new to their totals; returns how many."""
+        fresh = unseen(self._connection, self._unit_id, events)
+        remember(self._connection, self._unit_id, fresh)
+        self._tally.add(Increment(event.family, event.labels, event.value) for event in fresh.values())
+        return len(fresh)
 
     def _delete_runs(self, run_ids: Sequence[int]) -> int:
         """Hide runs that no longer exist at the source; an older run of the ref becomes its newest.

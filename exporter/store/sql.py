@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,7 @@ from exporter.store.base import Saved, StoredUnit
 from exporter.store.clean import known_ids, storable, storable_batch, storable_unit
 from exporter.store.connect import describe, in_memory, open_engine, sqlite_file, store_errors
 from exporter.store.lease import AdvisoryLease, FileLease, Lease, NoLease
+from exporter.store.observing import unseen
 from exporter.store.reading import read_views
 from exporter.store.rows import run_record
 from exporter.store.saving import Saver
@@ -77,6 +79,7 @@ class SqlStore:
 
     def save(self, unit_id: int, batch: Batch, now: datetime) -> Saved:
         """Save all of *batch*, its counts and its cursor, or nothing."""
+        batch = self._news(unit_id, batch)
         if self._says_nothing(unit_id, batch):
             return Saved(0, 0, 0)
         batch = storable_batch(batch)
@@ -90,9 +93,17 @@ class SqlStore:
                 connection.execute(sa.update(units).where(units.c.id == unit_id).values(**changes))
         return saved
 
+    def _news(self, unit_id: int, batch: Batch) -> Batch:
+        """*batch* without the events that are known, found before other writers have to wait for us."""
+        if not batch.observations:
+            return batch
+        with self._read() as connection:
+            fresh = unseen(connection, unit_id, batch.observations)
+        return replace(batch, observations=tuple(fresh.values()))
+
     def _says_nothing(self, unit_id: int, batch: Batch) -> bool:
         """Whether saving *batch* would change nothing, as most polls of idle projects do."""
-        if batch.runs or batch.jobs or batch.deleted_runs or batch.refs or batch.unit:
+        if batch.runs or batch.jobs or batch.deleted_runs or batch.refs or batch.unit or batch.observations:
             return False
         with self._read() as connection:
             row = self._unit(connection, unit_id)

@@ -140,3 +140,12 @@ totals = sa.Table(
     sa.Column("buckets", sa.Text),
     sqlite_with_rowid=False,
 )
+
+# The events that are in the totals, of sources that keep no runs: hashes of family and key.
+observed = sa.Table(
+    "observed",
+    metadata,
+    sa.Column("unit_id", sa.Integer, sa.ForeignKey("units.id"), primary_key=True),
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sqlite_with_rowid=False,
+)

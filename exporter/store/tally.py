@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from exporter.counting import Increment
-from exporter.families import Family
+from exporter.families import Family, Labels
 from exporter.store.statements import chunks, replace_rows
 from exporter.store.tables import totals
 
@@ -30,7 +30,7 @@ class Tally:
     def __init__(self, connection: Connection, unit_id: int) -> None:
         self._connection = connection
         self._unit_id = unit_id
-        self._added: dict[tuple[Family, tuple[str, ...]], _Amount] = {}
+        self._added: dict[tuple[Family, Labels], _Amount] = {}
 
     def add(self, increments: Iterable[Increment]) -> None:
         """Note *increments* for `write`."""

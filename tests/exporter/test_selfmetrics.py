@@ -84,11 +84,11 @@ def test_what_is_said_can_be_read() -> None:
 def test_series_and_dropped_series_are_told_from_the_start() -> None:
     world = World(cap=2)
     page = world.polled("gitlab", STATE).context.page
-    assert value(world, "ci_exporter_series_dropped_total", family="ci_state") == 0
+    assert value(world, "ci_exporter_series_dropped_total", family="ci_state", reason="limit") == 0
     assert value(world, "ci_exporter_series", collector="gitlab") == 0
     page.swap("a", {STATE: [Sample((str(number),), 1.0) for number in range(5)]})
     assert value(world, "ci_exporter_series", collector="gitlab") == 2
-    assert value(world, "ci_exporter_series_dropped_total", family="ci_state") == 3
+    assert value(world, "ci_exporter_series_dropped_total", family="ci_state", reason="limit") == 3
 
 
 def test_a_collector_that_is_gone_leaves_no_gauges_but_its_counters() -> None:

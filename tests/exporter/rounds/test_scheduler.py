@@ -218,7 +218,7 @@ def test_refused_credentials_end_the_polls_until_they_change(service: Start, qui
     source.answers["1"] = [Batch(), Unauthorized("401")]
     one.start(source, other)
     wait_until(lambda: one.engine.rounds["fake"].halted, "the halt")
-    one.engine._agenda.wait_idle(lambda key: key[0] == "fake", 5)
+    one.engine._crew.agenda.wait_idle(lambda key: key[0] == "fake", 5)
     before, others = len(source.polls), len(other.polls)
     wait_until(lambda: len(other.polls) > others + 5, "polls of the other collector")
     assert len(source.polls) == before
@@ -266,7 +266,7 @@ def test_a_leader_that_lost_its_lease_polls_again_when_it_has_it_back(
     # Given back again and again: the engine itself may be the first to take it.
     wait_until(lambda: (one.engine._lease.release(), other.acquire())[1], "the lease for another process")
     wait_until(lambda: value(one.world, "ci_exporter_leader") == 0, "standing by")
-    assert one.engine._agenda.wait_idle(lambda key: key[0] == "fake", 5)
+    assert one.engine._crew.agenda.wait_idle(lambda key: key[0] == "fake", 5)
     before = len(source.polls)
     other.release()
     wait_until(lambda: min(source.polls[before:].count(key) for key in "12") > 1, "polls of known units")
@@ -323,7 +323,7 @@ def test_stopping_waits_for_polls_that_heed_it(service: Start) -> None:
     started = time.monotonic()
     assert one.stop()
     assert time.monotonic() - started < 1
-    for worker in one.engine._workers:
+    for worker in [one for one in threading.enumerate() if one.name.startswith("poll-")]:
         worker.join(5)
         assert not worker.is_alive()
 
@@ -338,7 +338,7 @@ def test_stopping_does_not_wait_for_ever_for_a_poll_that_hangs(service: Start) -
     assert one.engine.stop(0.05) is False
     one.stopped = True
     free.set()
-    assert one.engine._agenda.wait_idle(lambda key: True, 5)
+    assert one.engine._crew.agenda.wait_idle(lambda key: True, 5)
 
 
 def test_an_engine_that_never_started_can_be_stopped(service: Start) -> None:

@@ -1,0 +1,43 @@
+"""Which query file shows a series, where several of them feed one family."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+
+from exporter.contract import Page
+from exporter.families import Family, Labels, Sample
+
+_DUPLICATE = "duplicate"
+
+
+class Claims:
+    """The first file that shows a series has it until it no longer does; thread-safe.
+
+    Within one file, the page itself keeps the first of equals.
+    """
+
+    def __init__(self, shared: Iterable[Family], page: Page) -> None:
+        self._page = page
+        self._lock = threading.Lock()
+        self._owners: dict[Family, dict[Labels, str]] = {family: {} for family in shared}
+
+    def settle(self, unit: str, samples: Mapping[Family, Sequence[Sample]]) -> dict[Family, Sequence[Sample]]:
+        """*samples* without the series that other units show; these are counted."""
+        settled = dict(samples)
+        with self._lock:
+            for family, owners in self._owners.items():
+                mine = {sample.labels for sample in samples.get(family, ())}
+                for labels in [labels for labels, owner in owners.items() if owner == unit]:
+                    if labels not in mine:
+                        del owners[labels]
+                taken = [
+                    sample
+                    for sample in samples.get(family, ())
+                    if owners.setdefault(sample.labels, unit) != unit
+                ]
+                if taken:
+                    lost = {sample.labels for sample in taken}
+                    settled[family] = [sample for sample in samples[family] if sample.labels not in lost]
+                    self._page.note_dropped(family, _DUPLICATE, taken)
+        return settled

@@ -1,0 +1,197 @@
+"""The PostgreSQL collector: query files on their own rhythm, each run in one snapshot of its database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+from zoneinfo import ZoneInfo
+
+from prometheus_client.metrics_core import Metric as ClientMetric
+
+from collectors.postgres.claims import Claims
+from collectors.postgres.cron import Cron
+from collectors.postgres.families import OWN
+from collectors.postgres.plan import Job, Plan, make_plan
+from collectors.postgres.settings import PostgresConfig
+from collectors.postgres.spec import Metric
+from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Schedule, Unit
+from exporter.errors import ConfigError, Problem, SourceError
+from exporter.families import Family, Sample, Samples
+from exporter.model.views import Total, UnitView
+
+if TYPE_CHECKING:
+    from collectors.postgres.database import Database
+    from collectors.postgres.listening import Listeners
+    from collectors.postgres.standing import FileStanding
+
+_RETRY_SECONDS = 2  # after a lost connection; doubles with every further failure
+_LONGEST_RETRY = 300.0
+_KEEP_INTERVALS = 3
+_DISCOVER_SECONDS = 3600
+
+
+class Postgres(Collector[PostgresConfig]):
+    """Results of SQL queries as metrics: pull requests and reports, and any query file you add."""
+
+    name: ClassVar[str] = "postgres"
+    config_model: ClassVar[type[PostgresConfig]] = PostgresConfig
+    families: ClassVar[tuple[Family, ...]] = OWN
+
+    def __init__(self, config: PostgresConfig, context: Context) -> None:
+        super().__init__(config, context)
+        # Imported late: commands that only list what there is need no database driver.
+        from collectors.postgres.listening import Listeners
+        from collectors.postgres.series import Shaper
+        from collectors.postgres.standing import FileStanding
+
+        self._plan: Plan = make_plan(config)
+        self._databases: dict[str, Database] = {name: self._database(name) for name in config.databases}
+        self._standings: dict[str, FileStanding] = {
+            key: FileStanding(job, self._keep_last_for(job)) for key, job in self._plan.jobs.items()
+        }
+        self._shapers = {
+            key: Shaper(job, self._plan.families, context.timezone) for key, job in self._plan.jobs.items()
+        }
+        self._claims = Claims(self._plan.shared, context.page)
+        self._listeners: Listeners = Listeners(self._plan.jobs.values(), self._databases, context)
+
+    def _database(self, name: str) -> Database:
+        from collectors.postgres.database import Database
+
+        try:
+            return Database(
+                name,
+                self.config.databases[name],
+                application_name="ci-exporter",
+                zone=self.context.timezone,
+                stopping=self.context.stopping,
+            )
+        except ValueError as error:
+            raise ConfigError([Problem(f"collectors.postgres.databases.{name}.dsn", str(error))]) from None
+
+    # -- what there is, and when ---------------------------------------------------------------
+
+    @property
+    def declared(self) -> tuple[Family, ...]:
+        """The families of the query files, then those about the queries."""
+        return (*self._plan.families.values(), *OWN)
+
+    @classmethod
+    def catalogue(cls) -> tuple[Family, ...]:
+        """The families of the shipped query files, then those about the queries."""
+        from collectors.postgres.plan import shipped_families
+
+        return (*shipped_families(), *OWN)
+
+    def discover(self) -> Discovery:
+        """One unit for each query file of each database."""
+        self._listeners.start()
+        return Discovery(tuple(Unit(key, key, lane=job.database) for key, job in self._plan.jobs.items()))
+
+    def lane_capacity(self, lane: str) -> int:
+        """As many files at once as the database may have connections."""
+        return self.config.databases[lane].max_connections
+
+    @property
+    def schedule(self) -> Schedule:
+        """How often files run that say nothing of it."""
+        interval = self.config.interval_seconds
+        return Schedule(interval, interval, _DISCOVER_SECONDS, min(interval, _RETRY_SECONDS))
+
+    def schedule_of(self, unit: Unit) -> Schedule:
+        """How often the file of *unit* runs."""
+        interval = self._interval(self._plan.jobs[unit.key])
+        longest = max(interval, 1.0) if self._plan.jobs[unit.key].file.schedule is None else _LONGEST_RETRY
+        return Schedule(interval, longest, _DISCOVER_SECONDS, min(interval, _RETRY_SECONDS))
+
+    def next_poll(self, unit: Unit, now: datetime) -> datetime | None:
+        """The next instant of the file's cron expression, if it has one."""
+        schedule = self._plan.jobs[unit.key].file.schedule
+        return self._fires(schedule, now) if schedule else None
+
+    def _fires(self, schedule: str, after: datetime) -> datetime | None:
+        return Cron(schedule, ZoneInfo(self.context.timezone)).after(after)
+
+    def _interval(self, job: Job) -> float:
+        """Seconds between two runs of the file; for a cron expression, between the next two."""
+        if job.file.schedule:
+            first = self._fires(job.file.schedule, self.context.clock.now())
+            second = self._fires(job.file.schedule, first) if first else None
+            return (second - first).total_seconds() if first and second else 86_400.0
+        return job.file.interval or self.config.interval_seconds
+
+    def _keep_last_for(self, job: Job) -> float:
+        return job.file.keep_last_for or self.config.keep_last_for or _KEEP_INTERVALS * self._interval(job)
+
+    # -- running a file ------------------------------------------------------------------------
+
+    def poll(self, unit: Unit, position: Position) -> Batch:
+        """Run the file of *unit*: its queries one after the other, all in one snapshot."""
+        from collectors.postgres.running import run_file
+
+        job, standing = self._plan.jobs[unit.key], self._standings[unit.key]
+        run = run_file(
+            self._databases[job.database],
+            standing,
+            self._shapers[unit.key],
+            self.context.clock,
+            statement_timeout=job.file.statement_timeout or self.config.statement_timeout,
+        )
+        failure = None
+        if standing.errors:
+            # A statement that fails is run again at its own time; only a lost connection is worth hurrying.
+            wait = None if run.lost else self._interval(job)
+            failure = SourceError("; ".join(standing.errors), retry_after=wait)
+        return Batch(
+            samples=self._claims.settle(unit.key, standing.samples()),
+            observations=tuple(run.observations),
+            failure=failure,
+            answered=run.reached,
+        )
+
+    def unit_samples(self, view: UnitView) -> Samples | None:
+        """The totals of events that the file of this unit brought; ``None`` if it counts none."""
+        job = self._plan.jobs.get(view.key)
+        once = [metric for metric in job.file.metrics if metric.once] if job else []
+        if job is None or not once:
+            return None
+        found: dict[Family, list[Sample]] = {}
+        for metric in once:
+            family = self._plan.families[metric.name]
+            for total in view.totals:
+                labels = _labels_of(total, metric, family)
+                if labels is not None:
+                    named = {**job.labels, **dict(metric.static_labels), **labels}
+                    value = family.distribution(total.buckets, total.value) if total.buckets else total.value
+                    sample = Sample(tuple(named.get(label) for label in family.labels), value)
+                    found.setdefault(family, []).append(sample)
+        return found
+
+    @classmethod
+    def start_demo(cls, directory: Path) -> DemoSource:
+        """Start a PostgreSQL with pull requests that come and go; it ends with this process."""
+        # Imported here: only a demo needs it.
+        from collectors.postgres.standin.demo import demo_source
+
+        return demo_source(directory)
+
+    def collect(self) -> Iterator[ClientMetric]:
+        """Everything it exposes now, from memory."""
+        return self.context.page.collect()
+
+    def close(self) -> None:
+        """Let go of all connections."""
+        self._listeners.close()
+        for database in self._databases.values():
+            database.close()
+
+
+def _labels_of(total: Total, metric: Metric, family: Family) -> dict[str, str | None] | None:
+    """The labels of *total* by name; ``None`` if it is none of *metric* as the file says it now."""
+    if total.family != family.name or (total.buckets is None) != (not family.buckets):
+        return None
+    labels = dict(zip(total.labels[::2], total.labels[1::2], strict=True))
+    own = [label for _, label in metric.key_labels] + ([metric.value_label] if metric.value_label else [])
+    return {str(name): value for name, value in labels.items()} if labels.keys() == set(own) else None

@@ -1,0 +1,242 @@
+"""One database: a pool of connections, and snapshots to run queries in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final, Self
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from collectors.postgres import errors
+from collectors.postgres.dsn import connection_parameters, seconds_in, settings_in
+from collectors.postgres.errors import Unreachable
+from collectors.postgres.settings import DatabaseSettings
+from collectors.postgres.snapshot import HOUSEKEEPING_SECONDS, Snapshot
+from collectors.postgres.text import as_text, take_any_bytes
+from collectors.postgres.watch import Watch
+from exporter.errors import Stopped
+
+_SLICE_SECONDS: Final = 0.2
+_SLACK_SECONDS: Final = 2
+_IDLE_SECONDS: Final = 60
+
+# How values look is ours to say, since we read them; a role or database may have other defaults.
+_FORMATS: Final = {
+    "DateStyle": "ISO",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    # All rows are fetched, so the planner must not favour the first ones, as it does for cursors.
+    "cursor_tuple_fraction": "1.0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Connecting that began at ``began`` failed; ``full`` when the server takes no more connections."""
+
+    began: float
+    sentence: str
+    full: bool
+
+
+@dataclass(slots=True)
+class _Door:
+    """Tells those who wait for a connection why there is none, which the pool only logs."""
+
+    database: str
+    last: _Failure | None = None
+
+
+class _Connection(psycopg.Connection[TupleRow]):
+    """``used``: it has worked before, so when it is found broken, another one may do."""
+
+    used = False
+    any_bytes = False
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
+        door: _Door = kwargs.pop("door")
+        began = monotonic()
+        try:
+            found = super().connect(conninfo, **kwargs)
+        except (psycopg.Error, OSError) as error:
+            why = errors.why_unreachable(door.database, error, kwargs.get("password"))
+            door.last = _Failure(began, why, errors.is_full(error))
+            raise
+        found.any_bytes = found.info.parameter_status("server_encoding") == "SQL_ASCII"
+        if found.any_bytes:
+            take_any_bytes(found.adapters)
+        return found
+
+
+class Database:
+    """The database *name*; making one does not connect. Thread-safe.
+
+    *application_name* is what the server's views show, *zone* the time zone of its sessions; what the DSN
+    says of either wins. *stopping* ends whatever runs.
+
+    Raises:
+        ValueError: the DSN cannot be read; the message holds no part of it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: DatabaseSettings,
+        *,
+        application_name: str,
+        zone: str,
+        stopping: threading.Event,
+    ) -> None:
+        dsn = settings.dsn.get_secret_value() if settings.dsn is not None else ""
+        parameters = connection_parameters(
+            dsn, settings.tls, application_name=application_name, connect_timeout=settings.connect_timeout
+        )
+        self.name = name
+        self._zone = zone
+        self._stopping = stopping
+        self._in_dsn = settings_in(dsn)
+        self._connect_seconds = float(parameters["connect_timeout"])
+        self._max = settings.max_connections
+        self._door = _Door(name)
+        self._lock = threading.Lock()
+        self._lent = 0
+        # Its log would repeat what we say, once for each attempt.
+        for logger in ("psycopg", "psycopg.pool"):
+            logging.getLogger(logger).setLevel(logging.ERROR)
+        self._pool: ConnectionPool[_Connection] = ConnectionPool(
+            connection_class=_Connection,
+            # Nothing is ever prepared: a prepared `SELECT *` would fail for ever after an ALTER TABLE, and
+            # pgbouncer may give every transaction another connection.
+            kwargs={
+                **parameters, "autocommit": True, "prepare_threshold": None, "context": as_text(),
+                "door": self._door,
+            },
+            min_size=0, max_size=self._max, open=False, name=f"postgres-{name}", num_workers=1,
+            # Whoever wants a connection makes the next attempt; the pool makes none of its own.
+            reconnect_timeout=0,
+        )  # fmt: skip
+
+    @contextmanager
+    def snapshot(self, *, statement_timeout: float) -> Iterator[Snapshot]:
+        """A transaction for queries of up to *statement_timeout* seconds each, unless the DSN says otherwise.
+
+        Raises:
+            Unreachable: there is no connection; the text says why.
+            Stopped: the program is stopping.
+        """
+        allowed = seconds_in(self._in_dsn.get("statement_timeout")) or statement_timeout
+        deadline = monotonic() + self._connect_seconds + _SLACK_SECONDS
+        while True:
+            with self._borrow(deadline) as (connection, watch):
+                try:
+                    # Also shows whether the connection still works; in the pool it may have died.
+                    with watch.limit(self._connect_seconds):
+                        connection.execute(self._begin(statement_timeout, connection.any_bytes))
+                except (psycopg.Error, OSError) as error:
+                    if watch.fired == "stopping":
+                        stopped = True
+                    elif connection.used and errors.is_lost(error, connection) and not watch.fired:
+                        continue
+                    else:
+                        stopped = False
+                        why = errors.why_unreachable(self.name, error, None)
+                        if watch.fired:
+                            why = errors.no_answer(self.name, "", self._connect_seconds)
+                else:
+                    connection.used = True
+                    yield Snapshot(
+                        self.name, connection, watch, self._stopping,
+                        allowed=allowed, any_bytes=connection.any_bytes,
+                    )  # fmt: skip
+                    return
+            # Outside the handler, so that the server's own message does not come along.
+            raise Stopped("the program is stopping") if stopped else Unreachable(why)
+
+    def close(self) -> None:
+        """Close the connections, at once or when their snapshot ends; no further snapshot begins."""
+        self._pool.close(timeout=0.5)
+
+    @contextmanager
+    def _borrow(self, deadline: float) -> Iterator[tuple[_Connection, Watch]]:
+        """A connection under watch; afterwards it is idle again, or closed."""
+        connection = self._take(deadline)
+        watch = Watch(connection, self._stopping)
+        try:
+            with watch:
+                try:
+                    yield connection, watch
+                finally:
+                    self._end(connection, watch)
+        finally:
+            if connection.pgconn.transaction_status != TransactionStatus.IDLE or watch.fired:
+                connection.close()
+            with self._lock:
+                self._lent -= 1
+            self._pool.putconn(connection)
+
+    def _end(self, connection: _Connection, watch: Watch) -> None:
+        """End the transaction. It only read, so a commit may fail, and is no rollback in statistics."""
+        if watch.fired or connection.closed:
+            return
+        with suppress(psycopg.Error, OSError), watch.limit(HOUSEKEEPING_SECONDS):
+            connection.execute("COMMIT")
+
+    def _take(self, deadline: float) -> _Connection:
+        """A connection from the pool, which connects in a thread of its own."""
+        began = monotonic()
+        with self._lock:
+            self._pool.open()
+        while True:
+            if self._stopping.is_set():
+                raise Stopped("the program is stopping")
+            try:
+                connection = self._pool.getconn(timeout=_SLICE_SECONDS)
+            except PoolTimeout:
+                pass
+            except PoolClosed:
+                raise Stopped("the program is stopping") from None
+            else:
+                with self._lock:
+                    self._lent += 1
+                return connection
+            self._give_up(began, late=monotonic() > deadline)
+
+    def _give_up(self, began: float, *, late: bool) -> None:
+        """Raise the reason why there is no connection, if waiting for one is over."""
+        failure = self._door.last
+        if failure is not None and failure.began >= began and (late or not (failure.full and self._lent)):
+            raise Unreachable(failure.sentence)
+        if late and self._lent >= self._max:
+            raise Unreachable(
+                f"database {self.name}: all {self._max} connections are busy; raise max_connections, or let "
+                "fewer files run at once"
+            )
+        if late:
+            raise Unreachable(f"database {self.name} cannot be reached: connecting takes too long")
+
+    def _begin(self, statement_timeout: float, any_bytes: bool) -> bytes:
+        """The start of a transaction, with settings that end with it."""
+        milliseconds = max(1, round(statement_timeout * 1000))
+        local = {
+            "TimeZone": self._zone,
+            "statement_timeout": str(milliseconds),
+            "lock_timeout": str(max(1, milliseconds * 9 // 10)),
+            "idle_in_transaction_session_timeout": str(_IDLE_SECONDS * 1000),
+        }
+        local = {key: value for key, value in local.items() if key.lower() not in self._in_dsn} | _FORMATS
+        if any_bytes:
+            local["client_encoding"] = "LATIN1"
+        statements = ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"]
+        statements += [f"SET LOCAL {key} = {sql.quote(value)}" for key, value in local.items()]
+        return "; ".join(statements).encode()

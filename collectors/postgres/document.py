@@ -1,0 +1,296 @@
+"""YAML as sql_exporter's parser takes it: scalars keep their text, mappings their order and lines."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.reader import Reader
+
+MAX_DEPTH = 32
+MAX_VALUES = 100_000
+Step = str | int
+Loc = tuple[Step, ...]
+Kind = Literal["str", "null", "bool", "int", "float"]
+
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = "!plain"  # our own mark: written without quotes and without a tag
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_WORDS: Mapping[str, tuple[Kind, bool | float | None]] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), ("null", None)),
+    **dict.fromkeys(("true", "True", "TRUE"), ("bool", True)),
+    **dict.fromkeys(("false", "False", "FALSE"), ("bool", False)),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), ("float", math.nan)),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), ("float", math.inf)),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), ("float", -math.inf)),
+}
+_INT = re.compile(
+    r"(?P<sign>[-+]?)(?:0[xX](?P<hex>[0-9a-fA-F]+)|0[bB](?P<bin>[01]+)|0[oO]?(?P<oct>[0-7]+)"
+    r"|(?P<dec>0|[1-9][0-9]*))\Z"
+)
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
+# After a leading dot underscores count only between digits; elsewhere they are dropped wherever they are.
+_DOTTED = re.compile(r"\.[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+(?:_[0-9]+)*)?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One value: its literal ``text``, and what it is when a reader wants a number or a truth.
+
+    ``value`` fits ``kind``: ``None`` for ``str`` and ``null``, a bool, or a float for both number kinds.
+    ``plain`` means that it was written without quotes.
+    """
+
+    text: str
+    line: int
+    plain: bool = False
+    kind: Kind = "str"
+    value: bool | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list."""
+
+    items: tuple[Value, ...]
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A mapping; ``lines`` are those of its keys, a merged key's where it was written."""
+
+    items: Mapping[str, Value]
+    lines: Mapping[str, int]
+    line: int
+
+
+Value = Scalar | Items | Table
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with the text; ``loc`` is ``()`` when no key can be named."""
+
+    loc: Loc
+    line: int
+    message: str
+
+
+@dataclass(slots=True)
+class Document:
+    """The first document of a text; ``root`` is ``None`` when there is none, or it cannot be read."""
+
+    root: Value | None = None
+    faults: list[Fault] = field(default_factory=list)
+
+
+def read(text: str) -> Document:
+    """The first document in *text*; never raises, all that is wrong is among the faults."""
+    try:
+        _check_text(text)
+        _check_depth(text)
+        loader = _Loader(text)
+        try:
+            node = loader.get_node() if loader.check_node() else None
+        finally:
+            loader.dispose()
+        builder = _Builder()
+        root = None if node is None else builder.value(node, ())
+    except _Broken as error:
+        return Document(faults=[Fault((), error.line, error.message)])
+    except yaml.MarkedYAMLError as error:
+        return Document(faults=[_syntax(error, text)])
+    except yaml.YAMLError:
+        return Document(faults=[Fault((), 1, "this is not valid YAML")])
+    return Document(root, builder.faults)
+
+
+def resolve(text: str) -> tuple[Kind, bool | float | None]:
+    """What a plain scalar is in sql_exporter's YAML: ``010`` is 8, ``1_000`` is 1000, ``yes`` is text."""
+    found = _WORDS.get(text)
+    if found is not None:
+        return found
+    if text[0] not in ".+-0123456789" or (text[0] == "." and not _DOTTED.match(text)):
+        return "str", None
+    plain = text.replace("_", "")
+    number = _integer(plain)
+    if number is not None:
+        return "int", float(number)
+    if _FLOAT.match(plain) and math.isfinite(float(plain)):
+        return "float", float(plain)
+    return "str", None
+
+
+def _integer(text: str) -> int | None:
+    """*text* as an integer of at most 64 bits; longer decimal ones are floats, longer others are text."""
+    found = _INT.match(text)
+    if found is None:
+        return None
+    for group, base in (("hex", 16), ("bin", 2), ("oct", 8), ("dec", 10)):
+        digits = found[group]
+        if digits is not None:
+            if len(digits) > 64:  # Python refuses to convert thousands of decimal digits
+                return None
+            number = int(digits, base) * (-1 if found["sign"] == "-" else 1)
+            return number if -(2**63) <= number < (2**63 if found["sign"] else 2**64) else None
+    return None
+
+
+class _Loader(_Base):  # type: ignore[misc]
+    """PyYAML's loader with one change: plain scalars are marked instead of interpreted."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        if kind is ScalarNode:
+            return _PLAIN if implicit[0] else _TAG + "str"
+        return _TAG + ("seq" if kind is SequenceNode else "map")
+
+
+class _Broken(Exception):
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line, self.message = line, message
+
+
+def _check_text(text: str) -> None:
+    """Refuse control characters here: PyYAML reports them without a line."""
+    found = Reader.NON_PRINTABLE.search(text)
+    if found:
+        line = text.count("\n", 0, found.start()) + 1
+        raise _Broken(line, f"the control character U+{ord(found.group()):04X} is not allowed")
+
+
+def _check_depth(text: str) -> None:
+    """Refuse deep nesting before composing: libyaml's composer recurses until the stack overflows."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.DocumentEndEvent):
+            return
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise _Broken(_line(event), f"nested more than {MAX_DEPTH} levels deep")
+
+
+def _syntax(error: yaml.MarkedYAMLError, text: str) -> Fault:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    what = error.problem or "this cannot be read"
+    lines = text.split("\n")
+    source = lines[line - 1] if line <= len(lines) else ""
+    if "\t" in source[: len(source) - len(source.lstrip())]:
+        what = "a tab is not allowed in the indentation; use spaces"
+    elif "cannot start any token" in what or "alias" in what or "tag" in what:
+        what += " (put the value in quotes if it is text)"
+    return Fault((), line, f"not valid YAML: {what}")
+
+
+def _line(node: Any) -> int:
+    return int(node.start_mark.line) + 1
+
+
+class _Builder:
+    """Turns PyYAML's nodes into ours, collecting faults on the way."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self._open: set[int] = set()
+        self._count = 0
+
+    def value(self, node: Node, loc: Loc) -> Value:
+        """*node* as ours."""
+        self._spend(node)
+        if isinstance(node, ScalarNode):
+            return self._scalar(node, loc)
+        if id(node) in self._open:
+            self._fault(loc, node, "an alias must not contain itself")
+            return Items((), _line(node))
+        if node.tag not in (_TAG + "map", _TAG + "seq"):
+            self._fault(loc, node, "tags (!…) are not allowed")
+        self._open.add(id(node))
+        try:
+            if isinstance(node, MappingNode):
+                return self._table(node, loc)
+            inner = enumerate(node.value)
+            return Items(tuple(self.value(item, (*loc, index)) for index, item in inner), _line(node))
+        finally:
+            self._open.discard(id(node))
+
+    def _spend(self, node: Node) -> None:
+        """Keep within bounds: a few aliases of aliases stand for billions of values, or endless depth."""
+        self._count += 1
+        if self._count > MAX_VALUES:
+            raise _Broken(_line(node), f"more than {MAX_VALUES} values, counting each use of an alias")
+        if len(self._open) > MAX_DEPTH:
+            raise _Broken(_line(node), f"nested more than {MAX_DEPTH} levels deep")
+
+    def _fault(self, loc: Loc, node: Node, message: str) -> None:
+        self.faults.append(Fault(loc, _line(node), message))
+
+    def _table(self, node: MappingNode, loc: Loc) -> Table:
+        items: dict[str, Value] = {}
+        lines: dict[str, int] = {}
+        merged: list[Node] = []
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                self._fault(loc, key, "a key must be plain text")
+            elif key.value in lines or (_is_merge(key) and merged):
+                before = lines.get(key.value) or _line(merged[0])
+                self._fault((*loc, key.value), key, f"duplicate key, already set on line {before}")
+            elif _is_merge(key):
+                merged.append(value)
+            else:
+                lines[key.value] = _line(key)
+                items[key.value] = self.value(value, (*loc, key.value))
+        for source in merged:
+            self._merge(source, items, lines, loc)
+        return Table(items, lines, _line(node))
+
+    def _merge(self, source: Node, items: dict[str, Value], lines: dict[str, int], loc: Loc) -> None:
+        """Take from ``<<: source`` what *items* does not have itself."""
+        self._spend(source)
+        if id(source) in self._open:
+            self._fault(loc, source, "an alias must not contain itself")
+            return
+        self._open.add(id(source))
+        if isinstance(source, SequenceNode):
+            for item in source.value:
+                self._merge(item, items, lines, loc)
+        elif isinstance(source, MappingNode):
+            # What was written in place wins over what that mapping merges itself.
+            for key, value in source.value:
+                if isinstance(key, ScalarNode) and not _is_merge(key) and key.value not in items:
+                    lines[key.value] = _line(key)
+                    items[key.value] = self.value(value, (*loc, key.value))
+            for key, value in source.value:
+                if isinstance(key, ScalarNode) and _is_merge(key):
+                    self._merge(value, items, lines, loc)
+        else:
+            self._fault(loc, source, "<<: takes another mapping, or a list of mappings")
+        self._open.discard(id(source))
+
+    def _scalar(self, node: ScalarNode, loc: Loc) -> Scalar:
+        text, tag, line = node.value, node.tag, _line(node)
+        if tag == _TAG + "str":
+            return Scalar(text, line)
+        kind, value = resolve(text)
+        if tag == _PLAIN:
+            return Scalar(text, line, True, kind, value)
+        wanted = tag.removeprefix(_TAG)
+        if wanted not in ("null", "bool", "int", "float"):
+            self._fault(loc, node, "tags (!…) are not allowed; put the value in quotes if it begins with !")
+        elif kind != wanted and (wanted, kind) != ("float", "int"):
+            self._fault(loc, node, "the value does not fit its tag")
+        return Scalar(text, line, False, kind, value)
+
+
+def _is_merge(key: ScalarNode) -> bool:
+    return key.tag in (_PLAIN, _TAG + "merge") and key.value == "<<"

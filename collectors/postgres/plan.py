@@ -1,0 +1,187 @@
+"""What is to be run where: the query files of every database, and the families they feed."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from glob import glob
+from importlib.resources import files
+from pathlib import Path
+
+from collectors.postgres.families import OWN, family_of, kind_of, own_labels
+from collectors.postgres.overlay import Overlay
+from collectors.postgres.queryfile import read_query_file
+from collectors.postgres.settings import PostgresConfig
+from collectors.postgres.spec import Metric, Query, QueryFile
+from exporter.errors import ConfigError, Problem
+from exporter.families import Family
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One query file of one database: what one poll runs.
+
+    ``labels`` are on every series of it. ``names`` say how each of its queries is called in metrics and
+    messages: as in the file, and more exactly where that would not be unique in the database.
+    """
+
+    database: str
+    file: QueryFile
+    labels: Mapping[str, str]
+    names: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """Its lasting identity, under which totals are kept."""
+        return f"{self.database}/{self.file.name}"
+
+    @property
+    def queries(self) -> list[tuple[str, Query]]:
+        """The queries with their names, in the order in which they run."""
+        return list(zip(self.names, self.file.queries, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All jobs by key; ``families`` by metric name, those of our own not included."""
+
+    jobs: Mapping[str, Job]
+    families: Mapping[str, Family]
+
+    @property
+    def shared(self) -> frozenset[Family]:
+        """Families that several jobs feed, and so might with the very same series."""
+        feeders = Counter(name for job in self.jobs.values() for name in {m.name for m in job.file.metrics})
+        return frozenset(self.families[name] for name, jobs in feeders.items() if jobs > 1)
+
+
+def make_plan(config: PostgresConfig) -> Plan:
+    """Read every file that *config* names.
+
+    Raises:
+        ConfigError: with the problems of all files.
+    """
+    problems: list[Problem] = []
+    jobs: dict[str, Job] = {}
+    used: set[str] = set()
+    for database, settings in config.databases.items():
+        label = config.label_of_database
+        labels = {**({label: database} if label else {}), **settings.labels}
+        reserved = frozenset(labels)
+        found = [
+            file
+            for path in _paths(database, settings.files, problems)
+            if (file := _read(path, config.overlays, reserved, problems))
+        ]
+        used |= {file.name for file in found}
+        for job in _jobs(database, found, labels, problems):
+            jobs[job.key] = job
+    if not problems:  # a file that cannot be read may be the one that an overlay is for
+        problems += [
+            Problem(f"collectors.postgres.overlays.{name}", "no query file has this collector_name")
+            for name in config.overlays
+            if name not in used
+        ]
+    families = _families(jobs, problems)
+    if problems:
+        raise ConfigError(list(dict.fromkeys(problems)))
+    return Plan(jobs, families)
+
+
+def shipped_files() -> list[Path]:
+    """The query files that come with the program."""
+    return sorted(Path(str(files("ci_exporter.queries"))).glob("*.collector.yml"))
+
+
+def shipped_families() -> list[Family]:
+    """The families that those feed, by name."""
+    jobs = {path.name: Job("", read_query_file(path), {}, ()) for path in shipped_files()}
+    return list(_families(jobs, []).values())
+
+
+def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -> list[Path]:
+    """The files that *patterns* name, each once, in order."""
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        paths = [Path(path) for path in sorted(glob(str(pattern)))]
+        if not paths and pattern.parent.name == "queries" and not pattern.parent.exists():
+            # The folder that comes with the program, wherever it was installed to.
+            paths = [path for path in shipped_files() if path.match(pattern.name)]
+        if not paths:
+            problems.append(
+                Problem(f"collectors.postgres.databases.{database}.files", f"no file matches {pattern}")
+            )
+        found.update(dict.fromkeys(path for path in paths if path.is_file()))
+    return list(found)
+
+
+def _read(
+    path: Path, overlays: Mapping[str, Overlay], reserved: frozenset[str], problems: list[Problem]
+) -> QueryFile | None:
+    """The file at *path* with its overlay, or ``None`` and its problems noted."""
+    try:
+        file = read_query_file(path, reserved=reserved)
+        overlay = overlays.get(file.name)
+        return read_query_file(path, overlay, reserved=reserved) if overlay else file
+    except ConfigError as error:
+        problems += error.problems
+        return None
+
+
+def _jobs(
+    database: str, found: list[QueryFile], labels: Mapping[str, str], problems: list[Problem]
+) -> list[Job]:
+    """The jobs of one database."""
+    by_name: dict[str, QueryFile] = {}
+    for file in found:
+        if other := by_name.get(file.name):
+            message = f"{other.path.name} has this collector_name already; rename one of them"
+            problems.append(Problem("collector_name", message, str(file.path), 1))
+        by_name.setdefault(file.name, file)
+    users = Counter(name for file in by_name.values() for name in {query.name for query in file.queries})
+    return [Job(database, file, labels, _names(file, users)) for file in by_name.values()]
+
+
+def _names(file: QueryFile, users: Mapping[str, int]) -> tuple[str, ...]:
+    """What to call the queries of *file*; *users* tells how many files of the database use a name."""
+    seen: Counter[str] = Counter()
+    names = []
+    for query in file.queries:
+        seen[query.name] += 1
+        name = query.name if users[query.name] == 1 else f"{file.name}.{query.name}"
+        names.append(name if seen[query.name] == 1 else f"{name}.{seen[query.name]}")
+    return tuple(names)
+
+
+def _families(jobs: Mapping[str, Job], problems: list[Problem]) -> dict[str, Family]:
+    """``metric name -> family``, over all files and databases."""
+    added = dict.fromkeys(label for job in jobs.values() for label in job.labels)
+    metrics: dict[str, list[Metric]] = defaultdict(list)
+    ours = {family.name for family in OWN}
+    for job in jobs.values():
+        for metric in job.file.metrics:
+            first = metrics[metric.name][0] if metrics[metric.name] else metric
+            metrics[metric.name].append(metric)
+            for message in _clashes(metric, first, job.labels, ours):
+                problems.append(
+                    Problem(f"metrics.{metric.name}", message, str(job.file.path), metric.line or None)
+                )
+    return {} if problems else {name: family_of(found, added) for name, found in metrics.items()}
+
+
+def _clashes(metric: Metric, first: Metric, labels: Mapping[str, str], ours: set[str]) -> list[str]:
+    """What keeps *metric* from being shown beside *first*, the first one of its name."""
+    found = []
+    if metric.name in ours:
+        found.append("this name is one of the exporter's own; choose another")
+    if kind_of(metric) != kind_of(first):
+        found.append(f"is a {kind_of(metric)} here and a {kind_of(first)} elsewhere; a name has one type")
+    elif metric.buckets != first.buckets:
+        found.append("has other buckets elsewhere; a name has one set of them")
+    if clash := sorted(set(own_labels(metric)) & labels.keys()):
+        found.append(
+            f"the label {clash[0]} is put on every series of this database; rename it here, or set"
+            " database_label or labels of the database"
+        )
+    return found

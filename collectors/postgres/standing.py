@@ -1,0 +1,99 @@
+"""How one query file stands: what each of its queries gave last, and for how long that may be shown."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from collectors.postgres.families import QUERY_DURATION, QUERY_LAST_SUCCESS, QUERY_ROWS, QUERY_SUCCESS
+from collectors.postgres.plan import Job
+from collectors.postgres.series import Yield
+from exporter.families import Family, Sample
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Standing:
+    """One query. ``succeeded`` is monotonic, ``last_success`` Unix seconds; no ``error`` if all is well."""
+
+    samples: Mapping[Family, list[Sample]] = field(default_factory=dict)
+    success: bool = False
+    succeeded: float | None = None
+    last_success: float | None = None
+    seconds: float | None = None
+    rows: int | None = None
+    error: str = ""
+
+
+class FileStanding:
+    """The queries of one job; used by one thread at a time."""
+
+    def __init__(self, job: Job, keep_last_for: float) -> None:
+        self.job = job
+        self._keep = keep_last_for
+        self.queries = {name: Standing() for name, _ in job.queries}
+
+    def succeeded(self, name: str, found: Yield, seconds: float, now: float, wall: float) -> None:
+        """Query *name* ran; rows that were left out make it a failure, but what it gave is shown."""
+        one = self.queries[name]
+        one.samples, one.rows, one.seconds, one.succeeded = found.samples, found.rows, seconds, now
+        if found.problems:
+            rest = found.bad_rows - len(found.problems)
+            more = f" (and {rest} more rows)" if rest else ""
+            self._fail(name, f"rows left out: {'; '.join(found.problems)}{more}")
+            return
+        if one.error:
+            log.info("query succeeds again", extra=self._where(name))
+        one.success, one.last_success, one.error = True, wall, ""
+
+    def failed(self, name: str, error: str, seconds: float | None, now: float) -> None:
+        """Query *name* gave nothing; what it gave last stays until it is too old."""
+        one = self.queries[name]
+        if seconds is not None:
+            one.seconds = seconds
+        if one.succeeded is not None and now - one.succeeded >= self._keep and one.samples:
+            one.samples = {}
+            log.warning("series dropped, the query has failed for too long", extra=self._where(name))
+        self._fail(name, error)
+
+    def _fail(self, name: str, error: str) -> None:
+        one = self.queries[name]
+        one.success = False
+        if error != one.error:
+            log.warning("query failed", extra={**self._where(name), "error": error})
+        one.error = error
+
+    def _where(self, name: str) -> dict[str, str]:
+        return {"database": self.job.database, "query": name, "file": self.job.file.path.name}
+
+    @property
+    def errors(self) -> list[str]:
+        """What is wrong now, each text once."""
+        return list(dict.fromkeys(one.error for one in self.queries.values() if one.error))
+
+    def samples(self) -> dict[Family, list[Sample]]:
+        """All that is to be shown, the queries' own series included."""
+        found: dict[Family, list[Sample]] = {}
+        for one in self.queries.values():
+            for family, samples in one.samples.items():
+                if family in found:
+                    found[family] = [*found[family], *samples]
+                else:
+                    found[family] = samples
+        for family, sample in self._own():
+            found.setdefault(family, []).append(sample)
+        return found
+
+    def _own(self) -> Iterator[tuple[Family, Sample]]:
+        for name, one in self.queries.items():
+            labels = (self.job.database, name)
+            yield QUERY_SUCCESS, Sample(labels, float(one.success))
+            for family, value in (
+                (QUERY_LAST_SUCCESS, one.last_success),
+                (QUERY_DURATION, one.seconds),
+                (QUERY_ROWS, one.rows),
+            ):
+                if value is not None:
+                    yield family, Sample(labels, float(value))
