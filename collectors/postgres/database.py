@@ -25,11 +25,7 @@ from collectors.postgres.text import as_text, take_any_bytes
 from collectors.postgres.watch import Watch
 from exporter.errors import Stopped
 
-<<<<<<< HEAD
-_SLICE_SECONDS: Final = 0.2
-=======
 _SLICE_SECONDS: Final = 0.1
->>>>>>> hb
 _SLACK_SECONDS: Final = 2
 _IDLE_SECONDS: Final = 60
 
@@ -55,12 +51,6 @@ class _Failure:
 
 @dataclass(slots=True)
 class _Door:
-<<<<<<< HEAD
-    """Tells those who wait for a connection why there is none, which the pool only logs."""
-
-    database: str
-    last: _Failure | None = None
-=======
     """Tells those who wait for a connection why there is none, which the pool only logs.
 
     ``waiting`` is their number. The pool would replace each broken connection at once, also when the program
@@ -70,7 +60,6 @@ class _Door:
     database: str
     last: _Failure | None = None
     waiting: int = 0
->>>>>>> hb
 
 
 class _Connection(psycopg.Connection[TupleRow]):
@@ -82,11 +71,8 @@ class _Connection(psycopg.Connection[TupleRow]):
     @classmethod
     def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
         door: _Door = kwargs.pop("door")
-<<<<<<< HEAD
-=======
         if not door.waiting:
             raise psycopg.OperationalError("no connection is wanted")
->>>>>>> hb
         began = monotonic()
         try:
             found = super().connect(conninfo, **kwargs)
@@ -132,10 +118,7 @@ class Database:
         self._door = _Door(name)
         self._lock = threading.Lock()
         self._lent = 0
-<<<<<<< HEAD
-=======
         self._closed = False
->>>>>>> hb
         # Its log would repeat what we say, once for each attempt.
         for logger in ("psycopg", "psycopg.pool"):
             logging.getLogger(logger).setLevel(logging.ERROR)
@@ -167,11 +150,7 @@ class Database:
                 try:
                     # Also shows whether the connection still works; in the pool it may have died.
                     with watch.limit(self._connect_seconds):
-<<<<<<< HEAD
-                        connection.execute(self._begin(statement_timeout, connection.any_bytes))
-=======
                         connection.execute(self._begin(allowed, connection.any_bytes))
->>>>>>> hb
                 except (psycopg.Error, OSError) as error:
                     if watch.fired == "stopping":
                         stopped = True
@@ -194,23 +173,17 @@ class Database:
 
     def close(self) -> None:
         """Close the connections, at once or when their snapshot ends; no further snapshot begins."""
-<<<<<<< HEAD
-=======
         with self._lock:
             self._closed = True
         # The pool's thread may be connecting to a server that hangs; it ends by itself at connect_timeout.
->>>>>>> hb
         self._pool.close(timeout=0.5)
 
     @contextmanager
     def _borrow(self, deadline: float) -> Iterator[tuple[_Connection, Watch]]:
         """A connection under watch; afterwards it is idle again, or closed."""
         connection = self._take(deadline)
-<<<<<<< HEAD
-=======
         with self._lock:
             self._lent += 1
->>>>>>> hb
         watch = Watch(connection, self._stopping)
         try:
             with watch:
@@ -236,23 +209,6 @@ class Database:
         """A connection from the pool, which connects in a thread of its own."""
         began = monotonic()
         with self._lock:
-<<<<<<< HEAD
-            self._pool.open()
-        while True:
-            if self._stopping.is_set():
-                raise Stopped("the program is stopping")
-            try:
-                connection = self._pool.getconn(timeout=_SLICE_SECONDS)
-            except PoolTimeout:
-                pass
-            except PoolClosed:
-                raise Stopped("the program is stopping") from None
-            else:
-                with self._lock:
-                    self._lent += 1
-                return connection
-            self._give_up(began, late=monotonic() > deadline)
-=======
             if not self._closed:
                 self._pool.open()
             self._door.waiting += 1
@@ -268,7 +224,6 @@ class Database:
         finally:
             with self._lock:
                 self._door.waiting -= 1
->>>>>>> hb
 
     def _give_up(self, began: float, *, late: bool) -> None:
         """Raise the reason why there is no connection, if waiting for one is over."""
@@ -283,15 +238,9 @@ class Database:
         if late:
             raise Unreachable(f"database {self.name} cannot be reached: connecting takes too long")
 
-<<<<<<< HEAD
-    def _begin(self, statement_timeout: float, any_bytes: bool) -> bytes:
-        """The start of a transaction, with settings that end with it."""
-        milliseconds = max(1, round(statement_timeout * 1000))
-=======
     def _begin(self, allowed: float, any_bytes: bool) -> bytes:
         """The start of a transaction, with settings that end with it."""
         milliseconds = max(1, round(allowed * 1000))
->>>>>>> hb
         local = {
             "TimeZone": self._zone,
             "statement_timeout": str(milliseconds),

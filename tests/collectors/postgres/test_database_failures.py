@@ -9,27 +9,17 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-<<<<<<< HEAD
-=======
 from pathlib import Path
->>>>>>> hb
 
 import psycopg
 import pytest
 
-<<<<<<< HEAD
-=======
 from collectors.postgres import snapshot as snapshot_module
->>>>>>> hb
 from collectors.postgres.database import Database
 from collectors.postgres.errors import ConnectionLost, QueryFailed, Unreachable
 from collectors.postgres.spec import Query
 from exporter.errors import SourceError, Stopped
-<<<<<<< HEAD
-from tests.support.postgres import PostgresServer, make_certificate
-=======
 from tests.support.postgres import PostgresServer, TlsDoor
->>>>>>> hb
 
 Connect = Callable[..., Database]
 
@@ -134,26 +124,6 @@ def test_a_zone_that_the_server_does_not_know(server: PostgresServer, connect: C
     assert 'invalid value for parameter "TimeZone"' in unreachable(database)
 
 
-<<<<<<< HEAD
-def test_a_password_and_a_certificate_that_are_right(server: PostgresServer, connect: Connect) -> None:
-    certificate = make_certificate(server)
-    server.sql("ALTER SYSTEM SET ssl = on")
-    server.sql("SELECT pg_reload_conf()")
-    server.wait_for("SELECT setting = 'on' FROM pg_settings WHERE name = 'ssl'")
-    try:
-        tls = {"mode": "verify-full", "ca_file": certificate}
-        dsn = server.tcp_url.replace("postgres@", "locked:rightword@")
-        database = connect(dsn, tls=tls)
-        assert rows(database, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [("t",)]
-        with pytest.raises(QueryFailed, match=r"longer than the 0\.3 s"), takes(0.3, 1):
-            rows(database, "SELECT pg_sleep(9)", timeout=0.3)
-        assert "certificate" in unreachable(connect(dsn.replace("127.0.0.1", "localhost"), tls=tls))
-        assert "certificate" in unreachable(connect(f"{dsn}?sslmode=verify-full&sslrootcert=system"))
-    finally:
-        server.sql("ALTER SYSTEM RESET ssl")
-        server.sql("SELECT pg_reload_conf()")
-        server.wait_for("SELECT setting = 'off' FROM pg_settings WHERE name = 'ssl'")
-=======
 def test_a_password_and_a_certificate_that_are_right(
     server: PostgresServer, connect: Connect, stopping: threading.Event, tmp_path: Path
 ) -> None:
@@ -175,7 +145,6 @@ def test_a_password_and_a_certificate_that_are_right(
         stop.join()
     finally:
         door.close()
->>>>>>> hb
 
 
 def test_a_server_without_room(server: PostgresServer, connect: Connect) -> None:
@@ -185,16 +154,9 @@ def test_a_server_without_room(server: PostgresServer, connect: Connect) -> None
         with psycopg.connect(server.tcp_url, user="guest"):
             assert "too many connections for role" in unreachable(database)
         server.wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'guest'")
-<<<<<<< HEAD
-        with database.snapshot(statement_timeout=5):
-            # Our own connection may come back, so it is waited for: but not for ever.
-            with takes(2.5, 5):
-                assert "too many connections for role" in unreachable(database)
-=======
         # Our own connection may come back, so it is waited for: but not for ever.
         with database.snapshot(statement_timeout=5), takes(2.5, 5):
             assert "too many connections for role" in unreachable(database)
->>>>>>> hb
         assert rows(database) == [("1",)]
     finally:
         server.sql("ALTER ROLE guest CONNECTION LIMIT -1")
@@ -295,12 +257,6 @@ def test_the_server_ends_what_takes_too_long(database: Database, postgres_databa
             rows(database, "SELECT * FROM held", timeout=0.5)
 
 
-<<<<<<< HEAD
-def test_the_client_ends_what_the_server_does_not(connect: Connect, postgres_database: str) -> None:
-    database = connect(postgres_database + "&statement_timeout=0")
-    with database.snapshot(statement_timeout=0.2) as snapshot:
-        with takes(3.2, 5), pytest.raises(QueryFailed, match=r"0\.2 s it is allowed"):
-=======
 def test_the_client_ends_what_the_server_does_not(
     connect: Connect, postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,7 +264,6 @@ def test_the_client_ends_what_the_server_does_not(
     database = connect(postgres_database + "&statement_timeout=0")
     with database.snapshot(statement_timeout=0.2) as snapshot:
         with takes(0.7, 2), pytest.raises(QueryFailed, match=r"0\.2 s it is allowed"):
->>>>>>> hb
             snapshot.run(Query("q", "SELECT pg_sleep(60)"))
         with pytest.raises(ConnectionLost):
             snapshot.run(ONE)
@@ -334,15 +289,9 @@ def test_failing_leaves_nothing_behind(database: Database, postgres_server: Post
             rows(database, "SELECT 1 / 0")
         with pytest.raises(ZeroDivisionError), database.snapshot(statement_timeout=5):
             raise ZeroDivisionError
-<<<<<<< HEAD
-    mine = "AND datname = (SELECT max(datname) FROM pg_stat_activity WHERE application_name = 'ci-exporter')"
-    assert postgres_server.sql(f"{BACKENDS} AND state LIKE 'idle in%'") == [(0,)]
-    assert postgres_server.sql(f"{BACKENDS} {mine}")[0][0] == 1
-=======
     ((name,),) = rows(database, "SELECT current_database()")
     assert postgres_server.sql(f"{BACKENDS} AND datname = '{name}'") == [(1,)]
     assert postgres_server.sql(f"{BACKENDS} AND state LIKE 'idle in%' AND datname = '{name}'") == [(0,)]
->>>>>>> hb
     assert threading.active_count() <= before + 2  # the pool's
 
 
