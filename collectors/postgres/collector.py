@@ -61,10 +61,13 @@ class Postgres(Collector[PostgresConfig]):
     def _database(self, name: str) -> Database:
         from collectors.postgres.database import Database
 
+        settings = self.config.databases[name]
         try:
+            if settings.dsn is None:
+                raise ValueError("is missing: set it, or dsn_file, or the variable DATABASE_URL")
             return Database(
                 name,
-                self.config.databases[name],
+                settings,
                 application_name="ci-exporter",
                 zone=self.context.timezone,
                 stopping=self.context.stopping,
