@@ -241,7 +241,7 @@ class CollectorRounds:
                 extra={**self._where(state), "runs": saved.counted_runs, "jobs": saved.counted_jobs},
             )
         caught_up = not stored.caught_up and not batch.more
-        if caught_up:
+        if caught_up and batch.samples is None:
             log.info("project caught up", extra=self._where(state))
         if batch.samples is not None:
             self._display.show_samples(stored.id, batch.samples, lambda: self.is_current(state))
