@@ -111,6 +111,7 @@ class Database:
         self._door = _Door(name)
         self._lock = threading.Lock()
         self._lent = 0
+        self._closed = False
         # Its log would repeat what we say, once for each attempt.
         for logger in ("psycopg", "psycopg.pool"):
             logging.getLogger(logger).setLevel(logging.ERROR)
@@ -142,7 +143,7 @@ class Database:
                 try:
                     # Also shows whether the connection still works; in the pool it may have died.
                     with watch.limit(self._connect_seconds):
-                        connection.execute(self._begin(statement_timeout, connection.any_bytes))
+                        connection.execute(self._begin(allowed, connection.any_bytes))
                 except (psycopg.Error, OSError) as error:
                     if watch.fired == "stopping":
                         stopped = True
@@ -165,6 +166,9 @@ class Database:
 
     def close(self) -> None:
         """Close the connections, at once or when their snapshot ends; no further snapshot begins."""
+        with self._lock:
+            self._closed = True
+        # The pool's thread may be connecting to a server that hangs; it ends by itself at connect_timeout.
         self._pool.close(timeout=0.5)
 
     @contextmanager
@@ -196,9 +200,10 @@ class Database:
         """A connection from the pool, which connects in a thread of its own."""
         began = monotonic()
         with self._lock:
-            self._pool.open()
+            if not self._closed:
+                self._pool.open()
         while True:
-            if self._stopping.is_set():
+            if self._closed or self._stopping.is_set():
                 raise Stopped("the program is stopping")
             try:
                 connection = self._pool.getconn(timeout=_SLICE_SECONDS)
@@ -225,9 +230,9 @@ class Database:
         if late:
             raise Unreachable(f"database {self.name} cannot be reached: connecting takes too long")
 
-    def _begin(self, statement_timeout: float, any_bytes: bool) -> bytes:
+    def _begin(self, allowed: float, any_bytes: bool) -> bytes:
         """The start of a transaction, with settings that end with it."""
-        milliseconds = max(1, round(statement_timeout * 1000))
+        milliseconds = max(1, round(allowed * 1000))
         local = {
             "TimeZone": self._zone,
             "statement_timeout": str(milliseconds),
