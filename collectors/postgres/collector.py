@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from prometheus_client.metrics_core import Metric as ClientMetric
 
 from collectors.postgres.claims import Claims
+from collectors.postgres.cron import Cron
 from collectors.postgres.families import OWN
 from collectors.postgres.plan import Job, Plan, make_plan
 from collectors.postgres.settings import PostgresConfig
@@ -59,10 +60,13 @@ class Postgres(Collector[PostgresConfig]):
     def _database(self, name: str) -> Database:
         from collectors.postgres.database import Database
 
+        settings = self.config.databases[name]
         try:
+            if settings.dsn is None:
+                raise ValueError("is missing: set it, or dsn_file, or the variable DATABASE_URL")
             return Database(
                 name,
-                self.config.databases[name],
+                settings,
                 application_name="ci-exporter",
                 zone=self.context.timezone,
                 stopping=self.context.stopping,
@@ -111,11 +115,7 @@ class Postgres(Collector[PostgresConfig]):
         return self._fires(schedule, now) if schedule else None
 
     def _fires(self, schedule: str, after: datetime) -> datetime | None:
-        from apscheduler.triggers.cron import CronTrigger
-
-        trigger = CronTrigger.from_crontab(schedule, timezone=ZoneInfo(self.context.timezone))
-        found: datetime | None = trigger.get_next_fire_time(after, after)
-        return found
+        return Cron(schedule, ZoneInfo(self.context.timezone)).after(after)
 
     def _interval(self, job: Job) -> float:
         """Seconds between two runs of the file; for a cron expression, between the next two."""

@@ -25,7 +25,7 @@ from collectors.postgres.text import as_text, take_any_bytes
 from collectors.postgres.watch import Watch
 from exporter.errors import Stopped
 
-_SLICE_SECONDS: Final = 0.2
+_SLICE_SECONDS: Final = 0.1
 _SLACK_SECONDS: Final = 2
 _IDLE_SECONDS: Final = 60
 
@@ -51,10 +51,15 @@ class _Failure:
 
 @dataclass(slots=True)
 class _Door:
-    """Tells those who wait for a connection why there is none, which the pool only logs."""
+    """Tells those who wait for a connection why there is none, which the pool only logs.
+
+    ``waiting`` is their number. The pool would replace each broken connection at once, also when the program
+    is stopping: nobody goes through the door unless someone waits.
+    """
 
     database: str
     last: _Failure | None = None
+    waiting: int = 0
 
 
 class _Connection(psycopg.Connection[TupleRow]):
@@ -66,6 +71,8 @@ class _Connection(psycopg.Connection[TupleRow]):
     @classmethod
     def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
         door: _Door = kwargs.pop("door")
+        if not door.waiting:
+            raise psycopg.OperationalError("no connection is wanted")
         began = monotonic()
         try:
             found = super().connect(conninfo, **kwargs)
@@ -175,6 +182,8 @@ class Database:
     def _borrow(self, deadline: float) -> Iterator[tuple[_Connection, Watch]]:
         """A connection under watch; afterwards it is idle again, or closed."""
         connection = self._take(deadline)
+        with self._lock:
+            self._lent += 1
         watch = Watch(connection, self._stopping)
         try:
             with watch:
@@ -202,20 +211,19 @@ class Database:
         with self._lock:
             if not self._closed:
                 self._pool.open()
-        while True:
-            if self._closed or self._stopping.is_set():
-                raise Stopped("the program is stopping")
-            try:
-                connection = self._pool.getconn(timeout=_SLICE_SECONDS)
-            except PoolTimeout:
-                pass
-            except PoolClosed:
-                raise Stopped("the program is stopping") from None
-            else:
-                with self._lock:
-                    self._lent += 1
-                return connection
-            self._give_up(began, late=monotonic() > deadline)
+            self._door.waiting += 1
+        try:
+            while True:
+                if self._closed or self._stopping.is_set():
+                    raise Stopped("the program is stopping")
+                with suppress(PoolTimeout):
+                    return self._pool.getconn(timeout=_SLICE_SECONDS)
+                self._give_up(began, late=monotonic() > deadline)
+        except PoolClosed:
+            raise Stopped("the program is stopping") from None
+        finally:
+            with self._lock:
+                self._door.waiting -= 1
 
     def _give_up(self, began: float, *, late: bool) -> None:
         """Raise the reason why there is no connection, if waiting for one is over."""

@@ -16,7 +16,7 @@ from collectors.postgres.plan import Job
 from collectors.postgres.snapshot import Column, Result
 from collectors.postgres.spec import Metric, Query
 from exporter.contract import Observation
-from exporter.families import Distribution, Family, Labels, Sample, Stamped
+from exporter.families import Columns, Distribution, Family, Labels, Sample, Stamped
 
 N = TypeVar("N", float, int)
 _MOST_PROBLEMS = 3
@@ -34,7 +34,7 @@ class Yield:
     """
 
     rows: int
-    samples: dict[Family, list[Sample]] = field(default_factory=dict)
+    samples: dict[Family, Sequence[Sample]] = field(default_factory=dict)
     observations: list[Observation] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     bad_rows: int = 0
@@ -95,14 +95,18 @@ class _Table:
         self.bad_rows: set[int] = set()
         self._index = index
         self._columns: tuple[Column, ...] = tuple(result.columns)
-        self._cells: list[tuple[str | None, ...]] = list(zip(*result.rows, strict=True))
+        self._rows = result.rows
         self._zone = zone
+        self._texts: dict[str, Sequence[str | None]] = {}
         self._labels: dict[str, Sequence[str]] = {}
         self._numbers: dict[str, list[float | None]] = {}
 
     def texts(self, column: str) -> Sequence[str | None]:
         """The column as PostgreSQL wrote it."""
-        return self._cells[self._index[column]] if self.rows else ()
+        if column not in self._texts:
+            position = self._index[column]
+            self._texts[column] = [row[position] for row in self._rows]
+        return self._texts[column]
 
     def labels(self, column: str) -> Sequence[str]:
         """The column as label values; NULL is empty."""
@@ -114,7 +118,7 @@ class _Table:
             elif None in texts:
                 self._labels[column] = ["" if text is None else text for text in texts]
             else:
-                self._labels[column] = texts  # type: ignore[assignment]
+                self._labels[column] = _shared(texts)  # type: ignore[arg-type]
         return self._labels[column]
 
     def numbers(self, column: str) -> list[float | None]:
@@ -199,22 +203,17 @@ class _Reader:
             for name, values in columns:
                 found.observations += self._observations(name, values, bad)
             return
-        samples: list[Sample] = []
-        for name, values in columns:
-            samples += self._samples(name, values, bad)
-        if len(columns) > 1:
-            # Row by row, as they came.
-            width = self._table.rows
-            if len(samples) == width * len(columns):
-                samples = [
-                    samples[row + width * part] for row in range(width) for part in range(len(columns))
-                ]
+        samples: Sequence[Sample]
+        samples = self._samples(*columns[0], bad)
+        for name, values in columns[1:]:
+            samples = [*samples, *self._samples(name, values, bad)]
         if metric.buckets:
             samples = _distributions(self._family, samples)
         if samples:
-            found.samples.setdefault(self._family, []).extend(samples)
+            before = found.samples.get(self._family)
+            found.samples[self._family] = [*before, *samples] if before else samples
 
-    def _labels(self, name: str) -> Sequence[Labels]:
+    def _labels(self, name: str) -> tuple[Labels, ...]:
         """The labels of every row, for the value column *name*."""
         constant = dict(self._constant)
         if self._metric.value_label:
@@ -224,9 +223,9 @@ class _Reader:
             self._keys[label] if label in self._keys else [constant.get(label)] * rows
             for label in self._family.labels
         ]
-        return list(zip(*parts, strict=True)) if parts else [()] * rows
+        return tuple(zip(*parts, strict=True)) if parts else ((),) * rows
 
-    def _samples(self, name: str, values: Sequence[float | None], bad: set[int]) -> list[Sample]:
+    def _samples(self, name: str, values: Sequence[float | None], bad: set[int]) -> Sequence[Sample]:
         labels = self._labels(name)
         if self._stamps is not None:
             return [
@@ -235,7 +234,7 @@ class _Reader:
                 if value is not None and stamp is not None and row not in bad
             ]
         if not bad and None not in values:
-            return list(map(Sample, labels, values))  # type: ignore[arg-type]
+            return Columns(labels, tuple(values))
         return [
             Sample(labels[row], value)
             for row, value in enumerate(values)
@@ -259,6 +258,13 @@ class _Reader:
             key = json.dumps([names, name, [column[row] for column in keys]])
             found.append(Observation(self._family, labels, value, key))
         return found
+
+
+def _shared(texts: Sequence[str]) -> Sequence[str]:
+    """*texts*, equal ones as one object where they are many: a label of few values then costs no memory."""
+    known: dict[str, str] = {}
+    found = [known.setdefault(text, text) for text in texts]
+    return found if len(known) * 2 < len(found) else texts
 
 
 def _distributions(family: Family, samples: Sequence[Sample]) -> list[Sample]:

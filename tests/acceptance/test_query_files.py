@@ -25,7 +25,7 @@ CREATE VIEW build_summary AS
     SELECT 'all'::text AS scope, count(*) AS builds, sum(seconds) AS seconds, true AS healthy FROM builds;
 CREATE FUNCTION slow_builds(lowest int) RETURNS TABLE (team text, number bigint) LANGUAGE plpgsql AS $body$
 BEGIN
-    RETURN QUERY SELECT b.team, count(*) FROM builds b WHERE b.seconds > lowest - 1 GROUP BY b.team ORDER BY 1;
+    RETURN QUERY SELECT b.team, count(*) FROM builds b WHERE b.seconds >= lowest GROUP BY 1 ORDER BY 1;
 END
 $body$;
 """

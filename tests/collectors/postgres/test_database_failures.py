@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from collectors.postgres import snapshot as snapshot_module
 from collectors.postgres.database import Database
 from collectors.postgres.errors import ConnectionLost, QueryFailed, Unreachable
 from collectors.postgres.spec import Query
@@ -256,10 +257,13 @@ def test_the_server_ends_what_takes_too_long(database: Database, postgres_databa
             rows(database, "SELECT * FROM held", timeout=0.5)
 
 
-def test_the_client_ends_what_the_server_does_not(connect: Connect, postgres_database: str) -> None:
+def test_the_client_ends_what_the_server_does_not(
+    connect: Connect, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_module, "GRACE_SECONDS", 0.5)
     database = connect(postgres_database + "&statement_timeout=0")
     with database.snapshot(statement_timeout=0.2) as snapshot:
-        with takes(3.2, 5), pytest.raises(QueryFailed, match=r"0\.2 s it is allowed"):
+        with takes(0.7, 2), pytest.raises(QueryFailed, match=r"0\.2 s it is allowed"):
             snapshot.run(Query("q", "SELECT pg_sleep(60)"))
         with pytest.raises(ConnectionLost):
             snapshot.run(ONE)
