@@ -24,7 +24,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.test_prometheus import quantile
 from tests.support.postgres import PostgresServer
-from tests.support.process import ROOT, ExporterProcess, free_port, run_cli, wait_until
+from tests.support.process import ROOT, ExporterProcess, free_port, wait_until
 from tests.support.prometheus import Prometheus
 
 SECRET = "wr0ng-s3cret"
@@ -501,31 +501,34 @@ def test_a_real_prometheus_answers_as_sql_does(
     assert prometheus.scalar(mean) == pytest.approx(sum(times) / len(times))
 
 
-def test_one_variable_is_all_it_needs(database: str, tmp_path: Path) -> None:
-    port = free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CI_EXPORTER")}
-    log = tmp_path / "log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
+def _serve_bare(folder: Path, **environment: str) -> subprocess.Popen[bytes]:
+    """``ci-exporter serve`` without a file, in a folder of its own; its log is in there."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CI_EXPORTER", "GITLAB"))
+    }
+    with (folder / "log").open("wb") as output:
+        return subprocess.Popen(
             [sys.executable, "-m", "exporter", "serve"],
-            cwd=tmp_path,
+            cwd=folder,
             stdout=output,
             stderr=output,
-            env={
-                **environment, "PYTHONPATH": str(ROOT), "DATABASE_URL": database, "METRICS_PORT": str(port)
-            },
-        )  # fmt: skip
+            env={**kept, "PYTHONPATH": str(ROOT), **environment},
+        )
+
+
+def test_two_variables_are_all_it_needs(database: str, tmp_path: Path) -> None:
+    port = free_port()
+    process = _serve_bare(tmp_path, DATABASE_URL=database, METRICS_PORT=str(port))
+
+    def text() -> str:
+        try:
+            return requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
+        except requests.RequestException:
+            return ""
+
     try:
-        url = f"http://127.0.0.1:{port}"
-
-        def text() -> str:
-            try:
-                return requests.get(f"{url}/metrics", timeout=5).text
-            except requests.RequestException:
-                return ""
-
         wait_until(lambda: process.poll() is not None or _all_succeed(text()), "it serves")
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, (tmp_path / "log").read_text()
         assert _samples(text(), "oneclick_pr_open") == {("ALPHA",): 4.0, ("BETA",): 3.0}
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0
@@ -534,7 +537,14 @@ def test_one_variable_is_all_it_needs(database: str, tmp_path: Path) -> None:
         process.wait()
 
 
-def test_without_a_port_it_says_what_is_missing(database: str) -> None:
-    done = run_cli("serve", env={"DATABASE_URL": database})
-    assert done.returncode == 2
-    assert "METRICS_PORT" in done.stderr
+def test_without_a_port_it_says_that_it_listens_nowhere(database: str, tmp_path: Path) -> None:
+    process = _serve_bare(tmp_path, DATABASE_URL=database)
+    try:
+        wait_until(
+            lambda: process.poll() is not None or "listening" in (tmp_path / "log").read_text(),
+            "it is started",
+        )
+        assert "nowhere (metrics.enabled is false)" in (tmp_path / "log").read_text()
+    finally:
+        process.kill()
+        process.wait()
