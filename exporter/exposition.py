@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from prometheus_client.metrics_core import Metric
 
-from exporter.families import Columns, Family, Labels, Sample, Samples, Stamped
+from exporter.families import Columns, Family, Sample, Samples, Stamped
 from exporter.rendering import (
     GZIP_START,
     Block,
@@ -107,8 +105,6 @@ class CollectorPage:
             labels, values = samples.labels, samples.values
         else:
             labels, values = zip(*samples, strict=True)
-        if old is not None and labels != old.labels:
-            labels, values = _in_order(labels, values, old.labels)
         if old is None or labels != old.labels:
             once, repeated = cleaned(samples)
             if repeated:
@@ -171,17 +167,6 @@ class CollectorPage:
             for sample in samples:
                 _add(metric, family, sample)
             yield metric
-
-
-def _in_order(
-    labels: tuple[Labels, ...], values: tuple[Any, ...], wanted: tuple[Labels, ...]
-) -> tuple[tuple[Labels, ...], tuple[Any, ...]]:
-    """The same samples in the order *wanted*, if it has their labels: a database has no order of its own."""
-    found = dict(zip(labels, values, strict=True)) if len(labels) == len(wanted) else {}
-    if len(found) == len(wanted):
-        with suppress(KeyError):
-            return wanted, tuple(map(found.__getitem__, wanted))
-    return labels, values
 
 
 def _add(metric: Metric, family: Family, sample: Sample) -> None:

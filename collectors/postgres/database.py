@@ -110,6 +110,7 @@ class Database:
             dsn, settings.tls, application_name=application_name, connect_timeout=settings.connect_timeout
         )
         self.name = name
+        self._parameters = parameters
         self._zone = zone
         self._stopping = stopping
         self._in_dsn = settings_in(dsn)
@@ -136,8 +137,10 @@ class Database:
         )  # fmt: skip
 
     @contextmanager
-    def snapshot(self, *, statement_timeout: float) -> Iterator[Snapshot]:
+    def snapshot(self, *, statement_timeout: float, discard: bool = False) -> Iterator[Snapshot]:
         """A transaction for queries of up to *statement_timeout* seconds each, unless the DSN says otherwise.
+
+        *discard* rolls it back in the end, so that not even a notification or a setting outlives it.
 
         Raises:
             Unreachable: there is no connection; the text says why.
@@ -146,7 +149,7 @@ class Database:
         allowed = seconds_in(self._in_dsn.get("statement_timeout")) or statement_timeout
         deadline = monotonic() + self._connect_seconds + _SLACK_SECONDS
         while True:
-            with self._borrow(deadline) as (connection, watch):
+            with self._borrow(deadline, discard=discard) as (connection, watch):
                 try:
                     # Also shows whether the connection still works; in the pool it may have died.
                     with watch.limit(self._connect_seconds):
@@ -171,6 +174,25 @@ class Database:
             # Outside the handler, so that the server's own message does not come along.
             raise Stopped("the program is stopping") if stopped else Unreachable(why)
 
+    def connect(self, *, purpose: str) -> psycopg.Connection[TupleRow]:
+        """A connection beside the pool, in autocommit mode; it is the caller's to close.
+
+        *purpose* is added to its application_name.
+
+        Raises:
+            Unreachable: there is none; the text says why.
+        """
+        name = f"{self._parameters['application_name']} ({purpose})"
+        door = _Door(self.name, waiting=1)
+        try:
+            return _Connection.connect(
+                **{**self._parameters, "application_name": name}, autocommit=True, door=door
+            )
+        except (psycopg.Error, OSError):
+            failure = door.last
+        # Outside the handler, so that the server's own message does not come along.
+        raise Unreachable(failure.sentence if failure else f"database {self.name} cannot be reached")
+
     def close(self) -> None:
         """Close the connections, at once or when their snapshot ends; no further snapshot begins."""
         with self._lock:
@@ -179,7 +201,7 @@ class Database:
         self._pool.close(timeout=0.5)
 
     @contextmanager
-    def _borrow(self, deadline: float) -> Iterator[tuple[_Connection, Watch]]:
+    def _borrow(self, deadline: float, *, discard: bool) -> Iterator[tuple[_Connection, Watch]]:
         """A connection under watch; afterwards it is idle again, or closed."""
         connection = self._take(deadline)
         with self._lock:
@@ -190,7 +212,7 @@ class Database:
                 try:
                     yield connection, watch
                 finally:
-                    self._end(connection, watch)
+                    self._end(connection, watch, discard=discard)
         finally:
             if connection.pgconn.transaction_status != TransactionStatus.IDLE or watch.fired:
                 connection.close()
@@ -198,12 +220,12 @@ class Database:
                 self._lent -= 1
             self._pool.putconn(connection)
 
-    def _end(self, connection: _Connection, watch: Watch) -> None:
+    def _end(self, connection: _Connection, watch: Watch, *, discard: bool) -> None:
         """End the transaction. It only read, so a commit may fail, and is no rollback in statistics."""
         if watch.fired or connection.closed:
             return
         with suppress(psycopg.Error, OSError), watch.limit(HOUSEKEEPING_SECONDS):
-            connection.execute("COMMIT")
+            connection.execute("ROLLBACK" if discard else "COMMIT")
 
     def _take(self, deadline: float) -> _Connection:
         """A connection from the pool, which connects in a thread of its own."""

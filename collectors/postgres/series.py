@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite, nan
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from collectors.postgres.cells import label_text, milliseconds, number
 from collectors.postgres.plan import Job
@@ -20,6 +20,7 @@ from exporter.families import Columns, Distribution, Family, Labels, Sample, Sta
 
 N = TypeVar("N", float, int)
 _MOST_PROBLEMS = 3
+_TRIED = 1000
 
 
 class MissingColumns(Exception):
@@ -30,7 +31,8 @@ class MissingColumns(Exception):
 class Yield:
     """What one run of a query gave.
 
-    ``problems`` name rows that were left out, ``bad_rows`` is how many they are.
+    ``problems`` name rows that were left out, ``bad_rows`` is how many they are; ``nulls`` is how many values
+    were left out since they are NULL.
     """
 
     rows: int
@@ -38,6 +40,7 @@ class Yield:
     observations: list[Observation] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     bad_rows: int = 0
+    nulls: int = 0
 
 
 class Shaper:
@@ -47,6 +50,7 @@ class Shaper:
         self._job = job
         self._families = families
         self._zone = zone
+        self._last: dict[tuple[int, str], tuple[Labels, ...]] = {}
 
     def shape(self, query: Query, result: Result) -> Yield:
         """The samples of all metrics of *query*.
@@ -58,7 +62,9 @@ class Shaper:
         index = {column.name: position for position, column in enumerate(result.columns)}
         self._check_columns(metrics, index)
         table = _Table(result, index, self._zone)
-        readers = [_Reader(metric, self._families[metric.name], self._job, table) for metric in metrics]
+        readers = [
+            _Reader(metric, self._families[metric.name], self._job, table, self._last) for metric in metrics
+        ]
         bad = table.bad_rows
         found = Yield(len(result.rows), problems=table.problems, bad_rows=len(bad))
         for reader in readers:
@@ -162,8 +168,16 @@ class _Reader:
     Everything that may find a bad row happens here, before any metric of the query takes its samples.
     """
 
-    def __init__(self, metric: Metric, family: Family, job: Job, table: _Table) -> None:
+    def __init__(
+        self,
+        metric: Metric,
+        family: Family,
+        job: Job,
+        table: _Table,
+        last: dict[tuple[int, str], tuple[Labels, ...]],
+    ) -> None:
         self._metric = metric
+        self._last = last
         self._family = family
         self._constant: dict[str, str] = {**job.labels, **dict(metric.static_labels)}
         self._table = table
@@ -199,6 +213,9 @@ class _Reader:
             columns = [("", [metric.static_value] * self._table.rows)]
         else:
             columns = list(zip(metric.values, self._values, strict=True))
+        for _, values in columns:
+            if None in values:
+                found.nulls += sum(value is None and row not in bad for row, value in enumerate(values))
         if metric.once:
             for name, values in columns:
                 found.observations += self._observations(name, values, bad)
@@ -234,7 +251,10 @@ class _Reader:
                 if value is not None and stamp is not None and row not in bad
             ]
         if not bad and None not in values:
-            return Columns(labels, tuple(values))
+            key = (id(self._metric), name)
+            columns = _as_before(labels, tuple(values), self._last.get(key, ()))
+            self._last[key] = columns.labels
+            return columns
         return [
             Sample(labels[row], value)
             for row, value in enumerate(values)
@@ -260,11 +280,29 @@ class _Reader:
         return found
 
 
+def _as_before(labels: tuple[Labels, ...], values: tuple[Any, ...], last: tuple[Labels, ...]) -> Columns:
+    """The samples with the labels *last*, in their order, if they have no others.
+
+    A database has no order of its own, but what is shown is changed most cheaply when only values do; and
+    labels that are kept need not be stored anew.
+    """
+    if labels == last:
+        return Columns(last, values)
+    if len(labels) == len(last):
+        found = dict(zip(labels, values, strict=True))
+        with suppress(KeyError):
+            if len(found) == len(last):  # not with duplicates, of which the first is shown
+                return Columns(last, tuple(map(found.__getitem__, last)))
+    return Columns(labels, values)
+
+
 def _shared(texts: Sequence[str]) -> Sequence[str]:
-    """*texts*, equal ones as one object where they are many: a label of few values then costs no memory."""
+    """*texts*, equal ones as one object if many are equal: a label of few values then costs no memory."""
+    first = texts[:_TRIED]
+    if len(set(first)) * 2 > len(first):
+        return texts
     known: dict[str, str] = {}
-    found = [known.setdefault(text, text) for text in texts]
-    return found if len(known) * 2 < len(found) else texts
+    return [known.setdefault(text, text) for text in texts]
 
 
 def _distributions(family: Family, samples: Sequence[Sample]) -> list[Sample]:

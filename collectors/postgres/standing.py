@@ -16,7 +16,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Standing:
-    """One query. ``succeeded`` is monotonic, ``last_success`` Unix seconds; no ``error`` if all is well."""
+    """One query. ``succeeded`` is monotonic, ``last_success`` Unix seconds; no ``error`` if all is well.
+
+    ``found`` is all that its last run gave, kept only in a rehearsal.
+    """
 
     samples: Mapping[Family, Sequence[Sample]] = field(default_factory=dict)
     success: bool = False
@@ -25,6 +28,7 @@ class Standing:
     seconds: float | None = None
     rows: int | None = None
     error: str = ""
+    found: Yield | None = None
 
 
 class FileStanding:
