@@ -205,7 +205,8 @@ def _family(
     if kind == "histogram" and not (buckets and ascending):
         raise ValueError(f"histogram {name}: buckets must ascend and be finite; +Inf is added by itself")
     for label in labels:
-        if not _NAME.match(label) or label.startswith("__") or label == "le":
+        of_buckets = label == "le" and kind == "histogram"
+        if not _NAME.match(label) or label.startswith("__") or of_buckets:
             raise ValueError(f"{name}: {label!r} is not a label name")
     if len(set(labels)) != len(labels):
         raise ValueError(f"{name}: a label is named twice")
