@@ -52,7 +52,8 @@ class Postgres(Collector[PostgresConfig]):
             key: FileStanding(job, self._keep_last_for(job)) for key, job in self._plan.jobs.items()
         }
         self._shapers = {
-            key: Shaper(job, self._plan.families, context.timezone) for key, job in self._plan.jobs.items()
+            key: Shaper(job, self._plan.families, context.timezone, context.page)
+            for key, job in self._plan.jobs.items()
         }
         self._claims = Claims(self._plan.shared, context.page)
         self._listeners: Listeners = Listeners(self._plan.jobs.values(), self._databases, context)

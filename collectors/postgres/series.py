@@ -15,10 +15,11 @@ from collectors.postgres.cells import label_text, milliseconds, number
 from collectors.postgres.plan import Job
 from collectors.postgres.snapshot import Column, Result
 from collectors.postgres.spec import Metric, Query
-from exporter.contract import Observation
+from exporter.contract import Observation, Page
 from exporter.families import Distribution, Family, Labels, Sample, Stamped
 
 N = TypeVar("N", float, int)
+LIMIT = "limit"
 _MOST_PROBLEMS = 3
 
 
@@ -30,11 +31,13 @@ class MissingColumns(Exception):
 class Yield:
     """What one run of a query gave.
 
-    ``problems`` name rows that were left out, ``bad_rows`` is how many they are.
+    ``problems`` name rows that were left out, ``bad_rows`` is how many they are. ``surplus`` are samples that
+    exceed their metric's ``max_series``.
     """
 
     rows: int
     samples: dict[Family, list[Sample]] = field(default_factory=dict)
+    surplus: dict[Family, list[Sample]] = field(default_factory=dict)
     observations: list[Observation] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     bad_rows: int = 0
@@ -43,10 +46,11 @@ class Yield:
 class Shaper:
     """Makes samples of the rows of one job's queries."""
 
-    def __init__(self, job: Job, families: Mapping[str, Family], zone: str) -> None:
+    def __init__(self, job: Job, families: Mapping[str, Family], zone: str, page: Page) -> None:
         self._job = job
         self._families = families
         self._zone = zone
+        self._page = page
 
     def shape(self, query: Query, result: Result) -> Yield:
         """The samples of all metrics of *query*.
@@ -63,6 +67,8 @@ class Shaper:
         found = Yield(len(result.rows), problems=table.problems, bad_rows=len(bad))
         for reader in readers:
             reader.add_to(found, bad)
+        for family, series in found.surplus.items():
+            self._page.note_dropped(family, LIMIT, series)
         return found
 
     def _check_columns(self, metrics: Sequence[Metric], index: Mapping[str, int]) -> None:
@@ -211,6 +217,9 @@ class _Reader:
                 ]
         if metric.buckets:
             samples = _distributions(self._family, samples)
+        if surplus := samples[metric.max_series :] if metric.max_series else []:
+            found.surplus.setdefault(self._family, []).extend(surplus)
+            samples = samples[: metric.max_series]
         if samples:
             found.samples.setdefault(self._family, []).extend(samples)
 
