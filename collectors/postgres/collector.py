@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from prometheus_client.metrics_core import Metric as ClientMetric
 
-from collectors.postgres.claims import Claims
+from collectors.postgres.claims import LIMIT, Claims
 from collectors.postgres.cron import Cron
-from collectors.postgres.families import OWN
+from collectors.postgres.families import OWN, own_labels
 from collectors.postgres.plan import Job, Plan, make_plan
 from collectors.postgres.settings import PostgresConfig
 from collectors.postgres.spec import Metric
@@ -55,7 +55,9 @@ class Postgres(Collector[PostgresConfig]):
             key: Shaper(job, self._plan.families, context.timezone, context.page)
             for key, job in self._plan.jobs.items()
         }
-        self._claims = Claims(self._plan.shared, context.page)
+        kept = self._plan.kept
+        self._claims = Claims(self._plan.shared - kept, context.page)
+        self._total_claims = Claims(self._plan.shared & kept, context.page)
         self._listeners: Listeners = Listeners(self._plan.jobs.values(), self._databases, context)
 
     def _database(self, name: str) -> Database:
@@ -160,15 +162,24 @@ class Postgres(Collector[PostgresConfig]):
             return None
         found: dict[Family, list[Sample]] = {}
         for metric in once:
-            family = self._plan.families[metric.name]
-            for total in view.totals:
-                labels = _labels_of(total, metric, family)
-                if labels is not None:
-                    named = {**job.labels, **dict(metric.static_labels), **labels}
-                    value = family.distribution(total.buckets, total.value) if total.buckets else total.value
-                    sample = Sample(tuple(named.get(label) for label in family.labels), value)
-                    found.setdefault(family, []).append(sample)
-        return found
+            samples = self._totals_of(metric, job, view)
+            if surplus := samples[metric.max_series :] if metric.max_series else []:
+                self.context.page.note_dropped(self._plan.families[metric.name], LIMIT, surplus)
+                samples = samples[: metric.max_series]
+            found.setdefault(self._plan.families[metric.name], []).extend(samples)
+        return self._total_claims.settle(view.key, found)
+
+    def _totals_of(self, metric: Metric, job: Job, view: UnitView) -> list[Sample]:
+        """What was counted for *metric*, in the order of the labels."""
+        family = self._plan.families[metric.name]
+        samples = []
+        for total in view.totals:
+            labels = _labels_of(total, metric, family)
+            if labels is not None:
+                named = {**job.labels, **labels}
+                value = family.distribution(total.buckets, total.value) if total.buckets else total.value
+                samples.append(Sample(tuple(named.get(label) for label in family.labels), value))
+        return sorted(samples, key=lambda sample: [label or "" for label in sample.labels])
 
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:
@@ -194,5 +205,6 @@ def _labels_of(total: Total, metric: Metric, family: Family) -> dict[str, str | 
     if total.family != family.name or (total.buckets is None) != (not family.buckets):
         return None
     labels = dict(zip(total.labels[::2], total.labels[1::2], strict=True))
-    own = [label for _, label in metric.key_labels] + ([metric.value_label] if metric.value_label else [])
-    return {str(name): value for name, value in labels.items()} if labels.keys() == set(own) else None
+    if labels.keys() != set(own_labels(metric)) or not dict(metric.static_labels).items() <= labels.items():
+        return None
+    return {str(name): value for name, value in labels.items()}

@@ -55,6 +55,12 @@ class Plan:
         feeders = Counter(name for job in self.jobs.values() for name in {m.name for m in job.file.metrics})
         return frozenset(self.families[name] for name, jobs in feeders.items() if jobs > 1)
 
+    @property
+    def kept(self) -> frozenset[Family]:
+        """Families whose rows are events, so that their totals are kept."""
+        metrics = (metric for job in self.jobs.values() for metric in job.file.metrics)
+        return frozenset(self.families[metric.name] for metric in metrics if metric.once)
+
 
 def make_plan(config: PostgresConfig) -> Plan:
     """Read every file that *config* names.
@@ -158,30 +164,45 @@ def _families(jobs: Mapping[str, Job], problems: list[Problem]) -> dict[str, Fam
     """``metric name -> family``, over all files and databases."""
     added = dict.fromkeys(label for job in jobs.values() for label in job.labels)
     metrics: dict[str, list[Metric]] = defaultdict(list)
-    ours = {family.name for family in OWN}
     for job in jobs.values():
+        before: list[Metric] = []
         for metric in job.file.metrics:
-            first = metrics[metric.name][0] if metrics[metric.name] else metric
-            metrics[metric.name].append(metric)
-            for message in _clashes(metric, first, job.labels, ours):
-                problems.append(
-                    Problem(f"metrics.{metric.name}", message, str(job.file.path), metric.line or None)
-                )
+            same = metrics[metric.name]
+            same.append(metric)
+            found = _clashes(metric, same[0], job.labels) + _mixed_totals(metric, before)
+            before.append(metric)
+            problems += [
+                Problem(f"metrics.{metric.name}", message, str(job.file.path), metric.line or None)
+                for message in found
+            ]
     return {} if problems else {name: family_of(found, added) for name, found in metrics.items()}
 
 
-def _clashes(metric: Metric, first: Metric, labels: Mapping[str, str], ours: set[str]) -> list[str]:
+def _clashes(metric: Metric, first: Metric, labels: Mapping[str, str]) -> list[str]:
     """What keeps *metric* from being shown beside *first*, the first one of its name."""
     found = []
-    if metric.name in ours:
+    if metric.name in {family.name for family in OWN}:
         found.append("this name is one of the exporter's own; choose another")
     if kind_of(metric) != kind_of(first):
         found.append(f"is a {kind_of(metric)} here and a {kind_of(first)} elsewhere; a name has one type")
     elif metric.buckets != first.buckets:
         found.append("has other buckets elsewhere; a name has one set of them")
+    elif bool(metric.once) != bool(first.once):
+        found.append("counts each row once in one place only; a name has once_by everywhere or nowhere")
     if clash := sorted(set(own_labels(metric)) & labels.keys()):
         found.append(
             f"the label {clash[0]} is put on every series of this database; rename it here, or set"
             " database_label or labels of the database"
         )
     return found
+
+
+def _mixed_totals(metric: Metric, before: list[Metric]) -> list[str]:
+    """Whether the totals of *metric* could not be told from those of one *before* it in its file."""
+    labels = set(own_labels(metric))
+    for other in before:
+        constant = dict(other.static_labels)
+        apart = any(constant.get(label, text) != text for label, text in metric.static_labels)
+        if metric.once and other.name == metric.name and set(own_labels(other)) == labels and not apart:
+            return ["counts into the same totals as another metric here; give each a static label of its own"]
+    return []

@@ -12,6 +12,8 @@ from math import isfinite, nan
 from typing import TypeVar
 
 from collectors.postgres.cells import label_text, milliseconds, number
+from collectors.postgres.claims import LIMIT
+from collectors.postgres.families import own_labels
 from collectors.postgres.plan import Job
 from collectors.postgres.snapshot import Column, Result
 from collectors.postgres.spec import Metric, Query
@@ -19,7 +21,6 @@ from exporter.contract import Observation, Page
 from exporter.families import Distribution, Family, Labels, Sample, Stamped
 
 N = TypeVar("N", float, int)
-LIMIT = "limit"
 _MOST_PROBLEMS = 3
 
 
@@ -179,6 +180,11 @@ class _Reader:
                 for row, text in enumerate(table.texts(column)):
                     if text is None:
                         table.spoil(row, f"column {column}, row {row + 1}: NULL tells no event")
+            if not metric.buckets:
+                for column, values in zip(metric.values, self._values, strict=True):
+                    for row, value in enumerate(values):
+                        if value is not None and value < 0:
+                            table.spoil(row, f"column {column}, row {row + 1}: a counter cannot go down")
 
     def _column(self, column: str) -> list[float | None]:
         values = self._table.numbers(column)
@@ -254,18 +260,21 @@ class _Reader:
     def _observations(self, name: str, values: Sequence[float | None], bad: set[int]) -> list[Observation]:
         """Each row as an event, its labels by name, so that they outlive a change of the file."""
         metric = self._metric
-        own = list(self._keys.items())
-        names = [label for label, _ in own]
+        rows = self._table.rows
+        constant = dict(metric.static_labels)
         if metric.value_label:
-            names.append(metric.value_label)
+            constant[metric.value_label] = name
+        columns: list[Sequence[str]] = []
+        names = sorted(own_labels(metric))
+        for label in names:
+            columns += [label] * rows, self._keys.get(label) or [constant.get(label, "")] * rows
         keys = [self._table.texts(column) for column in (metric.once.key if metric.once else ())]
         found = []
         for row, value in enumerate(values):
             if value is None or row in bad or not isfinite(value):
                 continue
-            texts = [column[row] for _, column in own] + ([name] if metric.value_label else [])
-            labels = tuple(part for pair in zip(names, texts, strict=True) for part in pair)
-            key = json.dumps([names, name, [column[row] for column in keys]])
+            key = json.dumps([names, sorted(metric.static_labels), name, [column[row] for column in keys]])
+            labels = tuple(column[row] for column in columns)
             found.append(Observation(self._family, labels, value, key))
         return found
 
