@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from collectors.postgres.settings import PostgresConfig
 from collectors.postgres.spec import Metric, Query, QueryFile
 from exporter.errors import ConfigError, Problem
 from exporter.families import Family
+
+_LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ def make_plan(config: PostgresConfig) -> Plan:
     for database, settings in config.databases.items():
         label = config.label_of_database
         labels = {**({label: database} if label else {}), **settings.labels}
+        problems += _bad_labels(database, label, settings.labels)
         reserved = frozenset(labels)
         found = [
             file
@@ -106,11 +110,23 @@ def shipped_families() -> list[Family]:
     return list(_families(jobs, []).values())
 
 
+def _bad_labels(database: str, label: str | None, labels: Mapping[str, str]) -> list[Problem]:
+    """What is wrong with the names of labels that the configuration puts on every series."""
+    places = {f"collectors.postgres.databases.{database}.labels.{name}": name for name in labels}
+    if label:
+        places["collectors.postgres.database_label"] = label
+    return [
+        Problem(place, "is not a label name: letters, digits and _, no digit first, not le, no __ in front")
+        for place, name in places.items()
+        if not _LABEL.fullmatch(name) or name == "le"
+    ]
+
+
 def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -> list[Path]:
     """The files that *patterns* name, each once, in order."""
     found: dict[Path, None] = {}
     for pattern in patterns:
-        paths = [Path(path) for path in sorted(glob(str(pattern)))]
+        paths = [path for path in map(Path, sorted(glob(str(pattern)))) if path.is_file()]
         if not paths and pattern.parent.name == "queries" and not pattern.parent.exists():
             # The folder that comes with the program, wherever it was installed to.
             paths = [path for path in shipped_files() if path.match(pattern.name)]
@@ -118,7 +134,7 @@ def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -
             problems.append(
                 Problem(f"collectors.postgres.databases.{database}.files", f"no file matches {pattern}")
             )
-        found.update(dict.fromkeys(path for path in paths if path.is_file()))
+        found.update(dict.fromkeys(paths))
     return list(found)
 
 
@@ -189,6 +205,8 @@ def _clashes(metric: Metric, first: Metric, labels: Mapping[str, str]) -> list[s
         found.append("has other buckets elsewhere; a name has one set of them")
     elif bool(metric.once) != bool(first.once):
         found.append("counts each row once in one place only; a name has once_by everywhere or nowhere")
+    if "le" in own_labels(metric):
+        found.append("the label le belongs to histograms; rename it")
     if clash := sorted(set(own_labels(metric)) & labels.keys()):
         found.append(
             f"the label {clash[0]} is put on every series of this database; rename it here, or set"
