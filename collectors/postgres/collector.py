@@ -125,6 +125,12 @@ class Postgres(Collector[PostgresConfig]):
             return (second - first).total_seconds() if first and second else 86_400.0
         return job.file.interval or self.config.interval_seconds
 
+    def _until_next(self, job: Job) -> float:
+        """Seconds until the file runs again anyway."""
+        now = self.context.clock.now()
+        instant = self._fires(job.file.schedule, now) if job.file.schedule else None
+        return (instant - now).total_seconds() if instant else self._interval(job)
+
     def _keep_last_for(self, job: Job) -> float:
         return job.file.keep_last_for or self.config.keep_last_for or _KEEP_INTERVALS * self._interval(job)
 
@@ -145,7 +151,7 @@ class Postgres(Collector[PostgresConfig]):
         failure = None
         if standing.errors:
             # A statement that fails is run again at its own time; only a lost connection is worth hurrying.
-            wait = None if run.lost else self._interval(job)
+            wait = None if run.lost else self._until_next(job)
             failure = SourceError("; ".join(standing.errors), retry_after=wait)
         return Batch(
             samples=self._claims.settle(unit.key, standing.samples()),
