@@ -84,7 +84,7 @@ class Shaper:
 
 def _columns(metric: Metric) -> list[str]:
     """The columns that *metric* reads."""
-    stamp = [metric.timestamp_value] if metric.timestamp_value and metric.values else []
+    stamp = [metric.timestamp_value] if metric.timestamp_value else []
     return [
         *(column for column, _ in metric.key_labels),
         *metric.values,
@@ -173,7 +173,7 @@ class _Reader:
         self._keys = {label: table.labels(column) for column, label in metric.key_labels}
         self._values = [self._column(column) for column in metric.values]
         self._stamps: list[int | None] | None = None
-        if metric.timestamp_value and metric.values:
+        if metric.timestamp_value:
             self._stamps = table.stamps(metric.timestamp_value)
         if metric.once:
             for column in metric.once.key:
