@@ -615,7 +615,7 @@ def test_both_formats_can_be_read_and_say_the_same(lab: QueryLab) -> None:
     odd = {dict(one.labels)["k"] for one in text.series if one.name == "odd"}
     assert odd == {'a"b', "a\\b", "a\nb", "zażółć 🐘", ""}
     collected = {sample.name for metric in lab.parts.registry.collect() for sample in metric.samples}
-    assert {one.name for one in text.series} <= collected
+    assert {one.name for one in named} <= collected
 
 
 # -- events that count once ------------------------------------------------------------------------
