@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from exporter.contract import Page
 from exporter.families import Family, Labels, Sample
 
-_DUPLICATE = "duplicate"
+# Why a series is left out.
+DUPLICATE, LIMIT = "duplicate", "limit"
 
 
 class Claims:
@@ -39,5 +40,5 @@ class Claims:
                 if taken:
                     lost = {sample.labels for sample in taken}
                     settled[family] = [sample for sample in samples[family] if sample.labels not in lost]
-                    self._page.note_dropped(family, _DUPLICATE, taken)
+                    self._page.note_dropped(family, DUPLICATE, taken)
         return settled

@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from prometheus_client.metrics_core import Metric as ClientMetric
 
-from collectors.postgres.claims import Claims
+from collectors.postgres.claims import LIMIT, Claims
 from collectors.postgres.cron import Cron
-from collectors.postgres.families import OWN
+from collectors.postgres.families import OWN, own_labels
 from collectors.postgres.plan import Job, Plan, make_plan
 from collectors.postgres.settings import PostgresConfig
 from collectors.postgres.spec import Metric
@@ -53,9 +53,12 @@ class Postgres(Collector[PostgresConfig]):
             key: FileStanding(job, self._keep_last_for(job)) for key, job in self._plan.jobs.items()
         }
         self._shapers = {
-            key: Shaper(job, self._plan.families, context.timezone) for key, job in self._plan.jobs.items()
+            key: Shaper(job, self._plan.families, context.timezone, context.page)
+            for key, job in self._plan.jobs.items()
         }
-        self._claims = Claims(self._plan.shared, context.page)
+        kept = self._plan.kept
+        self._claims = Claims(self._plan.shared - kept, context.page)
+        self._total_claims = Claims(self._plan.shared & kept, context.page)
         self._listeners: Listeners = Listeners(self._plan.jobs.values(), self._databases, context)
 
     def _database(self, name: str) -> Database:
@@ -127,6 +130,12 @@ class Postgres(Collector[PostgresConfig]):
             return (second - first).total_seconds() if first and second else 86_400.0
         return job.file.interval or self.config.interval_seconds
 
+    def _until_next(self, job: Job) -> float:
+        """Seconds until the file runs again anyway."""
+        now = self.context.clock.now()
+        instant = self._fires(job.file.schedule, now) if job.file.schedule else None
+        return (instant - now).total_seconds() if instant else self._interval(job)
+
     def _keep_last_for(self, job: Job) -> float:
         return job.file.keep_last_for or self.config.keep_last_for or _KEEP_INTERVALS * self._interval(job)
 
@@ -151,7 +160,7 @@ class Postgres(Collector[PostgresConfig]):
         failure = None
         if standing.errors:
             # A statement that fails is run again at its own time; only a lost connection is worth hurrying.
-            wait = None if run.lost else self._interval(job)
+            wait = None if run.lost else self._until_next(job)
             failure = SourceError("; ".join(standing.errors), retry_after=wait)
         return Batch(
             samples=self._claims.settle(unit.key, standing.samples()),
@@ -168,15 +177,24 @@ class Postgres(Collector[PostgresConfig]):
             return None
         found: dict[Family, list[Sample]] = {}
         for metric in once:
-            family = self._plan.families[metric.name]
-            for total in view.totals:
-                labels = _labels_of(total, metric, family)
-                if labels is not None:
-                    named = {**job.labels, **dict(metric.static_labels), **labels}
-                    value = family.distribution(total.buckets, total.value) if total.buckets else total.value
-                    sample = Sample(tuple(named.get(label) for label in family.labels), value)
-                    found.setdefault(family, []).append(sample)
-        return found
+            samples = self._totals_of(metric, job, view)
+            if surplus := samples[metric.max_series :] if metric.max_series else []:
+                self.context.page.note_dropped(self._plan.families[metric.name], LIMIT, surplus)
+                samples = samples[: metric.max_series]
+            found.setdefault(self._plan.families[metric.name], []).extend(samples)
+        return self._total_claims.settle(view.key, found)
+
+    def _totals_of(self, metric: Metric, job: Job, view: UnitView) -> list[Sample]:
+        """What was counted for *metric*, in the order of the labels."""
+        family = self._plan.families[metric.name]
+        samples = []
+        for total in view.totals:
+            labels = _labels_of(total, metric, family)
+            if labels is not None:
+                named = {**job.labels, **labels}
+                value = family.distribution(total.buckets, total.value) if total.buckets else total.value
+                samples.append(Sample(tuple(named.get(label) for label in family.labels), value))
+        return sorted(samples, key=lambda sample: [label or "" for label in sample.labels])
 
     def explain(self) -> Iterator[str]:
         """What each query gave in the round before, what it costs, and what is wrong with it; network I/O."""
@@ -211,5 +229,6 @@ def _labels_of(total: Total, metric: Metric, family: Family) -> dict[str, str | 
     if total.family != family.name or (total.buckets is None) != (not family.buckets):
         return None
     labels = dict(zip(total.labels[::2], total.labels[1::2], strict=True))
-    own = [label for _, label in metric.key_labels] + ([metric.value_label] if metric.value_label else [])
-    return {str(name): value for name, value in labels.items()} if labels.keys() == set(own) else None
+    if labels.keys() != set(own_labels(metric)) or not dict(metric.static_labels).items() <= labels.items():
+        return None
+    return {str(name): value for name, value in labels.items()}

@@ -70,7 +70,7 @@ def family_of(metrics: Sequence[Metric], added: Iterable[str]) -> Family:
         tuple(dict.fromkeys([*added, *labels])),
         first.buckets,
         next((metric.unit for metric in metrics if metric.unit), ""),
-        any(metric.timestamp_value and metric.values for metric in metrics),
+        bool(first.timestamp_value),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from collectors.postgres.settings import PostgresConfig
 from collectors.postgres.spec import Metric, Query, QueryFile
 from exporter.errors import ConfigError, Problem
 from exporter.families import Family
+
+_LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,12 @@ class Plan:
         feeders = Counter(name for job in self.jobs.values() for name in {m.name for m in job.file.metrics})
         return frozenset(self.families[name] for name, jobs in feeders.items() if jobs > 1)
 
+    @property
+    def kept(self) -> frozenset[Family]:
+        """Families whose rows are events, so that their totals are kept."""
+        metrics = (metric for job in self.jobs.values() for metric in job.file.metrics)
+        return frozenset(self.families[metric.name] for metric in metrics if metric.once)
+
 
 def make_plan(config: PostgresConfig) -> Plan:
     """Read every file that *config* names.
@@ -68,6 +77,7 @@ def make_plan(config: PostgresConfig) -> Plan:
     for database, settings in config.databases.items():
         label = config.label_of_database
         labels = {**({label: database} if label else {}), **settings.labels}
+        problems += _bad_labels(database, label, settings.labels)
         reserved = frozenset(labels)
         found = [
             file
@@ -100,11 +110,23 @@ def shipped_families() -> list[Family]:
     return list(_families(jobs, []).values())
 
 
+def _bad_labels(database: str, label: str | None, labels: Mapping[str, str]) -> list[Problem]:
+    """What is wrong with the names of labels that the configuration puts on every series."""
+    places = {f"collectors.postgres.databases.{database}.labels.{name}": name for name in labels}
+    if label:
+        places["collectors.postgres.database_label"] = label
+    return [
+        Problem(place, "is not a label name: letters, digits and _, no digit first, not le, no __ in front")
+        for place, name in places.items()
+        if not _LABEL.fullmatch(name) or name == "le"
+    ]
+
+
 def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -> list[Path]:
     """The files that *patterns* name, each once, in order."""
     found: dict[Path, None] = {}
     for pattern in patterns:
-        paths = [Path(path) for path in sorted(glob(str(pattern)))]
+        paths = [path for path in map(Path, sorted(glob(str(pattern)))) if path.is_file()]
         if not paths and pattern.parent.name == "queries" and not pattern.parent.exists():
             # The folder that comes with the program, wherever it was installed to.
             paths = [path for path in shipped_files() if path.match(pattern.name)]
@@ -112,7 +134,7 @@ def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -
             problems.append(
                 Problem(f"collectors.postgres.databases.{database}.files", f"no file matches {pattern}")
             )
-        found.update(dict.fromkeys(path for path in paths if path.is_file()))
+        found.update(dict.fromkeys(paths))
     return list(found)
 
 
@@ -158,30 +180,49 @@ def _families(jobs: Mapping[str, Job], problems: list[Problem]) -> dict[str, Fam
     """``metric name -> family``, over all files and databases."""
     added = dict.fromkeys(label for job in jobs.values() for label in job.labels)
     metrics: dict[str, list[Metric]] = defaultdict(list)
-    ours = {family.name for family in OWN}
     for job in jobs.values():
+        before: list[Metric] = []
         for metric in job.file.metrics:
-            first = metrics[metric.name][0] if metrics[metric.name] else metric
-            metrics[metric.name].append(metric)
-            for message in _clashes(metric, first, job.labels, ours):
-                problems.append(
-                    Problem(f"metrics.{metric.name}", message, str(job.file.path), metric.line or None)
-                )
+            same = metrics[metric.name]
+            same.append(metric)
+            found = _clashes(metric, same[0], job.labels) + _mixed_totals(metric, before)
+            before.append(metric)
+            problems += [
+                Problem(f"metrics.{metric.name}", message, str(job.file.path), metric.line or None)
+                for message in found
+            ]
     return {} if problems else {name: family_of(found, added) for name, found in metrics.items()}
 
 
-def _clashes(metric: Metric, first: Metric, labels: Mapping[str, str], ours: set[str]) -> list[str]:
+def _clashes(metric: Metric, first: Metric, labels: Mapping[str, str]) -> list[str]:
     """What keeps *metric* from being shown beside *first*, the first one of its name."""
     found = []
-    if metric.name in ours:
+    if metric.name in {family.name for family in OWN}:
         found.append("this name is one of the exporter's own; choose another")
     if kind_of(metric) != kind_of(first):
         found.append(f"is a {kind_of(metric)} here and a {kind_of(first)} elsewhere; a name has one type")
     elif metric.buckets != first.buckets:
         found.append("has other buckets elsewhere; a name has one set of them")
+    elif bool(metric.once) != bool(first.once):
+        found.append("counts each row once in one place only; a name has once_by everywhere or nowhere")
+    elif bool(metric.timestamp_value) != bool(first.timestamp_value):
+        found.append("has a time of its own in one place only; a name has timestamp_value everywhere or not")
+    if "le" in own_labels(metric):
+        found.append("the label le belongs to histograms; rename it")
     if clash := sorted(set(own_labels(metric)) & labels.keys()):
         found.append(
             f"the label {clash[0]} is put on every series of this database; rename it here, or set"
             " database_label or labels of the database"
         )
     return found
+
+
+def _mixed_totals(metric: Metric, before: list[Metric]) -> list[str]:
+    """Whether the totals of *metric* could not be told from those of one *before* it in its file."""
+    labels = set(own_labels(metric))
+    for other in before:
+        constant = dict(other.static_labels)
+        apart = any(constant.get(label, text) != text for label, text in metric.static_labels)
+        if metric.once and other.name == metric.name and set(own_labels(other)) == labels and not apart:
+            return ["counts into the same totals as another metric here; give each a static label of its own"]
+    return []

@@ -67,7 +67,7 @@ def _run_query(
         standing.failed(name, str(error), clock.monotonic() - started, clock.monotonic())
         return None
     except MissingColumns as error:
-        message = f"database {standing.job.database}: query {name}: {error}"
+        message = f"database {standing.job.database}, query {name}: {error}"
         standing.failed(name, message, clock.monotonic() - started, clock.monotonic())
         return None
     standing.succeeded(name, found, result.seconds, clock.monotonic(), timestamp(clock.now()))

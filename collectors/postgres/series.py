@@ -12,10 +12,12 @@ from math import isfinite, nan
 from typing import Any, TypeVar
 
 from collectors.postgres.cells import label_text, milliseconds, number
+from collectors.postgres.claims import LIMIT
+from collectors.postgres.families import own_labels
 from collectors.postgres.plan import Job
 from collectors.postgres.snapshot import Column, Result
 from collectors.postgres.spec import Metric, Query
-from exporter.contract import Observation
+from exporter.contract import Observation, Page
 from exporter.families import Columns, Distribution, Family, Labels, Sample, Stamped
 
 N = TypeVar("N", float, int)
@@ -32,11 +34,12 @@ class Yield:
     """What one run of a query gave.
 
     ``problems`` name rows that were left out, ``bad_rows`` is how many they are; ``nulls`` is how many values
-    were left out since they are NULL.
+    were left out since they are NULL. ``surplus`` are samples that exceed their metric's ``max_series``.
     """
 
     rows: int
     samples: dict[Family, Sequence[Sample]] = field(default_factory=dict)
+    surplus: dict[Family, list[Sample]] = field(default_factory=dict)
     observations: list[Observation] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     bad_rows: int = 0
@@ -46,10 +49,11 @@ class Yield:
 class Shaper:
     """Makes samples of the rows of one job's queries."""
 
-    def __init__(self, job: Job, families: Mapping[str, Family], zone: str) -> None:
+    def __init__(self, job: Job, families: Mapping[str, Family], zone: str, page: Page) -> None:
         self._job = job
         self._families = families
         self._zone = zone
+        self._page = page
         self._last: dict[tuple[int, str], tuple[Labels, ...]] = {}
 
     def shape(self, query: Query, result: Result) -> Yield:
@@ -69,6 +73,8 @@ class Shaper:
         found = Yield(len(result.rows), problems=table.problems, bad_rows=len(bad))
         for reader in readers:
             reader.add_to(found, bad)
+        for family, series in found.surplus.items():
+            self._page.note_dropped(family, LIMIT, series)
         return found
 
     def _check_columns(self, metrics: Sequence[Metric], index: Mapping[str, int]) -> None:
@@ -83,7 +89,7 @@ class Shaper:
 
 def _columns(metric: Metric) -> list[str]:
     """The columns that *metric* reads."""
-    stamp = [metric.timestamp_value] if metric.timestamp_value and metric.values else []
+    stamp = [metric.timestamp_value] if metric.timestamp_value else []
     return [
         *(column for column, _ in metric.key_labels),
         *metric.values,
@@ -184,13 +190,18 @@ class _Reader:
         self._keys = {label: table.labels(column) for column, label in metric.key_labels}
         self._values = [self._column(column) for column in metric.values]
         self._stamps: list[int | None] | None = None
-        if metric.timestamp_value and metric.values:
+        if metric.timestamp_value:
             self._stamps = table.stamps(metric.timestamp_value)
         if metric.once:
             for column in metric.once.key:
                 for row, text in enumerate(table.texts(column)):
                     if text is None:
                         table.spoil(row, f"column {column}, row {row + 1}: NULL tells no event")
+            if not metric.buckets:
+                for column, values in zip(metric.values, self._values, strict=True):
+                    for row, value in enumerate(values):
+                        if value is not None and value < 0:
+                            table.spoil(row, f"column {column}, row {row + 1}: a counter cannot go down")
 
     def _column(self, column: str) -> list[float | None]:
         values = self._table.numbers(column)
@@ -226,6 +237,10 @@ class _Reader:
             samples = [*samples, *self._samples(name, values, bad)]
         if metric.buckets:
             samples = _distributions(self._family, samples)
+        if metric.max_series and len(samples) > metric.max_series:
+            surplus = samples[metric.max_series :]
+            found.surplus.setdefault(self._family, []).extend(surplus)
+            samples = samples[: metric.max_series]
         if samples:
             before = found.samples.get(self._family)
             found.samples[self._family] = [*before, *samples] if before else samples
@@ -264,18 +279,21 @@ class _Reader:
     def _observations(self, name: str, values: Sequence[float | None], bad: set[int]) -> list[Observation]:
         """Each row as an event, its labels by name, so that they outlive a change of the file."""
         metric = self._metric
-        own = list(self._keys.items())
-        names = [label for label, _ in own]
+        rows = self._table.rows
+        constant = dict(metric.static_labels)
         if metric.value_label:
-            names.append(metric.value_label)
+            constant[metric.value_label] = name
+        columns: list[Sequence[str]] = []
+        names = sorted(own_labels(metric))
+        for label in names:
+            columns += [label] * rows, self._keys.get(label) or [constant.get(label, "")] * rows
         keys = [self._table.texts(column) for column in (metric.once.key if metric.once else ())]
         found = []
         for row, value in enumerate(values):
             if value is None or row in bad or not isfinite(value):
                 continue
-            texts = [column[row] for _, column in own] + ([name] if metric.value_label else [])
-            labels = tuple(part for pair in zip(names, texts, strict=True) for part in pair)
-            key = json.dumps([names, name, [column[row] for column in keys]])
+            key = json.dumps([names, sorted(metric.static_labels), name, [column[row] for column in keys]])
+            labels = tuple(column[row] for column in columns)
             found.append(Observation(self._family, labels, value, key))
         return found
 

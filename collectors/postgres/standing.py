@@ -46,7 +46,8 @@ class FileStanding:
         if found.problems:
             rest = found.bad_rows - len(found.problems)
             more = f" (and {rest} more rows)" if rest else ""
-            self._fail(name, f"rows left out: {'; '.join(found.problems)}{more}")
+            who = f"database {self.job.database}, query {name}"
+            self._fail(name, f"{who}: rows left out: {'; '.join(found.problems)}{more}")
             return
         if one.error:
             log.info("query succeeds again", extra=self._where(name))
