@@ -177,9 +177,7 @@ def test_a_number(ask: Ask, sql: str, value: float) -> None:
 
 
 def test_what_is_no_number_at_all_is_one_here(ask: Ask) -> None:
-    assert all(
-        math.isnan(as_number(cell)) for cell in ask("'NaN'::float8, 'NaN'::numeric, 'nan'::text")
-    )
+    assert all(math.isnan(as_number(cell)) for cell in ask("'NaN'::float8, 'NaN'::numeric, 'nan'::text"))
 
 
 @pytest.mark.parametrize("oid", [20, 21, 23, 26, 700, 701])
@@ -252,9 +250,7 @@ def test_an_interval_is_in_seconds_as_the_server_counts_them(ask: Ask, text: str
     assert as_number(cell) == float(str(seconds[1]))
 
 
-@given(
-    months=st.integers(-5000, 5000), days=st.integers(-9999, 9999), micros=st.integers(-(10**15), 10**15)
-)
+@given(months=st.integers(-5000, 5000), days=st.integers(-9999, 9999), micros=st.integers(-(10**15), 10**15))
 def test_any_interval_is_what_the_server_says(
     connection: psycopg.Connection, months: int, days: int, micros: int
 ) -> None:
