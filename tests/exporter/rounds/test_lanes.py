@@ -140,16 +140,15 @@ def test_a_lane_always_has_a_worker_whatever_its_collector_says(
     wait_until(lambda: len(discoveries) > 2, "discoveries")
 
 
-def test_a_unit_that_moves_to_another_lane_is_polled_there(service: Service, gate: Gate) -> None:
-    source = service.source("fake", *units("old", "1", "2"))
+def test_a_unit_that_moves_to_another_lane_is_polled_there(service: Service) -> None:
+    source = service.source("fake", *units("old", "1"))
+    workers: list[str] = []
+    source.answers["1"] = [lambda: (workers.append(threading.current_thread().name), Batch())[1]]
     service.start(source)
-    wait_until(lambda: source.polls.count("1") > 1, "polls in the old lane")
-    source.answers["2"] = [gate.poll("2")]
-    wait_until(lambda: gate.inside, "the old lane to hang")
-    source.units = [*units("new", "1"), *units("old", "2")]
-    wait_until(lambda: service.engine.rounds["fake"].state("1").stored.unit.lane == "new", "the move")  # type: ignore[union-attr]
-    before = source.polls.count("1")
-    wait_until(lambda: source.polls.count("1") > before + 5, "polls in the new lane")
+    wait_until(lambda: len(workers) > 1, "polls in the old lane")
+    source.units = units("new", "1")
+    wait_until(lambda: workers.count("fake-new-0") > 5, "polls in the new lane")
+    assert workers == sorted(workers, reverse=True), "and in the old one no more"
 
 
 # -- waking --------------------------------------------------------------------------------------
