@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from collectors.postgres.cron import Cron
 from collectors.postgres.durations import seconds
 from collectors.postgres.spec import OnNull
 
@@ -51,15 +52,7 @@ def _text(value: Any) -> Any:
 
 
 def _cron(value: str) -> str:
-    # Imported late: a listing of collectors needs no scheduler.
-    from apscheduler.triggers.cron import CronTrigger
-
-    try:
-        CronTrigger.from_crontab(value, timezone=UTC)
-    except (ValueError, TypeError):
-        raise ValueError(
-            "must be a cron expression of five fields, such as '*/5 * * * *' or '0 6 * * mon-fri'"
-        ) from None
+    Cron(value, UTC)
     return value
 
 

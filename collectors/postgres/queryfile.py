@@ -153,12 +153,11 @@ def _query(block: Block, name: str, sql: str) -> Query:
 
 def _metrics(root: Block, queries: _Queries, reserved: frozenset[str], additions: Additions) -> list[Metric]:
     blocks = root.blocks("metrics")
-    if not blocks and (not root.has("metrics") or root.is_list("metrics")):
-        root.report("metrics" if root.has("metrics") else None, "metrics needs at least one metric")
+    if not blocks and not root.has("metrics"):
+        root.report("metrics", "needs at least one metric")
     names = [block.text("metric_name") for block in blocks]
-    for name in additions.overlay.metrics:
-        if name not in names:
-            additions.report(("metrics", name), unknown("metric", name, names))
+    for name in sorted(additions.overlay.metrics.keys() - set(names)):
+        additions.report(("metrics", name), unknown("metric", name, names))
     metrics: list[Metric] = []
     families: dict[str, tuple[str, str]] = {}
     roles: dict[tuple[int, str], str] = {}

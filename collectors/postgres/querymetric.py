@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Literal
 
 from collectors.postgres.additions import Additions
@@ -86,11 +87,11 @@ def _kind(block: Block) -> Literal["gauge", "counter"]:
 
 
 def _check_values(block: Block, values: list[str], value_label: str) -> None:
-    one = block.has("values") and not (block.is_list("values") and not values)
+    one = block.has("values")
     if one == block.has("static_value"):
         both = "keep one of values and static_value" if one else "one of values and static_value is required"
         block.report("static_value" if one else None, both)
-    for value in sorted({value for value in values if values.count(value) > 1}):
+    for value in [value for value, count in Counter(values).items() if count > 1]:
         block.report("values", f"the column {shown(value)} stands twice: keep it once")
     if len(values) > 1 and not value_label:
         block.report("values", "several values need a value_label, the label that tells the columns apart")

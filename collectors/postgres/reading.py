@@ -24,7 +24,8 @@ def shown(text: str) -> str:
 def unknown(kind: str, name: str, allowed: Iterable[str]) -> str:
     """That *name* is no known *kind*, and what may have been meant; *allowed* is listed when it is short."""
     names = list(dict.fromkeys(allowed))
-    close = difflib.get_close_matches(name[:100], names, n=1)
+    # Looking through thousands of names for each of thousands of mistakes would take minutes.
+    close = difflib.get_close_matches(name[:100], names[:200], n=1)
     if close:
         return f"unknown {kind} {shown(name)}; did you mean {close[0]}?"
     listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
@@ -86,13 +87,11 @@ class Block:
                 self.report(key, unknown("key", key, allowed))
 
     def has(self, key: str) -> bool:
-        """Whether *key* holds anything; an empty text is nothing."""
+        """Whether *key* holds anything; an empty text, and a list without entries but null, are nothing."""
         value = self.table.items.get(key)
+        if isinstance(value, Items):
+            return not all(_null(item) for item in value.items)
         return value is not None and not (isinstance(value, Scalar) and (_null(value) or value.text == ""))
-
-    def is_list(self, key: str) -> bool:
-        """Whether *key* holds a list."""
-        return isinstance(self.table.items.get(key), Items)
 
     def is_text(self, key: str) -> bool:
         """Whether *key* holds one value, be it an empty text."""

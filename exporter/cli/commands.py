@@ -63,7 +63,7 @@ def demo(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """Check the configuration, and with ``--online`` every source."""
     config = _load(options)
-    parts = Parts(config, SqlStore("sqlite://"))
+    parts = Parts(config, SqlStore("sqlite://"), rehearsal=True)
     if not options.online:
         output.print_config(config)
         print("configuration ok", file=sys.stderr)
