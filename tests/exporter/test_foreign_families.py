@@ -151,8 +151,8 @@ def test_a_time_is_written_in_milliseconds_and_in_openmetrics_in_seconds() -> No
         assert f'pr_seen{{team="x"}} 1.0 {stamp}\n' in served(world, Format.TEXT).decode()
         assert f"pr_bare_seen 1e+09 {stamp}\n" in served(world, Format.TEXT).decode()
         assert f'pr_seen{{team="x"}} 1.0 {stamp / 1000}\n' in served(world, Format.OPENMETRICS).decode()
-    (lint,) = check_metrics(served(world, Format.TEXT)).splitlines()
-    assert lint == 'pr_bare_seen counter metrics should have "_total" suffix'
+    page.declare((SEEN,))  # promtool does not like counters without _total
+    assert check_metrics(served(world, Format.TEXT)) == ""
 
 
 @pytest.mark.parametrize(

@@ -338,7 +338,7 @@ def test_a_source_that_never_answers_is_named_as_the_reason(process: Start) -> N
     one = process()
     for _ in range(3):
         one.poll(batch(5, failure=SourceError("down"), answered=False))
-    assert one.rounds.not_ready() == "kept: no project could be read yet"
+    assert one.rounds.not_ready() == "kept: none of the projects could be read yet"
 
 
 def test_after_a_failure_that_has_more_to_tell_nobody_asks_at_once(process: Start) -> None:
