@@ -255,14 +255,16 @@ class Exposition:
 
     def note_dropped(self, family: Family, reason: str, series: Sequence[Sample]) -> None:
         """Count *series* that were left out for *reason*; the first of a family is logged."""
+        if not series:
+            return
         key = (family.exposed_name, reason)
         if key not in self.dropped:
-            labels = dict(zip(family.labels, series[0].labels, strict=True))
+            labels = dict(zip(family.labels, series[0].labels, strict=False))  # refused later if they differ
             log.warning(
                 "series dropped; further ones of this family for this reason are only counted",
                 extra={"family": key[0], "reason": reason, "labels": labels},
             )
-        self.dropped[key] = self.dropped.get(key, 0) + len(series)
+        self.dropped[key] = self.dropped.get(key, 0) + len(series) * lines_per_sample(family)
 
     def series(self) -> dict[str, int]:
         """``collector -> series`` of the pages that are served."""

@@ -79,7 +79,7 @@ class Family:
     ``source`` says in the catalogue where the values come from.
 
     The rest is for families that somebody else named: ``bare`` is a counter without ``_total``, samples of
-    a ``sparse`` one may leave labels out, and those of a ``stamped`` one are :class:`Stamped`.
+    a ``sparse`` one may leave labels out, and those of a ``stamped`` one may be :class:`Stamped`.
     """
 
     name: str
@@ -185,6 +185,8 @@ def foreign(
     """
     if not _FOREIGN_NAME.match(name):
         raise ValueError(f"{name!r} is not a metric name")
+    if stamped and kind == "histogram":
+        raise ValueError(f"histogram {name}: only single values can have a time of their own")
     bare = kind == "counter" and not name.endswith("_total")
     plain = name.removesuffix("_total") if kind == "counter" else name
     family = _family(plain, kind, help_, labels, unit, buckets, source)
