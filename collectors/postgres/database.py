@@ -90,7 +90,7 @@ class Database:
     """The database *name*; making one does not connect. Thread-safe.
 
     *application_name* is what the server's views show, *zone* the time zone of its sessions; what the DSN
-    says of either wins. *stopping* ends whatever runs.
+    says of either wins, and ``zone`` is that of the two. *stopping* ends whatever runs.
 
     Raises:
         ValueError: the DSN cannot be read; the message holds no part of it.
@@ -111,9 +111,9 @@ class Database:
         )
         self.name = name
         self._parameters = parameters
-        self._zone = zone
         self._stopping = stopping
         self._in_dsn = settings_in(dsn)
+        self.zone = self._in_dsn.get("timezone", zone)
         self._connect_seconds = float(parameters["connect_timeout"])
         self._max = settings.max_connections
         self._door = _Door(name)
@@ -264,7 +264,7 @@ class Database:
         """The start of a transaction, with settings that end with it."""
         milliseconds = max(1, round(allowed * 1000))
         local = {
-            "TimeZone": self._zone,
+            "TimeZone": self.zone,
             "statement_timeout": str(milliseconds),
             "lock_timeout": str(max(1, milliseconds * 9 // 10)),
             "idle_in_transaction_session_timeout": str(_IDLE_SECONDS * 1000),
