@@ -24,11 +24,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097  # after which the calendar repeats
 _BOOLS = {"t": "true", "f": "false"}
 _INFINITE = {"infinity": float("inf"), "-infinity": float("-inf")}
-# The numbers of Go's ParseFloat, but for hexadecimal ones.
+# The numbers of Go's ParseFloat.
 _DIGITS = r"[0-9]+(?:_[0-9]+)*"
 _NUMBER = re.compile(
     rf"[-+]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][-+]?{_DIGITS})?\Z"
     r"|(?P<special>(?i:[-+]?inf(?:inity)?|nan))\Z"
+    r"|(?P<hex>[-+]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][-+]?[0-9]+)\Z"
 )
 _STAMP = re.compile(
     r"(?P<year>[0-9]{4,})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
@@ -171,7 +172,10 @@ def _float(text: str) -> float:
     found = _NUMBER.match(text)
     if found is None:
         raise ValueError(f"{_shown(text)} is not a number")
-    value = float(text)
+    try:
+        value = float.fromhex(text) if found["hex"] else float(text)
+    except OverflowError:
+        value = float("inf")
     if found["special"] is None and not isfinite(value):
         raise ValueError(f"{_shown(text)} is too large for a number")
     return value
