@@ -72,7 +72,7 @@ def family_of(metrics: Sequence[Metric], added: Iterable[str], *, whole: bool = 
         tuple(dict.fromkeys([*added, *labels])),
         first.buckets,
         "" if whole else next((metric.unit for metric in metrics if metric.unit), ""),
-        bool(first.timestamp_value),
+        any(metric.timestamp_value for metric in metrics),
         whole,
     )
 

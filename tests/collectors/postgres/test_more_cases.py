@@ -140,6 +140,20 @@ CASES = [
         "m 1",
         repeats=1,
     ),
+    Case(
+        "one name with and without a time of its own",
+        file(
+            metric(static_labels="{a: x}"),
+            metric("select 2 as v, date '1970-01-02' as ts", static_labels="{a: y}", timestamp_value="ts"),
+        ),
+        'm{a="x"} 1\nm{a="y"} 2 86400000',
+    ),
+    Case(
+        "one name with and without a time of its own, in two files",
+        one("select 2 as v, date '1970-01-02' as ts", static_labels="{a: y}", timestamp_value="ts"),
+        'm{a="x"} 1\nm{a="y"} 2 86400000',
+        other=file(metric(static_labels="{a: x}"), name="d"),
+    ),
     Case("the same SQL twice", file(metric(), metric(metric_name="n")), "m 1\nn 1"),
     Case("duplicates of one name, two queries", file(metric(), metric("select 2 as v")), "m 1", repeats=1),
     Case(
@@ -152,6 +166,13 @@ CASES = [
         one(values="[v, v]", value_label="op"),
         refused="stands twice",
         why="there each scrape logs a duplicate series",
+    ),
+    Case(
+        "NULL in labels of several rows and the label missing in another metric",
+        file(metric("select 1 as v, null as k", key_labels="[k]"), metric("select 2 as v")),
+        'm{k=""} 1',
+        repeats=1,
+        why="to Prometheus an empty label is none, so these are one series",
     ),
     # -- values and labels of a metric -------------------------------------------------------------
     Case(

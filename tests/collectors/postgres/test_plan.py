@@ -171,7 +171,6 @@ ONCE = {"metrics": {"m_total": {"once_by": ["v"]}}}
     [
         ("m", {"type": "counter"}, {}, "is a counter here and a gauge elsewhere"),
         ("m", {}, {"metrics": {"m": {"buckets": [1, 2]}}}, "is a histogram here and a gauge elsewhere"),
-        ("m", {"timestamp_value": "ts"}, {}, "has a time of its own in one place only"),
     ],
 )
 def test_a_name_is_one_family_over_files_and_databases(
