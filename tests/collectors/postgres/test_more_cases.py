@@ -602,6 +602,20 @@ CASES = [
         one("select 1 as v; select 1/0 as v", no_prepared_statement="on"),
         fails={"m": ("22012",)},
     ),
+    Case(
+        "a setting and a block before the query, not prepared",
+        one(
+            "set local work_mem = '5MB'; do $$ begin raise warning 'x'; end $$; select 1 as v",
+            no_prepared_statement="on",
+        ),
+        "m 1",
+    ),
+    Case(
+        "the first result counts, not prepared",
+        one("select 'x' as w; select 1 as v", no_prepared_statement="on"),
+        fails={"m": ("lacks the column v", "it has w")},
+    ),
+    Case("only a comment, not prepared", one("-- x", no_prepared_statement="on"), fails={"m": ("no rows",)}),
     # -- statements --------------------------------------------------------------------------------
     Case("semicolon and comments", one("-- first\n/* a /* b */ */ select 1 as v; -- last"), "m 1"),
     Case("two semicolons", one("select 1 as v;;"), "m 1"),
@@ -713,7 +727,22 @@ CASES = [
         fails={"m": ("22012",)},
     ),
     Case("syntax error", one("selec 1"), fails={"m": ("42601", "selec")}),
+    Case(
+        "domains",
+        one(
+            "select 1::information_schema.cardinal_number as v, "
+            "'2024-01-02 03:04:05+00'::information_schema.time_stamp as k",
+            key_labels="[k]",
+        ),
+        'm{k="2024-01-02T03:04:05Z"} 1',
+    ),
     # -- the DSN -----------------------------------------------------------------------------------
+    Case(
+        "encoding and schemas in the DSN",
+        one("select 1 as v, 'ż' as k, current_setting('search_path') as p", key_labels="[k, p]"),
+        'm{k="ż",p="a,b"} 1',
+        dsn="&client_encoding=LATIN2&search_path=a,b",
+    ),
     Case(
         "regional styles in the DSN",
         one(
