@@ -191,7 +191,7 @@ def _families(jobs: Mapping[str, Job], problems: list[Problem]) -> dict[str, Fam
                 Problem(f"metrics.{metric.name}", message, str(job.file.path), metric.line or None)
                 for message in found
             ]
-    return {} if problems else {name: family_of(found, added) for name, found in metrics.items()}
+    return {} if problems else {name: family_of(found, added, metrics) for name, found in metrics.items()}
 
 
 def _clashes(metric: Metric, first: Metric, labels: Mapping[str, str]) -> list[str]:
