@@ -28,7 +28,7 @@ test: $(STAMP)  ## run all tests, with branch coverage
 
 bench: $(STAMP)  ## run every benchmark in tests/bench
 	@set -e; for bench in tests/bench/bench_*.py; do \
-		if [ -e "$$bench" ]; then echo "== $$bench"; $(BIN)/python "$$bench"; fi; \
+		if [ -e "$$bench" ]; then echo "== $$bench"; PYTHONPATH=. $(BIN)/python "$$bench"; fi; \
 	done
 
 lint: $(STAMP)  ## style, types, and who may import whom

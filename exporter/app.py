@@ -104,8 +104,11 @@ def _secrets(value: Any) -> Iterator[str]:
 class Parts:
     """Registry, exposition and collectors on one store: what every command but `check` needs."""
 
-    def __init__(self, config: Config, store: Store, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: Config, store: Store, clock: Clock | None = None, *, rehearsal: bool = False
+    ) -> None:
         self.store = store
+        self.rehearsal = rehearsal
         self.clock = clock or SystemClock()
         self.stopping = threading.Event()
         self.metrics = SelfMetrics(__version__)
@@ -143,6 +146,8 @@ class Parts:
             fetch_timeout_seconds=config.settings.engine.fetch_timeout_seconds,
             version=__version__,
             timezone=config.settings.timezone,
+            rehearsal=self.rehearsal,
+            max_series_per_family=config.settings.metrics.max_series_per_family,
             wake=lambda key: self.wake(cls.name, key),
         )
         return cls(block, context)

@@ -221,7 +221,8 @@ class Context:
     """What the engine lends a collector.
 
     ``stopping`` is set when waits must end. ``wake`` asks for the unit of that key to be polled now.
-    ``timezone`` is the one that the operator's days are counted in.
+    ``timezone`` is the one that the operator's days are counted in. In a ``rehearsal`` one round is tried
+    out: nothing may be left behind at the source. No family may show more than ``max_series_per_family``.
     """
 
     page: Page
@@ -231,6 +232,8 @@ class Context:
     fetch_timeout_seconds: float = 30.0
     version: str = ""
     timezone: str = "UTC"
+    rehearsal: bool = False
+    max_series_per_family: int = 50_000
     wake: Callable[[str], None] = lambda _key: None
 
 
@@ -256,7 +259,8 @@ class Collector(ABC, Generic[C]):
 
     A collector that keeps runs is given state by the engine: what it polls is saved, counted and
     rendered, and :meth:`collect` reads the result. One that only shows numbers returns them as
-    ``Batch.samples``, or overrides :meth:`collect` and is not polled at all.
+    ``Batch.samples``, or overrides :meth:`collect` and is not polled at all. ``unit_noun`` is what people
+    call its units.
     """
 
     name: ClassVar[str]
@@ -265,6 +269,7 @@ class Collector(ABC, Generic[C]):
     provider: ClassVar[str] = ""
     polled: ClassVar[bool] = True
     job_state: ClassVar[bool] = False
+    unit_noun: ClassVar[str] = "projects"
 
     def __init__(self, config: C, context: Context) -> None:
         self.config = config

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from prometheus_client.metrics_core import Metric
 
-from exporter.families import Family, Sample, Samples, Stamped
+from exporter.families import Columns, Family, Sample, Samples, Stamped
 from exporter.rendering import (
     GZIP_START,
     Block,
@@ -101,7 +101,10 @@ class CollectorPage:
         old = shelf.get(entity)
         if not samples:
             return (shelf, None, 0) if old or entity in shelf.cut else None
-        labels, values = zip(*samples, strict=True)
+        if isinstance(samples, Columns):
+            labels, values = samples.labels, samples.values
+        else:
+            labels, values = zip(*samples, strict=True)
         if old is None or labels != old.labels:
             once, repeated = cleaned(samples)
             if repeated:

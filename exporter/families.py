@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 from prometheus_client.metrics_core import Metric
 
@@ -41,6 +41,34 @@ class Sample(NamedTuple):
 
     labels: Labels
     value: float | Distribution | Stamped
+
+
+class Columns(Sequence[Sample]):
+    """Many samples of one family by columns, as a query brings them: none costs an object of its own."""
+
+    __slots__ = ("labels", "values")
+
+    def __init__(self, labels: tuple[Labels, ...], values: tuple[Any, ...]) -> None:
+        """*labels* and *values* are equally many."""
+        self.labels = labels
+        self.values = values
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return map(Sample, self.labels, self.values)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        if isinstance(index, slice):
+            return list(map(Sample, self.labels[index], self.values[index]))
+        return Sample(self.labels[index], self.values[index])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

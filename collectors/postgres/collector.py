@@ -38,6 +38,7 @@ class Postgres(Collector[PostgresConfig]):
     name: ClassVar[str] = "postgres"
     config_model: ClassVar[type[PostgresConfig]] = PostgresConfig
     families: ClassVar[tuple[Family, ...]] = OWN
+    unit_noun: ClassVar[str] = "query files"
 
     def __init__(self, config: PostgresConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -63,10 +64,13 @@ class Postgres(Collector[PostgresConfig]):
     def _database(self, name: str) -> Database:
         from collectors.postgres.database import Database
 
+        settings = self.config.databases[name]
         try:
+            if settings.dsn is None:
+                raise ValueError("is missing: set it, or dsn_file, or the variable DATABASE_URL")
             return Database(
                 name,
-                self.config.databases[name],
+                settings,
                 application_name="ci-exporter",
                 zone=self.context.timezone,
                 stopping=self.context.stopping,
@@ -90,7 +94,8 @@ class Postgres(Collector[PostgresConfig]):
 
     def discover(self) -> Discovery:
         """One unit for each query file of each database."""
-        self._listeners.start()
+        if not self.context.rehearsal:
+            self._listeners.start()
         return Discovery(tuple(Unit(key, key, lane=job.database) for key, job in self._plan.jobs.items()))
 
     def lane_capacity(self, lane: str) -> int:
@@ -134,6 +139,9 @@ class Postgres(Collector[PostgresConfig]):
     def _keep_last_for(self, job: Job) -> float:
         return job.file.keep_last_for or self.config.keep_last_for or _KEEP_INTERVALS * self._interval(job)
 
+    def _statement_timeout(self, job: Job) -> float:
+        return job.file.statement_timeout or self.config.statement_timeout
+
     # -- running a file ------------------------------------------------------------------------
 
     def poll(self, unit: Unit, position: Position) -> Batch:
@@ -146,7 +154,8 @@ class Postgres(Collector[PostgresConfig]):
             standing,
             self._shapers[unit.key],
             self.context.clock,
-            statement_timeout=job.file.statement_timeout or self.config.statement_timeout,
+            statement_timeout=self._statement_timeout(job),
+            rehearsal=self.context.rehearsal,
         )
         failure = None
         if standing.errors:
@@ -186,6 +195,15 @@ class Postgres(Collector[PostgresConfig]):
                 value = family.distribution(total.buckets, total.value) if total.buckets else total.value
                 samples.append(Sample(tuple(named.get(label) for label in family.labels), value))
         return sorted(samples, key=lambda sample: [label or "" for label in sample.labels])
+
+    def explain(self) -> Iterator[str]:
+        """What each query gave in the round before, what it costs, and what is wrong with it; network I/O."""
+        from collectors.postgres.explaining import Explainer
+
+        explainer = Explainer(self._plan.families, self.context.max_series_per_family)
+        for name, settings in self.config.databases.items():
+            standings = [one for one in self._standings.values() if one.job.database == name]
+            yield from explainer.explain(self._databases[name], settings, standings, self._statement_timeout)
 
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:

@@ -25,7 +25,7 @@ from collectors.postgres.text import as_text, take_any_bytes
 from collectors.postgres.watch import Watch
 from exporter.errors import Stopped
 
-_SLICE_SECONDS: Final = 0.2
+_SLICE_SECONDS: Final = 0.1
 _SLACK_SECONDS: Final = 2
 _IDLE_SECONDS: Final = 60
 
@@ -51,10 +51,15 @@ class _Failure:
 
 @dataclass(slots=True)
 class _Door:
-    """Tells those who wait for a connection why there is none, which the pool only logs."""
+    """Tells those who wait for a connection why there is none, which the pool only logs.
+
+    ``waiting`` is their number. The pool would replace each broken connection at once, also when the program
+    is stopping: nobody goes through the door unless someone waits.
+    """
 
     database: str
     last: _Failure | None = None
+    waiting: int = 0
 
 
 class _Connection(psycopg.Connection[TupleRow]):
@@ -66,6 +71,8 @@ class _Connection(psycopg.Connection[TupleRow]):
     @classmethod
     def connect(cls, conninfo: str = "", **kwargs: Any) -> Self:
         door: _Door = kwargs.pop("door")
+        if not door.waiting:
+            raise psycopg.OperationalError("no connection is wanted")
         began = monotonic()
         try:
             found = super().connect(conninfo, **kwargs)
@@ -103,6 +110,7 @@ class Database:
             dsn, settings.tls, application_name=application_name, connect_timeout=settings.connect_timeout
         )
         self.name = name
+        self._parameters = parameters
         self._zone = zone
         self._stopping = stopping
         self._in_dsn = settings_in(dsn)
@@ -111,6 +119,7 @@ class Database:
         self._door = _Door(name)
         self._lock = threading.Lock()
         self._lent = 0
+        self._closed = False
         # Its log would repeat what we say, once for each attempt.
         for logger in ("psycopg", "psycopg.pool"):
             logging.getLogger(logger).setLevel(logging.ERROR)
@@ -128,8 +137,10 @@ class Database:
         )  # fmt: skip
 
     @contextmanager
-    def snapshot(self, *, statement_timeout: float) -> Iterator[Snapshot]:
+    def snapshot(self, *, statement_timeout: float, discard: bool = False) -> Iterator[Snapshot]:
         """A transaction for queries of up to *statement_timeout* seconds each, unless the DSN says otherwise.
+
+        *discard* rolls it back in the end, so that not even a notification or a setting outlives it.
 
         Raises:
             Unreachable: there is no connection; the text says why.
@@ -138,11 +149,11 @@ class Database:
         allowed = seconds_in(self._in_dsn.get("statement_timeout")) or statement_timeout
         deadline = monotonic() + self._connect_seconds + _SLACK_SECONDS
         while True:
-            with self._borrow(deadline) as (connection, watch):
+            with self._borrow(deadline, discard=discard) as (connection, watch):
                 try:
                     # Also shows whether the connection still works; in the pool it may have died.
                     with watch.limit(self._connect_seconds):
-                        connection.execute(self._begin(statement_timeout, connection.any_bytes))
+                        connection.execute(self._begin(allowed, connection.any_bytes))
                 except (psycopg.Error, OSError) as error:
                     if watch.fired == "stopping":
                         stopped = True
@@ -163,21 +174,45 @@ class Database:
             # Outside the handler, so that the server's own message does not come along.
             raise Stopped("the program is stopping") if stopped else Unreachable(why)
 
+    def connect(self, *, purpose: str) -> psycopg.Connection[TupleRow]:
+        """A connection beside the pool, in autocommit mode; it is the caller's to close.
+
+        *purpose* is added to its application_name.
+
+        Raises:
+            Unreachable: there is none; the text says why.
+        """
+        name = f"{self._parameters['application_name']} ({purpose})"
+        door = _Door(self.name, waiting=1)
+        try:
+            return _Connection.connect(
+                **{**self._parameters, "application_name": name}, autocommit=True, door=door
+            )
+        except (psycopg.Error, OSError):
+            failure = door.last
+        # Outside the handler, so that the server's own message does not come along.
+        raise Unreachable(failure.sentence if failure else f"database {self.name} cannot be reached")
+
     def close(self) -> None:
         """Close the connections, at once or when their snapshot ends; no further snapshot begins."""
+        with self._lock:
+            self._closed = True
+        # The pool's thread may be connecting to a server that hangs; it ends by itself at connect_timeout.
         self._pool.close(timeout=0.5)
 
     @contextmanager
-    def _borrow(self, deadline: float) -> Iterator[tuple[_Connection, Watch]]:
+    def _borrow(self, deadline: float, *, discard: bool) -> Iterator[tuple[_Connection, Watch]]:
         """A connection under watch; afterwards it is idle again, or closed."""
         connection = self._take(deadline)
+        with self._lock:
+            self._lent += 1
         watch = Watch(connection, self._stopping)
         try:
             with watch:
                 try:
                     yield connection, watch
                 finally:
-                    self._end(connection, watch)
+                    self._end(connection, watch, discard=discard)
         finally:
             if connection.pgconn.transaction_status != TransactionStatus.IDLE or watch.fired:
                 connection.close()
@@ -185,32 +220,32 @@ class Database:
                 self._lent -= 1
             self._pool.putconn(connection)
 
-    def _end(self, connection: _Connection, watch: Watch) -> None:
+    def _end(self, connection: _Connection, watch: Watch, *, discard: bool) -> None:
         """End the transaction. It only read, so a commit may fail, and is no rollback in statistics."""
         if watch.fired or connection.closed:
             return
         with suppress(psycopg.Error, OSError), watch.limit(HOUSEKEEPING_SECONDS):
-            connection.execute("COMMIT")
+            connection.execute("ROLLBACK" if discard else "COMMIT")
 
     def _take(self, deadline: float) -> _Connection:
         """A connection from the pool, which connects in a thread of its own."""
         began = monotonic()
         with self._lock:
-            self._pool.open()
-        while True:
-            if self._stopping.is_set():
-                raise Stopped("the program is stopping")
-            try:
-                connection = self._pool.getconn(timeout=_SLICE_SECONDS)
-            except PoolTimeout:
-                pass
-            except PoolClosed:
-                raise Stopped("the program is stopping") from None
-            else:
-                with self._lock:
-                    self._lent += 1
-                return connection
-            self._give_up(began, late=monotonic() > deadline)
+            if not self._closed:
+                self._pool.open()
+            self._door.waiting += 1
+        try:
+            while True:
+                if self._closed or self._stopping.is_set():
+                    raise Stopped("the program is stopping")
+                with suppress(PoolTimeout):
+                    return self._pool.getconn(timeout=_SLICE_SECONDS)
+                self._give_up(began, late=monotonic() > deadline)
+        except PoolClosed:
+            raise Stopped("the program is stopping") from None
+        finally:
+            with self._lock:
+                self._door.waiting -= 1
 
     def _give_up(self, began: float, *, late: bool) -> None:
         """Raise the reason why there is no connection, if waiting for one is over."""
@@ -225,9 +260,9 @@ class Database:
         if late:
             raise Unreachable(f"database {self.name} cannot be reached: connecting takes too long")
 
-    def _begin(self, statement_timeout: float, any_bytes: bool) -> bytes:
+    def _begin(self, allowed: float, any_bytes: bool) -> bytes:
         """The start of a transaction, with settings that end with it."""
-        milliseconds = max(1, round(statement_timeout * 1000))
+        milliseconds = max(1, round(allowed * 1000))
         local = {
             "TimeZone": self._zone,
             "statement_timeout": str(milliseconds),

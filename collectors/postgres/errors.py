@@ -53,14 +53,14 @@ _CONNECTING: Final = tuple(
 _LOST: Final = frozenset(("57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"))
 
 _ADVICE: Final = {
-    "0A000": "",
     "25006": "queries may only read",
     "25P01": "queries must not end their transaction",
     "3B001": "queries must not end their transaction",
+    "40001": "the replica had to replay changes that the query was in the way of; set hot_standby_feedback = "
+    "on there, or raise max_standby_streaming_delay",
     "40P01": "it waited for a lock in a circle with another session; it is tried again",
     "42501": "grant it to the exporter's role: SELECT on tables and views, USAGE on schemas, EXECUTE on "
     "functions, or pg_monitor for the server's statistics",
-    "42601": "",
     "42703": "check the column's name",
     "42883": "check the name and the types of its arguments; is its extension installed in this database?",
     "42P01": "create it, or write its schema before its name",
@@ -70,11 +70,6 @@ _ADVICE: Final = {
     "55P03": "another session holds a lock on it",
     "58030": "the server could not read or write a file",
 }
-
-_ON_REPLICA: Final = (
-    "the replica had to replay changes that the query was in the way of; set hot_standby_feedback = on "
-    "there, or raise max_standby_streaming_delay"
-)
 
 
 def why_unreachable(database: str, error: BaseException, password: str | None) -> str:
@@ -122,17 +117,11 @@ def why_failed(
     if code == "57014":
         return f"{_who(database, query)}: {_why_canceled(allowed, took)}"
     line = _line(query, error, offset)
-    said = (
-        _words(error) + (f" ({code}" if code else "") + (f", line {line} of its SQL" if line and code else "")
-    )
-    said += ")" if code else ""
-    advice = _ADVICE.get(code, "")
+    place = f", line {line} of its SQL" if line else ""
+    # Hints of this class name columns and functions; others may hold values.
     hint = error.diag.message_hint if code.startswith("42") else None
-    if code == "40001":
-        advice = _ON_REPLICA
-    return f"{_who(database, query)}: {said}" + "".join(
-        f"; {_no_stop(more)}" for more in (hint, advice) if more
-    )
+    parts = [_words(error) + (f" ({code}{place})" if code else ""), hint, _ADVICE.get(code)]
+    return f"{_who(database, query)}: " + "; ".join(_no_stop(part) for part in parts if part)
 
 
 def too_late(database: str, query: Query, allowed: float) -> str:

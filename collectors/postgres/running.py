@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from collectors.postgres.database import Database
 from collectors.postgres.errors import ConnectionLost, QueryFailed, Unreachable
-from collectors.postgres.series import MissingColumns, Shaper
+from collectors.postgres.series import MissingColumns, Shaper, Yield
 from collectors.postgres.snapshot import Snapshot
 from collectors.postgres.spec import Query
 from collectors.postgres.standing import FileStanding
@@ -24,9 +24,15 @@ class Run:
 
 
 def run_file(
-    database: Database, standing: FileStanding, shaper: Shaper, clock: Clock, *, statement_timeout: float
+    database: Database,
+    standing: FileStanding,
+    shaper: Shaper,
+    clock: Clock,
+    *,
+    statement_timeout: float,
+    rehearsal: bool = False,
 ) -> Run:
-    """Run the file of *standing* and note there how each query fared.
+    """Run the file of *standing* and note there how each query fared, in a *rehearsal* with all it gave.
 
     Raises:
         Stopped: the program is stopping; nothing more is noted.
@@ -34,10 +40,13 @@ def run_file(
     run = Run()
     left = dict(standing.job.queries)
     try:
-        with database.snapshot(statement_timeout=statement_timeout) as snapshot:
+        with database.snapshot(statement_timeout=statement_timeout, discard=rehearsal) as snapshot:
             for name, query in list(left.items()):
-                run.observations += _run_query(snapshot, standing, shaper, clock, name, query)
+                found = _run_query(snapshot, standing, shaper, clock, name, query)
                 del left[name]
+                if found is not None:
+                    run.observations += found.observations
+                    standing.queries[name].found = found if rehearsal else None
     except (Unreachable, ConnectionLost) as error:
         run.lost = True
         run.reached = isinstance(error, ConnectionLost)
@@ -48,7 +57,7 @@ def run_file(
 
 def _run_query(
     snapshot: Snapshot, standing: FileStanding, shaper: Shaper, clock: Clock, name: str, query: Query
-) -> list[Observation]:
+) -> Yield | None:
     """Run one query; the others go on whatever becomes of it."""
     started = clock.monotonic()
     try:
@@ -56,10 +65,10 @@ def _run_query(
         found = shaper.shape(query, result)
     except QueryFailed as error:
         standing.failed(name, str(error), clock.monotonic() - started, clock.monotonic())
-        return []
+        return None
     except MissingColumns as error:
         message = f"database {standing.job.database}, query {name}: {error}"
         standing.failed(name, message, clock.monotonic() - started, clock.monotonic())
-        return []
+        return None
     standing.succeeded(name, found, result.seconds, clock.monotonic(), timestamp(clock.now()))
-    return found.observations
+    return found

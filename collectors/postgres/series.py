@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite, nan
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from collectors.postgres.cells import label_text, milliseconds, number
 from collectors.postgres.claims import LIMIT
@@ -18,10 +18,11 @@ from collectors.postgres.plan import Job
 from collectors.postgres.snapshot import Column, Result
 from collectors.postgres.spec import Metric, Query
 from exporter.contract import Observation, Page
-from exporter.families import Distribution, Family, Labels, Sample, Stamped
+from exporter.families import Columns, Distribution, Family, Labels, Sample, Stamped
 
 N = TypeVar("N", float, int)
 _MOST_PROBLEMS = 3
+_TRIED = 1000
 
 
 class MissingColumns(Exception):
@@ -32,16 +33,17 @@ class MissingColumns(Exception):
 class Yield:
     """What one run of a query gave.
 
-    ``problems`` name rows that were left out, ``bad_rows`` is how many they are. ``surplus`` are samples that
-    exceed their metric's ``max_series``.
+    ``problems`` name rows that were left out, ``bad_rows`` is how many they are; ``nulls`` is how many values
+    were left out since they are NULL, and ``surplus`` what exceeds the ``max_series`` of its metric.
     """
 
     rows: int
-    samples: dict[Family, list[Sample]] = field(default_factory=dict)
+    samples: dict[Family, Sequence[Sample]] = field(default_factory=dict)
     surplus: dict[Family, list[Sample]] = field(default_factory=dict)
     observations: list[Observation] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     bad_rows: int = 0
+    nulls: int = 0
 
 
 class Shaper:
@@ -52,6 +54,7 @@ class Shaper:
         self._families = families
         self._zone = zone
         self._page = page
+        self._last: dict[tuple[int, str], tuple[Labels, ...]] = {}
 
     def shape(self, query: Query, result: Result) -> Yield:
         """The samples of all metrics of *query*.
@@ -63,7 +66,9 @@ class Shaper:
         index = {column.name: position for position, column in enumerate(result.columns)}
         self._check_columns(metrics, index)
         table = _Table(result, index, self._zone)
-        readers = [_Reader(metric, self._families[metric.name], self._job, table) for metric in metrics]
+        readers = [
+            _Reader(metric, self._families[metric.name], self._job, table, self._last) for metric in metrics
+        ]
         bad = table.bad_rows
         found = Yield(len(result.rows), problems=table.problems, bad_rows=len(bad))
         for reader in readers:
@@ -102,14 +107,18 @@ class _Table:
         self.bad_rows: set[int] = set()
         self._index = index
         self._columns: tuple[Column, ...] = tuple(result.columns)
-        self._cells: list[tuple[str | None, ...]] = list(zip(*result.rows, strict=True))
+        self._rows = result.rows
         self._zone = zone
+        self._texts: dict[str, Sequence[str | None]] = {}
         self._labels: dict[str, Sequence[str]] = {}
         self._numbers: dict[str, list[float | None]] = {}
 
     def texts(self, column: str) -> Sequence[str | None]:
         """The column as PostgreSQL wrote it."""
-        return self._cells[self._index[column]] if self.rows else ()
+        if column not in self._texts:
+            position = self._index[column]
+            self._texts[column] = [row[position] for row in self._rows]
+        return self._texts[column]
 
     def labels(self, column: str) -> Sequence[str]:
         """The column as label values; NULL is empty."""
@@ -121,7 +130,7 @@ class _Table:
             elif None in texts:
                 self._labels[column] = ["" if text is None else text for text in texts]
             else:
-                self._labels[column] = texts  # type: ignore[assignment]
+                self._labels[column] = _shared(texts)  # type: ignore[arg-type]
         return self._labels[column]
 
     def numbers(self, column: str) -> list[float | None]:
@@ -165,8 +174,16 @@ class _Reader:
     Everything that may find a bad row happens here, before any metric of the query takes its samples.
     """
 
-    def __init__(self, metric: Metric, family: Family, job: Job, table: _Table) -> None:
+    def __init__(
+        self,
+        metric: Metric,
+        family: Family,
+        job: Job,
+        table: _Table,
+        last: dict[tuple[int, str], tuple[Labels, ...]],
+    ) -> None:
         self._metric = metric
+        self._last = last
         self._family = family
         self._constant: dict[str, str] = {**job.labels, **dict(metric.static_labels)}
         self._table = table
@@ -207,29 +224,27 @@ class _Reader:
             columns = [("", [metric.static_value] * self._table.rows)]
         else:
             columns = list(zip(metric.values, self._values, strict=True))
+        for _, values in columns:
+            if None in values:
+                found.nulls += sum(value is None and row not in bad for row, value in enumerate(values))
         if metric.once:
             for name, values in columns:
                 found.observations += self._observations(name, values, bad)
             return
-        samples: list[Sample] = []
-        for name, values in columns:
-            samples += self._samples(name, values, bad)
-        if len(columns) > 1:
-            # Row by row, as they came.
-            width = self._table.rows
-            if len(samples) == width * len(columns):
-                samples = [
-                    samples[row + width * part] for row in range(width) for part in range(len(columns))
-                ]
+        samples: Sequence[Sample]
+        samples = self._samples(*columns[0], bad)
+        for name, values in columns[1:]:
+            samples = [*samples, *self._samples(name, values, bad)]
         if metric.buckets:
             samples = _distributions(self._family, samples)
         if surplus := samples[metric.max_series :] if metric.max_series else []:
             found.surplus.setdefault(self._family, []).extend(surplus)
             samples = samples[: metric.max_series]
         if samples:
-            found.samples.setdefault(self._family, []).extend(samples)
+            before = found.samples.get(self._family)
+            found.samples[self._family] = [*before, *samples] if before else samples
 
-    def _labels(self, name: str) -> Sequence[Labels]:
+    def _labels(self, name: str) -> tuple[Labels, ...]:
         """The labels of every row, for the value column *name*."""
         constant = dict(self._constant)
         if self._metric.value_label:
@@ -239,9 +254,9 @@ class _Reader:
             self._keys[label] if label in self._keys else [constant.get(label)] * rows
             for label in self._family.labels
         ]
-        return list(zip(*parts, strict=True)) if parts else [()] * rows
+        return tuple(zip(*parts, strict=True)) if parts else ((),) * rows
 
-    def _samples(self, name: str, values: Sequence[float | None], bad: set[int]) -> list[Sample]:
+    def _samples(self, name: str, values: Sequence[float | None], bad: set[int]) -> Sequence[Sample]:
         labels = self._labels(name)
         if self._stamps is not None:
             return [
@@ -250,7 +265,10 @@ class _Reader:
                 if value is not None and stamp is not None and row not in bad
             ]
         if not bad and None not in values:
-            return list(map(Sample, labels, values))  # type: ignore[arg-type]
+            key = (id(self._metric), name)
+            columns = _as_before(labels, tuple(values), self._last.get(key, ()))
+            self._last[key] = columns.labels
+            return columns
         return [
             Sample(labels[row], value)
             for row, value in enumerate(values)
@@ -277,6 +295,31 @@ class _Reader:
             labels = tuple(column[row] for column in columns)
             found.append(Observation(self._family, labels, value, key))
         return found
+
+
+def _as_before(labels: tuple[Labels, ...], values: tuple[Any, ...], last: tuple[Labels, ...]) -> Columns:
+    """The samples with the labels *last*, in their order, if they have no others.
+
+    A database has no order of its own, but what is shown is changed most cheaply when only values do; and
+    labels that are kept need not be stored anew.
+    """
+    if labels == last:
+        return Columns(last, values)
+    if len(labels) == len(last):
+        found = dict(zip(labels, values, strict=True))
+        with suppress(KeyError):
+            if len(found) == len(last):  # not with duplicates, of which the first is shown
+                return Columns(last, tuple(map(found.__getitem__, last)))
+    return Columns(labels, values)
+
+
+def _shared(texts: Sequence[str]) -> Sequence[str]:
+    """*texts*, equal ones as one object if many are equal: a label of few values then costs no memory."""
+    first = texts[:_TRIED]
+    if len(set(first)) * 2 > len(first):
+        return texts
+    known: dict[str, str] = {}
+    return [known.setdefault(text, text) for text in texts]
 
 
 def _distributions(family: Family, samples: Sequence[Sample]) -> list[Sample]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from collectors.postgres.overlay import Duration, Overlay
 from exporter.config.secrets import SecretUrl
@@ -40,12 +40,6 @@ class DatabaseSettings(BaseModel):
     tls: Tls = Field(default=Tls(), description="TLS")
     connect_timeout: Duration = Field(default=5, ge=1, le=300, description="how long connecting may take")
     max_connections: int = Field(default=4, ge=1, le=100, description="queries of this many files at once")
-
-    @model_validator(mode="after")
-    def _has_a_dsn(self) -> DatabaseSettings:
-        if self.dsn is None:
-            raise ValueError("dsn or dsn_file is missing: where is the database?")
-        return self
 
 
 class PostgresConfig(CollectorConfig):

@@ -119,15 +119,20 @@ class Snapshot:
 
     def _fetch_by_cursor(self, sql: bytes, query: Query, limit: int | None) -> tuple[Any, list[Any]]:
         rows: list[Any] = []
-        with psycopg.ServerCursor(self._connection, _CURSOR) as cursor:
-            cursor.execute(sql, query.parameters)
-            columns = self._columns(cursor)
-            while limit is None or len(rows) < limit:
-                wanted = CHUNK_ROWS if limit is None else min(CHUNK_ROWS, limit - len(rows))
-                chunk = cursor.fetchmany(wanted)
-                rows += chunk
-                if len(chunk) < wanted:
-                    break
+        cursor = psycopg.ServerCursor(self._connection, _CURSOR)
+        try:
+            with cursor:
+                cursor.execute(sql, query.parameters)
+                columns = self._columns(cursor)
+                while limit is None or len(rows) < limit:
+                    wanted = CHUNK_ROWS if limit is None else min(CHUNK_ROWS, limit - len(rows))
+                    chunk = cursor.fetchmany(wanted)
+                    rows += chunk
+                    if len(chunk) < wanted:
+                        break
+        finally:
+            # When the server cannot be told, it is still open here, and would complain.
+            psycopg.Cursor.close(cursor)
         return columns, rows
 
     def _fetch_first_result(self, sql: bytes, query: Query, limit: int | None) -> tuple[Any, list[Any]]:

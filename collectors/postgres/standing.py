@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from collectors.postgres.families import QUERY_DURATION, QUERY_LAST_SUCCESS, QUERY_ROWS, QUERY_SUCCESS
@@ -16,15 +16,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Standing:
-    """One query. ``succeeded`` is monotonic, ``last_success`` Unix seconds; no ``error`` if all is well."""
+    """One query. ``succeeded`` is monotonic, ``last_success`` Unix seconds; no ``error`` if all is well.
 
-    samples: Mapping[Family, list[Sample]] = field(default_factory=dict)
+    ``found`` is all that its last run gave, kept only in a rehearsal.
+    """
+
+    samples: Mapping[Family, Sequence[Sample]] = field(default_factory=dict)
     success: bool = False
     succeeded: float | None = None
     last_success: float | None = None
     seconds: float | None = None
     rows: int | None = None
     error: str = ""
+    found: Yield | None = None
 
 
 class FileStanding:
@@ -74,17 +78,15 @@ class FileStanding:
         """What is wrong now, each text once."""
         return list(dict.fromkeys(one.error for one in self.queries.values() if one.error))
 
-    def samples(self) -> dict[Family, list[Sample]]:
+    def samples(self) -> dict[Family, Sequence[Sample]]:
         """All that is to be shown, the queries' own series included."""
-        found: dict[Family, list[Sample]] = {}
+        found: dict[Family, Sequence[Sample]] = {}
         for one in self.queries.values():
             for family, samples in one.samples.items():
-                if family in found:
-                    found[family] = [*found[family], *samples]
-                else:
-                    found[family] = samples
+                before = found.get(family)
+                found[family] = [*before, *samples] if before else samples
         for family, sample in self._own():
-            found.setdefault(family, []).append(sample)
+            found[family] = [*found.get(family, ()), sample]
         return found
 
     def _own(self) -> Iterator[tuple[Family, Sample]]:

@@ -16,6 +16,7 @@ from typing import Any
 from exporter import logs
 from exporter.app import App, ConfigSource, Parts, refuse_idleness
 from exporter.cli import output
+from exporter.cli.heap import share_heap
 from exporter.cli.parser import overrides
 from exporter.cli.progress import ProgressBar
 from exporter.config.load import Config
@@ -41,6 +42,7 @@ def _load(options: argparse.Namespace) -> Config:
 def serve(options: argparse.Namespace) -> int:
     """Run until told to stop."""
     refuse_foreign_packages()
+    share_heap()
     App(_source(options)).run()
     # Polls that were abandoned have threads of their own: they must not keep the process alive.
     logging.shutdown()
@@ -63,7 +65,7 @@ def demo(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """Check the configuration, and with ``--online`` every source."""
     config = _load(options)
-    parts = Parts(config, SqlStore("sqlite://"))
+    parts = Parts(config, SqlStore("sqlite://"), rehearsal=True)
     if not options.online:
         output.print_config(config)
         print("configuration ok", file=sys.stderr)

@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import Metric
 
 from exporter.app import config_text
 from exporter.config.load import Config
+from exporter.contract import Explains
 from exporter.errors import ExporterError, SinkError
 from exporter.registry import Registry
 from exporter.rendering import Format
@@ -32,11 +33,15 @@ def print_config(config: Config) -> None:
 
 def print_source(rounds: CollectorRounds, failures: list[str]) -> None:
     """What ``check --online`` found out about one collector."""
-    print(f"{rounds.name}: {rounds.page.series()} series from {len(rounds.states())} projects")
+    collector = rounds.collector
+    print(f"{rounds.name}: {rounds.page.series()} series from {len(rounds.states())} {collector.unit_noun}")
     for trouble in rounds.troubles():
         print(f"  {trouble.name}: {trouble.reason.value}: {trouble.detail}")
     for failure in failures:
         print(f"  failed: {failure}")
+    if isinstance(collector, Explains):
+        for line in collector.explain():
+            print(line, flush=True)
 
 
 def print_backfill(name: str, progress: Progress) -> None:

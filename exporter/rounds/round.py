@@ -241,7 +241,7 @@ class CollectorRounds:
                 extra={**self._where(state), "runs": saved.counted_runs, "jobs": saved.counted_jobs},
             )
         caught_up = not stored.caught_up and not batch.more
-        if caught_up:
+        if caught_up and batch.samples is None:
             log.info("project caught up", extra=self._where(state))
         if batch.samples is not None:
             self._display.show_samples(stored.id, batch.samples, lambda: self.is_current(state))
@@ -364,12 +364,13 @@ class CollectorRounds:
         """Why the first round is not complete, or ``None`` when it is."""
         if self.halted:
             return f"{self.name}: {self.halted}"
+        noun = self.collector.unit_noun
         if not self._discovered:
-            return f"{self.name}: {self._discovery_error or 'looking for projects'}"
+            return f"{self.name}: {self._discovery_error or f'looking for {noun}'}"
         states = self.states()
         left = sum(not state.visited for state in states)
         if left:
-            return f"{self.name}: first round: {len(states) - left} of {len(states)} projects read"
+            return f"{self.name}: first round: {len(states) - left} of {len(states)} {noun} read"
         if states and not self._answered:
-            return f"{self.name}: no project could be read yet"
+            return f"{self.name}: none of the {noun} could be read yet"
         return None

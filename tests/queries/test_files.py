@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from collectors.postgres.overlay import MetricOverlay, Overlay
+from collectors.postgres.queryfile import read_query_file
+
 FILES = sorted((Path(__file__).parents[2] / "queries").glob("*.yml"))
 NAMES = {
     *("pr_open", "pr_closed", "pr_result_report", "pr_check_summary", "pr_missing_report"),
@@ -57,6 +60,20 @@ def test_a_file_has_a_title_and_only_documented_additions(file: dict[str, Any], 
         assert set(additions) <= {"unit", "buckets", "once_by"} <= documented
         assert name.endswith(f"_{additions['unit']}")
         assert additions.get("buckets", []) == sorted(set(additions.get("buckets", [])))
+
+
+@each
+def test_the_collector_reads_it(path: Path) -> None:
+    file = read_query_file(path)
+    assert all(metric.once is None or metric.buckets for metric in file.metrics)
+
+
+def test_the_readme_lists_every_addition(queries: Path) -> None:
+    extra, metric = re.findall(
+        r"^\| key \| default \|.*?(?=^$)", (queries / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert set(re.findall(r"^\| `([a-z_]+)`", extra, re.MULTILINE)) == set(Overlay.model_fields)
+    assert set(re.findall(r"^\| `([a-z_]+)`", metric, re.MULTILINE)) == set(MetricOverlay.model_fields)
 
 
 @each

@@ -11,6 +11,9 @@ import psycopg
 import pytest
 import yaml
 
+from collectors.postgres.overlay import Overlay
+from collectors.postgres.queryfile import read_query_file
+
 Run = Callable[[psycopg.Connection[Any], str], list[tuple[Any, ...]]]
 ROLE = "report_reader"
 DATA = """
@@ -74,7 +77,9 @@ def test_the_role_may_only_read_the_views(reader: psycopg.Connection[Any], state
         reader.execute(statement.encode())
 
 
-def test_the_configuration_and_the_example_are_yaml(queries: Path) -> None:
-    example, overlay = (yaml.safe_load(block) for block in _blocks(queries, "yaml"))
-    assert set(example) == {"collector_name", "metrics", "ci_exporter"}
-    assert set(overlay["collectors"]["postgres"]["overlays"]) == {example["collector_name"]}
+def test_the_example_and_its_overlay_are_accepted(queries: Path, tmp_path: Path) -> None:
+    example, configuration = _blocks(queries, "yaml")
+    (tmp_path / "example").write_text(example)
+    ((name, block),) = yaml.safe_load(configuration)["collectors"]["postgres"]["overlays"].items()
+    file = read_query_file(tmp_path / "example", Overlay.model_validate(block))
+    assert (file.name, file.interval, file.metrics[0].max_series) == (name, 30, 50)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import psycopg
+
+from tests.support.tools import require
 
 
 def _installed() -> Path:
@@ -168,16 +173,59 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def make_certificate(server: PostgresServer) -> Path:
-    """A certificate for 127.0.0.1, signed by itself, where *server* finds it; the file to trust."""
-    certificate, key = server.data / "server.crt", server.data / "server.key"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-out", certificate, "-keyout", key],
-        check=True, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    key.chmod(0o600)
-    if os.geteuid() == 0:
-        shutil.chown(key, "nobody")
-        shutil.chown(certificate, "nobody")
-    return certificate
+class TlsDoor:
+    """Speaks TLS on a port of the loopback, and passes on what comes to *server*.
+
+    The wheel's server is built without TLS; to a client, the two together are one with it.
+    ``certificate`` is for 127.0.0.1 and signed by itself, ``clients`` counts who came in by TLS.
+    """
+
+    def __init__(self, server: PostgresServer, folder: Path) -> None:
+        self.certificate, key = folder / "server.crt", folder / "server.key"
+        subprocess.run(
+            [require("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+             "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+             "-out", self.certificate, "-keyout", key],
+            check=True, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.clients = 0
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(self.certificate, key)
+        self._server = server
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._accepting = threading.Thread(target=self._accept)
+        self._accepting.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._accepting.join()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with client, suppress(OSError):
+            assert client.recv(8) == b"\0\0\0\x08\x04\xd2\x16\x2f"  # SSLRequest
+            client.sendall(b"S")
+            with (
+                self._context.wrap_socket(client, server_side=True) as inside,
+                socket.create_connection(("127.0.0.1", self._server.port)) as outside,
+            ):
+                self.clients += 1
+                self._pass_on(inside, outside)
+
+    def _pass_on(self, client: ssl.SSLSocket, server: socket.socket) -> None:
+        while True:
+            ready = [client] if client.pending() else select.select([client, server], [], [])[0]
+            for one in ready:
+                data = one.recv(65_536)
+                if not data:
+                    return
+                (server if one is client else client).sendall(data)

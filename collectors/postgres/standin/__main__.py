@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with Server(given.directory) as server:
             _run(server, given.parent, frozen=given.frozen)
-    except ExporterError as error:
+    except (ExporterError, psycopg.OperationalError) as error:
+        # The latter when somebody else ended the server.
         sys.exit(str(error))
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -74,7 +75,7 @@ class Server:
             deadline = time.monotonic() + _PATIENCE
             while not self._try_to_start(deadline):
                 # Its predecessor may still be about to end, when that one was killed a moment ago.
-                if time.monotonic() > deadline or not (self._data / "postmaster.pid").exists():
+                if time.monotonic() > deadline or self._holder() is None:
                     raise ExporterError("The demo's PostgreSQL did not start (see standard error)")
                 time.sleep(0.2)
         except BaseException:
@@ -122,6 +123,13 @@ class Server:
                     continue
             self._process = None
 
+    def _holder(self) -> int | None:
+        """The process that holds the data folder, or did when it was killed."""
+        try:
+            return int((self._data / "postmaster.pid").read_text().split("\n")[0])
+        except (FileNotFoundError, ValueError):
+            return None
+
     def _initialize(self) -> None:
         """Make the data folder; in another place first, so that half of one is never taken for it."""
         fresh = self._home / "data.new"
@@ -152,10 +160,11 @@ class Server:
             ["/bin/sh", "-c", _WATCH, "sh", str(self._process.pid)], stdin=subprocess.PIPE, **self._start
         )
         while self._process.poll() is None and time.monotonic() < deadline:
-            try:
-                psycopg.connect(self.dsn("postgres", "postgres"), connect_timeout=5).close()
-                return True
-            except psycopg.OperationalError:
-                time.sleep(0.05)
+            # Another server on the same files would answer in its place.
+            if self._holder() == self._process.pid:
+                with suppress(psycopg.OperationalError):
+                    psycopg.connect(self.dsn("postgres", "postgres"), connect_timeout=5).close()
+                    return True
+            time.sleep(0.05)
         self._end()
         return False

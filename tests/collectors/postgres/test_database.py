@@ -14,6 +14,7 @@ from collectors.postgres.database import Database
 from collectors.postgres.errors import QueryFailed
 from collectors.postgres.snapshot import CHUNK_ROWS, Result
 from collectors.postgres.spec import Query
+from exporter.errors import Stopped
 
 Sql = Callable[[str], list[tuple[object, ...]]]
 
@@ -277,6 +278,9 @@ def test_closing_ends_every_thread_and_connection(database: Database, sql: Sql, 
     before = set(threading.enumerate())
     ask(database, "SELECT 1")
     database.close()
+    database.close()
+    with pytest.raises(Stopped):
+        ask(database, "SELECT 1")
     assert set(threading.enumerate()) <= before
     asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ci-exporter' " \
             "AND datname = current_database()"  # fmt: skip

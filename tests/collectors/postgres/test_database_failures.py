@@ -9,15 +9,17 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from collectors.postgres import snapshot as snapshot_module
 from collectors.postgres.database import Database
 from collectors.postgres.errors import ConnectionLost, QueryFailed, Unreachable
 from collectors.postgres.spec import Query
 from exporter.errors import SourceError, Stopped
-from tests.support.postgres import PostgresServer, make_certificate
+from tests.support.postgres import PostgresServer, TlsDoor
 
 Connect = Callable[..., Database]
 
@@ -122,24 +124,27 @@ def test_a_zone_that_the_server_does_not_know(server: PostgresServer, connect: C
     assert 'invalid value for parameter "TimeZone"' in unreachable(database)
 
 
-def test_a_password_and_a_certificate_that_are_right(server: PostgresServer, connect: Connect) -> None:
-    certificate = make_certificate(server)
-    server.sql("ALTER SYSTEM SET ssl = on")
-    server.sql("SELECT pg_reload_conf()")
-    server.wait_for("SELECT setting = 'on' FROM pg_settings WHERE name = 'ssl'")
+def test_a_password_and_a_certificate_that_are_right(
+    server: PostgresServer, connect: Connect, stopping: threading.Event, tmp_path: Path
+) -> None:
+    door = TlsDoor(server, tmp_path)
     try:
-        tls = {"mode": "verify-full", "ca_file": certificate}
-        dsn = server.tcp_url.replace("postgres@", "locked:rightword@")
-        database = connect(dsn, tls=tls)
-        assert rows(database, "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()") == [("t",)]
-        with pytest.raises(QueryFailed, match=r"longer than the 0\.3 s"), takes(0.3, 1):
-            rows(database, "SELECT pg_sleep(9)", timeout=0.3)
+        tls = {"mode": "verify-full", "ca_file": door.certificate}
+        dsn = f"postgresql://locked:rightword@127.0.0.1:{door.port}/postgres"
         assert "certificate" in unreachable(connect(dsn.replace("127.0.0.1", "localhost"), tls=tls))
         assert "certificate" in unreachable(connect(f"{dsn}?sslmode=verify-full&sslrootcert=system"))
+        before = door.clients
+        database = connect(dsn, tls=tls)
+        with database.snapshot(statement_timeout=60) as snapshot:
+            assert len(snapshot.run(Query("q", "SELECT generate_series(1, 20000)")).rows) == 20_000
+            stop = threading.Timer(0.2, stopping.set)
+            stop.start()
+            with takes(0.1, 1.5), pytest.raises(Stopped):
+                snapshot.run(Query("q", "SELECT pg_sleep(60)"))
+        assert door.clients == before + 2, "a connection, and the cancellation"
+        stop.join()
     finally:
-        server.sql("ALTER SYSTEM RESET ssl")
-        server.sql("SELECT pg_reload_conf()")
-        server.wait_for("SELECT setting = 'off' FROM pg_settings WHERE name = 'ssl'")
+        door.close()
 
 
 def test_a_server_without_room(server: PostgresServer, connect: Connect) -> None:
@@ -149,10 +154,9 @@ def test_a_server_without_room(server: PostgresServer, connect: Connect) -> None
         with psycopg.connect(server.tcp_url, user="guest"):
             assert "too many connections for role" in unreachable(database)
         server.wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'guest'")
-        with database.snapshot(statement_timeout=5):
-            # Our own connection may come back, so it is waited for: but not for ever.
-            with takes(2.5, 5):
-                assert "too many connections for role" in unreachable(database)
+        # Our own connection may come back, so it is waited for: but not for ever.
+        with database.snapshot(statement_timeout=5), takes(2.5, 5):
+            assert "too many connections for role" in unreachable(database)
         assert rows(database) == [("1",)]
     finally:
         server.sql("ALTER ROLE guest CONNECTION LIMIT -1")
@@ -253,10 +257,13 @@ def test_the_server_ends_what_takes_too_long(database: Database, postgres_databa
             rows(database, "SELECT * FROM held", timeout=0.5)
 
 
-def test_the_client_ends_what_the_server_does_not(connect: Connect, postgres_database: str) -> None:
+def test_the_client_ends_what_the_server_does_not(
+    connect: Connect, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_module, "GRACE_SECONDS", 0.5)
     database = connect(postgres_database + "&statement_timeout=0")
     with database.snapshot(statement_timeout=0.2) as snapshot:
-        with takes(3.2, 5), pytest.raises(QueryFailed, match=r"0\.2 s it is allowed"):
+        with takes(0.7, 2), pytest.raises(QueryFailed, match=r"0\.2 s it is allowed"):
             snapshot.run(Query("q", "SELECT pg_sleep(60)"))
         with pytest.raises(ConnectionLost):
             snapshot.run(ONE)
@@ -282,9 +289,9 @@ def test_failing_leaves_nothing_behind(database: Database, postgres_server: Post
             rows(database, "SELECT 1 / 0")
         with pytest.raises(ZeroDivisionError), database.snapshot(statement_timeout=5):
             raise ZeroDivisionError
-    mine = "AND datname = (SELECT max(datname) FROM pg_stat_activity WHERE application_name = 'ci-exporter')"
-    assert postgres_server.sql(f"{BACKENDS} AND state LIKE 'idle in%'") == [(0,)]
-    assert postgres_server.sql(f"{BACKENDS} {mine}")[0][0] == 1
+    ((name,),) = rows(database, "SELECT current_database()")
+    assert postgres_server.sql(f"{BACKENDS} AND datname = '{name}'") == [(1,)]
+    assert postgres_server.sql(f"{BACKENDS} AND state LIKE 'idle in%' AND datname = '{name}'") == [(0,)]
     assert threading.active_count() <= before + 2  # the pool's
 
 

@@ -509,7 +509,7 @@ def test_a_source_that_never_answers_is_not_ready(bench: Bench) -> None:
     bench.source.answers["1"] = [SourceError("down")]
     for _ in range(4):
         bench.rounds.visit(states["1"])
-    assert bench.rounds.not_ready() == "fake: no project could be read yet"
+    assert bench.rounds.not_ready() == "fake: none of the projects could be read yet"
 
 
 def test_no_projects_are_ready_at_once(bench: Bench) -> None:

@@ -1,0 +1,417 @@
+"""Runs that databases ask for by NOTIFY: the collector in the real engine, on real servers."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from collectors.postgres.collector import Postgres
+from collectors.postgres.listening import Bell
+from exporter.clock import SystemClock
+from exporter.contract import Batch, Context, Position, Unit
+from exporter.exposition import Exposition
+from exporter.rendering import Format
+from exporter.rounds.round import CollectorRounds
+from exporter.rounds.scheduler import Engine
+from exporter.selfmetrics import SelfMetrics
+from exporter.store.sql import SqlStore
+from tests.support.postgres import PostgresServer
+from tests.support.process import free_port, wait_until
+
+LISTENING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ci-exporter (listen)'"
+
+
+class Watched(Postgres):
+    """Notes when which file runs."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.runs: list[tuple[str, float]] = []
+
+    def poll(self, unit: Unit, position: Position) -> Batch:
+        self.runs.append((unit.key, time.monotonic()))
+        return super().poll(unit, position)
+
+
+class Service:
+    """The collector in an engine of its own, with query files in *folder*."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.stopping = threading.Event()
+        self.clock = SystemClock()
+        self.metrics = SelfMetrics("0")
+        self.exposition = Exposition()
+        self.store = SqlStore(f"sqlite:///{folder / 'store.db'}")
+        self.engine = Engine(
+            self.store, self.metrics, self.clock, capacity=2, retention_days=400, stopping=self.stopping
+        )
+        self.collectors: list[Watched] = []
+
+    def file(self, name: str, channel: str, *, debounce: str = "100ms", sql: str = "SELECT 1 AS n") -> Path:
+        path = self.folder / f"{name}.collector.yml"
+        path.write_text(
+            f"collector_name: {name}\nmin_interval: 1h\n"
+            f"ci_exporter: {{listen: '{channel}', debounce: {debounce}}}\n"
+            f"metrics:\n- {{metric_name: {name}, type: gauge, help: h, values: [n], query: '{sql}'}}\n"
+        )
+        return path
+
+    def collector(self, dsn: str, *files: Path, rehearsal: bool = False, **database: Any) -> Watched:
+        block = {"databases": {"main": {"dsn": dsn, "files": list(files), **database}}}
+        page = self.exposition.page("postgres", ())
+        context = Context(
+            page=page,
+            clock=self.clock,
+            api=self.metrics.observer("postgres"),
+            stopping=self.stopping,
+            wake=lambda key: self.engine.wake("postgres", key),
+            rehearsal=rehearsal,
+        )
+        made = Watched(Postgres.config_model.model_validate(block), context)
+        self.collectors.append(made)
+        return made
+
+    def rounds(self, collector: Watched) -> CollectorRounds:
+        page = self.exposition.page("postgres", ())
+        page.declare(collector.declared)
+        return CollectorRounds(collector, page, self.store, self.metrics, self.clock)
+
+    def start(self, collector: Watched) -> Watched:
+        self.exposition.show(["postgres"])
+        self.engine.adopt([self.rounds(collector)])
+        self.engine.start()
+        return collector
+
+    def line(self, name: str) -> str | None:
+        """The sample of the metric *name*."""
+        text = b"".join(self.exposition.gather(Format.TEXT, gzip=False).pieces).decode()
+        return next((line for line in text.splitlines() if line.split(" ")[0] == name), None)
+
+    def close_collectors(self) -> None:
+        self.engine.stop(5)
+        for collector in self.collectors:
+            collector.close()
+
+    def close(self) -> None:
+        self.close_collectors()
+        self.store.close()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    made = Service(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sql(postgres_database: str) -> Iterator[Callable[[str], Any]]:
+    """Another client of the same database."""
+    with psycopg.connect(postgres_database, autocommit=True) as connection:
+
+        def run(statement: str) -> Any:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchone()[0] if cursor.description else None  # type: ignore[index]
+
+        run(
+            "CREATE TABLE t AS SELECT 0 AS n;"
+            "CREATE FUNCTION backend() RETURNS int LANGUAGE sql AS 'SELECT pg_backend_pid()'"
+        )
+        yield run
+
+
+def settled(collector: Watched, sql: Callable[[str], Any]) -> None:
+    """Wait until *collector* listens, and the runs that its start brings are over."""
+    wait_until(lambda: sql(f"{LISTENING} AND datname = current_database()") == 1, "it listens")
+    wait_until(lambda: bool(collector.runs), "the first run")
+    seen = -1
+    while seen != len(collector.runs):
+        seen = len(collector.runs)
+        time.sleep(0.4)
+
+
+def keys(collector: Watched, since: int = 0) -> list[str]:
+    return [key for key, _ in collector.runs[since:]]
+
+
+# -- notifications -----------------------------------------------------------------------------------
+
+
+def test_a_notification_runs_the_file_at_once(
+    service: Service, postgres_database: str, sql: Callable[[str], Any]
+) -> None:
+    file = service.file("a", 'Odd "channel"; --', sql="SELECT n FROM t")
+    collector = service.start(service.collector(postgres_database, file))
+    settled(collector, sql)
+    assert service.line("a") == "a 0.0"
+    assert len(collector.runs) <= 2, "the first one, and perhaps one since listening began only then"
+    sql("UPDATE t SET n = 7")
+    sql('NOTIFY "Odd ""channel""; --"')
+    wait_until(lambda: service.line("a") == "a 7.0", "the run", 1)
+
+
+def test_a_storm_is_debounced_and_its_last_notification_is_heard(
+    service: Service, postgres_database: str, sql: Callable[[str], Any]
+) -> None:
+    file = service.file("a", "c", debounce="500ms", sql="SELECT n FROM t")
+    collector = service.start(service.collector(postgres_database, file))
+    settled(collector, sql)
+    before = len(collector.runs)
+    began = time.monotonic()
+    for n in range(10_000):
+        sql(f"NOTIFY c, '{n}'")
+    sql("UPDATE t SET n = 10000")
+    sql("NOTIFY c, 'last'")
+    took = time.monotonic() - began
+    wait_until(lambda: service.line("a") == "a 10000.0", "the last one's run", 2)
+    time.sleep(0.7)
+    starts = [at for _, at in collector.runs[before:]]
+    assert starts[0] - began < 0.4, "the first one runs at once"
+    assert 2 <= len(starts) <= took / 0.5 + 2
+    assert all(later - earlier > 0.4 for earlier, later in pairwise(starts))
+
+
+def test_files_on_one_channel_all_run_and_others_do_not(
+    service: Service, postgres_database: str, sql: Callable[[str], Any]
+) -> None:
+    long = "ż" * 40  # more bytes than a name may have
+    files = [service.file("a", "c"), service.file("b", "c"), service.file("d", long)]
+    collector = service.start(service.collector(postgres_database, *files))
+    settled(collector, sql)
+    assert sql(LISTENING + " AND datname = current_database()") == 1, "one connection for all"
+    before = len(collector.runs)
+    sql("NOTIFY c")
+    wait_until(lambda: len(collector.runs) >= before + 2, "both runs", 1)
+    time.sleep(0.3)
+    assert sorted(keys(collector, before)) == ["main/a", "main/b"]
+    sql(f'NOTIFY "{"ż" * 31}"')
+    wait_until(lambda: keys(collector)[-1] == "main/d", "the run of the third", 1)
+
+
+def test_nothing_listens_where_nothing_asks_for_it(
+    service: Service, postgres_database: str, sql: Callable[[str], Any]
+) -> None:
+    path = service.file("a", "c")
+    path.write_text(path.read_text().replace("listen: 'c', ", ""))
+    collector = service.start(service.collector(postgres_database, path))
+    wait_until(lambda: bool(collector.runs), "the first run")
+    assert not [one for one in threading.enumerate() if one.name.startswith("postgres-listen")]
+
+
+def test_a_rehearsal_does_not_listen(service: Service, postgres_database: str) -> None:
+    collector = service.collector(postgres_database, service.file("a", "c"), rehearsal=True)
+    assert collector.discover().units
+    assert not [one for one in threading.enumerate() if one.name.startswith("postgres-listen")]
+
+
+def test_a_reload_changes_the_channel(
+    service: Service, postgres_database: str, sql: Callable[[str], Any]
+) -> None:
+    old = service.start(service.collector(postgres_database, service.file("a", "c1")))
+    settled(old, sql)
+    new = service.collector(postgres_database, service.file("a", "c2"))
+    service.engine.replace([service.rounds(new)])
+    began = time.monotonic()
+    old.close()
+    assert time.monotonic() - began < 1.5
+    wait_until(lambda: sql(LISTENING + " AND datname = current_database()") == 1, "one listens")
+    settled(new, sql)
+    before = len(new.runs)
+    sql("NOTIFY c1")
+    time.sleep(0.4)
+    assert len(new.runs) == before
+    sql("NOTIFY c2")
+    wait_until(lambda: len(new.runs) == before + 1, "the run", 1)
+
+
+def test_start_is_idempotent_and_close_is_quick_and_final(
+    service: Service, postgres_database: str, sql: Callable[[str], Any]
+) -> None:
+    collector = service.collector(postgres_database, service.file("a", "c"), max_connections=1)
+    starters = [threading.Thread(target=collector.discover) for _ in range(8)]
+    for one in starters:
+        one.start()
+    for one in starters:
+        one.join()
+    wait_until(lambda: sql(LISTENING + " AND datname = current_database()") == 1, "it listens")
+    time.sleep(0.2)
+    assert sql(LISTENING + " AND datname = current_database()") == 1
+    began = time.monotonic()
+    collector.close()
+    assert time.monotonic() - began < 1
+    wait_until(lambda: sql(LISTENING + " AND datname = current_database()") == 0, "the connection is gone", 1)
+    collector.discover()
+    collector.close()
+    assert not [one for one in threading.enumerate() if one.name.startswith("postgres-listen")]
+
+
+# -- failures ----------------------------------------------------------------------------------------
+
+
+def test_after_a_restart_of_the_server_it_listens_again_and_runs_what_it_missed(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "collectors.postgres.listening")
+    server = PostgresServer(tcp=True)
+    try:
+        dsn = f"postgresql://postgres:hush-hush@127.0.0.1:{server.port}/postgres"
+        collector = service.start(service.collector(dsn, service.file("a", "c")))
+        settled(collector, lambda statement: server.sql(statement)[0][0])
+        before = len(collector.runs)
+        server.stop()
+        wait_until(lambda: "listening interrupted" in caplog.text, "noticed", 2)
+        time.sleep(2)
+        server.start()
+        wait_until(lambda: bool(server.sql(LISTENING)[0][0]), "it listens", 10)
+        wait_until(lambda: len(collector.runs) > before, "the file runs", 3)
+        settled(collector, lambda statement: server.sql(statement)[0][0])
+        before = len(collector.runs)
+        server.sql("NOTIFY c")
+        wait_until(lambda: len(collector.runs) == before + 1, "the run", 1)
+        own = [one for one in caplog.records if one.name == "collectors.postgres.listening"]
+        assert [one.levelname for one in own] == ["WARNING", "INFO"], "once when lost, once when back"
+        assert "the connection was lost" in own[0].__dict__["error"]
+        assert "hush-hush" not in str([one.__dict__ for one in caplog.records])
+    finally:
+        server.remove()
+
+
+def test_a_server_that_is_not_there_is_reported_once_and_without_the_password(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    dsn = f"postgresql://postgres:hush-hush@127.0.0.1:{free_port()}/postgres"
+    collector = service.collector(dsn, service.file("a", "c"))
+    collector.discover()
+    time.sleep(2.5)
+    own = [one for one in caplog.records if one.name == "collectors.postgres.listening"]
+    assert len(own) == 1
+    assert "cannot be reached" in own[0].__dict__["error"]
+    assert "hush-hush" not in str(own[0].__dict__)
+
+
+def test_close_does_not_wait_for_a_server_that_hangs(service: Service) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        dsn = f"postgresql://postgres@127.0.0.1:{mute.getsockname()[1]}/postgres"
+        collector = service.collector(dsn, service.file("a", "c"), connect_timeout=2)
+        collector.discover()
+        time.sleep(0.3)
+        began = time.monotonic()
+        collector.close()
+        assert time.monotonic() - began < 1.2
+        wait_until(
+            lambda: not [one for one in threading.enumerate() if one.name.startswith("postgres-listen")],
+            "its thread ends at its timeout",
+            4,
+        )
+
+
+def test_a_bug_does_not_end_the_listening(
+    service: Service,
+    postgres_database: str,
+    sql: Callable[[str], Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    collector = service.start(service.collector(postgres_database, service.file("a", "c")))
+    settled(collector, sql)
+    wake = service.engine.wake
+    failures = [RuntimeError("no more threads")]
+
+    def failing(name: str, key: str) -> None:
+        if failures:
+            raise failures.pop()
+        wake(name, key)
+
+    monkeypatch.setattr(service.engine, "wake", failing)
+    before = len(collector.runs)
+    sql("NOTIFY c")
+    wait_until(lambda: len(collector.runs) > before, "it listens again", 5)
+    assert "listening raised" in caplog.text
+
+
+def test_a_payload_that_is_no_text_does_not_end_it_either(
+    service: Service, postgres_url: str, sql: Callable[[str], Any]
+) -> None:
+    sql("CREATE DATABASE bytes ENCODING 'SQL_ASCII' TEMPLATE template0")
+    try:
+        url = postgres_url.replace("/postgres?", "/bytes?")
+        collector = service.start(service.collector(url, service.file("a", "ż")))
+        with psycopg.connect(url, autocommit=True, client_encoding="LATIN1") as connection:
+
+            def ask(statement: str) -> Any:
+                cursor = connection.execute(statement.encode())
+                return cursor.fetchone()[0] if cursor.description else None  # type: ignore[index]
+
+            settled(collector, ask)
+            for payload in ("chr(255)", "'text'"):
+                before = len(collector.runs)
+                ask(f"SELECT pg_notify('ż', {payload})")
+                wait_until(lambda before=before: len(collector.runs) > before, "it runs", 5)  # type: ignore[misc]
+    finally:
+        service.close_collectors()
+        sql("DROP DATABASE bytes WITH (FORCE)")
+
+
+def test_a_server_that_closes_idle_sessions_leaves_this_one(
+    service: Service, postgres_database: str, sql: Callable[[str], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    name = sql("SELECT current_database()")
+    sql(f"ALTER DATABASE {name} SET idle_session_timeout = 300")
+    collector = service.start(service.collector(postgres_database, service.file("a", "c")))
+    settled(collector, sql)
+    time.sleep(0.8)
+    assert "listening interrupted" not in caplog.text
+
+
+def test_what_the_server_refuses_is_said_in_its_words(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    primary = PostgresServer(settings={"wal_level": "replica"})
+    replica = PostgresServer(replica_of=primary)
+    try:
+        collector = service.collector(replica.url, service.file("a", "c"))
+        collector.discover()
+        wait_until(lambda: "listening interrupted" in caplog.text, "the warning")
+        own = next(one for one in caplog.records if one.name == "collectors.postgres.listening")
+        assert "does not let us listen: cannot execute LISTEN during recovery" in own.__dict__["error"]
+    finally:
+        replica.remove()
+        primary.remove()
+
+
+# -- the debounce ------------------------------------------------------------------------------------
+
+
+def test_the_bell_rings_at_both_edges() -> None:
+    heard: list[float] = []
+    now = 100.0
+    bell = Bell(lambda: heard.append(now), 10)
+    bell.settle(now)
+    assert heard == []
+    bell.ring(now)
+    bell.settle(now)
+    assert heard == [100]
+    for now in (101.0, 102.0, 109.9):
+        bell.ring(now)
+        bell.settle(now)
+    assert heard == [100]
+    assert bell.due == 110
+    now = 110.0
+    bell.settle(now)
+    now = 111.0
+    bell.settle(now)
+    assert heard == [100, 110]
+    now = 130.0
+    bell.ring(now)
+    bell.settle(now)
+    assert heard == [100, 110, 130]
