@@ -155,15 +155,16 @@ class Parts:
     def _register(self, collector: Collector[Any]) -> None:
         """Add one collector to the registry and, if it is polled, to the rounds."""
         self.registry.add(collector)
-        self.collectors[collector.name] = collector
-        if collector.polled:
-            self.rounds.append(self._rounds(collector))
+        self._begin(collector)
 
-    def _rounds(self, collector: Collector[Any]) -> CollectorRounds:
+    def _begin(self, collector: Collector[Any]) -> None:
+        """Let a registered collector fill its page and, if it is polled, have rounds."""
         page = self.exposition.page(collector.name, collector.families)
         # Here, not when it is built: a reload that is refused must not touch what is shown.
         page.declare(collector.declared)
-        return CollectorRounds(collector, page, self.store, self.metrics, self.clock)
+        self.collectors[collector.name] = collector
+        if collector.polled:
+            self.rounds.append(CollectorRounds(collector, page, self.store, self.metrics, self.clock))
 
     def exchange(self, collectors: dict[str, Collector[Any]]) -> None:
         """Go on with *collectors*; what those of the same name expose stays until their next poll."""
@@ -172,17 +173,17 @@ class Parts:
             self.registry.discard(name)
             self.metrics.forget(name)
         self.collectors, self.rounds = {}, []
-        for name, collector in collectors.items():
-            if name in old:
-                if collector.target != old[name].target:
-                    # Another instance: what is shown of the old one would go on looking alive.
-                    self.exposition.page(name, ()).clear()
-                self.registry.replace(collector)
-                self.collectors[name] = collector
-                if collector.polled:
-                    self.rounds.append(self._rounds(collector))
-            else:
+        # First those that stay: a new one may want a metric that one of them has no longer.
+        for name in sorted(collectors, key=lambda name: name not in old):
+            collector = collectors[name]
+            if name not in old:
                 self._register(collector)
+                continue
+            if collector.target != old[name].target:
+                # Another instance: what is shown of the old one would go on looking alive.
+                self.exposition.page(name, ()).clear()
+            self.registry.replace(collector)
+            self._begin(collector)
 
     def close(self) -> None:
         """Let go of all connections."""

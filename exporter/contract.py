@@ -112,6 +112,7 @@ class Observation(NamedTuple):
 
     It adds to the persisted total of *family* and *labels* (all of the family's, in order) unless one
     with its ``key`` did so before; ``key`` is any text that tells this event from all others of the family.
+    What no total can take is left out: NaN, infinity, and an amount below zero for a counter.
     """
 
     family: Family

@@ -159,9 +159,11 @@ class CollectorPage:
         return sum(shelf.lines for shelf in self.shelves.values())
 
     def collect(self) -> Iterator[Metric]:
-        """All of it as prometheus_client metrics, in exposition order; empty families included."""
+        """All of it as prometheus_client metrics, in exposition order; empty families of ours included."""
         for family, shelf in self.shelves.items():
             metric = family.metric()
+            if family.sparse and not shelf.lines:
+                continue
             with self._exposition.lock:
                 samples = [sample for block in shelf.blocks() for sample in block.samples]
             for sample in samples:
@@ -255,14 +257,16 @@ class Exposition:
 
     def note_dropped(self, family: Family, reason: str, series: Sequence[Sample]) -> None:
         """Count *series* that were left out for *reason*; the first of a family is logged."""
+        if not series:
+            return
         key = (family.exposed_name, reason)
         if key not in self.dropped:
-            labels = dict(zip(family.labels, series[0].labels, strict=True))
+            labels = dict(zip(family.labels, series[0].labels, strict=False))  # refused later if they differ
             log.warning(
                 "series dropped; further ones of this family for this reason are only counted",
                 extra={"family": key[0], "reason": reason, "labels": labels},
             )
-        self.dropped[key] = self.dropped.get(key, 0) + len(series)
+        self.dropped[key] = self.dropped.get(key, 0) + len(series) * lines_per_sample(family)
 
     def series(self) -> dict[str, int]:
         """``collector -> series`` of the pages that are served."""
@@ -324,6 +328,8 @@ class Exposition:
                 continue
             shelves = [shelf for page in pages if (shelf := page.shelves.get(family))]
             lines = [text for shelf in shelves for text in shelf.texts()]
+            if family.sparse and not lines:
+                continue
             in_openmetrics = family.stamped and form is Format.OPENMETRICS
             if in_openmetrics:
                 lines = list(map(in_seconds, lines))

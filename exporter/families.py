@@ -79,7 +79,7 @@ class Family:
     ``source`` says in the catalogue where the values come from.
 
     The rest is for families that somebody else named: ``bare`` is a counter without ``_total``, samples of
-    a ``sparse`` one may leave labels out, and those of a ``stamped`` one are :class:`Stamped`.
+    a ``sparse`` one may leave labels out, and those of a ``stamped`` one may be :class:`Stamped`.
     """
 
     name: str
@@ -177,16 +177,20 @@ def foreign(
     buckets: Sequence[float] = (),
     unit: str = "",
     stamped: bool = False,
+    bare: bool = False,
     source: str = "",
 ) -> Family:
     """Declare a family that a user named, in a query file say: its name and labels are shown as they are.
 
-    Samples may leave labels out, and a counter need not end in ``_total``.
+    Samples may leave labels out, and a counter need not end in ``_total``. A *bare* one keeps that ending in
+    its name, because there is another family with the rest of it.
     """
     if not _FOREIGN_NAME.match(name):
         raise ValueError(f"{name!r} is not a metric name")
-    bare = kind == "counter" and not name.endswith("_total")
-    plain = name.removesuffix("_total") if kind == "counter" else name
+    if stamped and kind == "histogram":
+        raise ValueError(f"histogram {name}: only single values can have a time of their own")
+    bare = kind == "counter" and (bare or not name.endswith("_total"))
+    plain = name if bare or kind != "counter" else name.removesuffix("_total")
     family = _family(plain, kind, help_, labels, unit, buckets, source)
     return replace(family, bare=bare, sparse=True, stamped=stamped)
 
@@ -205,7 +209,8 @@ def _family(
     if kind == "histogram" and not (buckets and ascending):
         raise ValueError(f"histogram {name}: buckets must ascend and be finite; +Inf is added by itself")
     for label in labels:
-        if not _NAME.match(label) or label.startswith("__") or label == "le":
+        of_buckets = label == "le" and kind == "histogram"
+        if not _NAME.match(label) or label.startswith("__") or of_buckets:
             raise ValueError(f"{name}: {label!r} is not a label name")
     if len(set(labels)) != len(labels):
         raise ValueError(f"{name}: a label is named twice")

@@ -122,15 +122,21 @@ def _filled(template: list[str], numbers: list[float]) -> bytes:
     return "".join(pieces).encode()
 
 
-def _filled_stamped(template: list[str], values: tuple[Stamped, ...]) -> bytes:
+def _filled_stamped(template: list[str], values: tuple[Stamped | float, ...]) -> bytes:
     """*template* with values and their times in milliseconds, as the text format writes them."""
     pieces = template.copy()
-    pieces[1::2] = [f"{_go_string(value)} {milliseconds}" for value, milliseconds in values]
+    pieces[1::2] = [
+        f"{_go_string(one.value)} {one.milliseconds:d}" if isinstance(one, Stamped) else _go_string(one)
+        for one in values
+    ]
     return "".join(pieces).encode()
 
 
 def in_seconds(text: bytes) -> bytes:
-    """*text* of a stamped family as OpenMetrics writes it: times in seconds."""
+    """*text* of a stamped family as OpenMetrics writes it: times in seconds.
+
+    No value looks like a time: all have a dot, an exponent or letters.
+    """
     return _STAMP.sub(lambda found: f" {int(found[1]) / 1000}".encode(), text)
 
 
@@ -225,13 +231,22 @@ def escaped(value: str) -> str:
 def cleaned(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
     """*samples* with label values that can be written, each series once, and those that repeat one.
 
-    The first of equals stays: Prometheus refuses a series that comes twice.
+    The first of equals stays: Prometheus refuses a series that comes twice. An empty label is to it one
+    that is left out.
     """
     found = list(map(_cleaned, samples))
-    if len(set(map(_labels_of, found))) == len(found):
+    series = list(map(_labels_of, found))
+    if any(None in labels for labels in series):
+        series = [tuple(label or None for label in labels) for labels in series]
+    if len(set(series)) == len(found):
         return found, []
     once: dict[Labels, Sample] = {}
-    repeated = [sample for sample in found if once.setdefault(sample.labels, sample) is not sample]
+    repeated = []
+    for labels, sample in zip(series, found, strict=True):
+        if labels in once:
+            repeated.append(sample)
+        else:
+            once[labels] = sample
     return list(once.values()), repeated
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import cache
 from typing import Literal
 
@@ -56,10 +56,10 @@ def own_labels(metric: Metric) -> list[str]:
     )
 
 
-def family_of(metrics: Sequence[Metric], added: Iterable[str]) -> Family:
+def family_of(metrics: Sequence[Metric], added: Iterable[str], others: Container[str]) -> Family:
     """The one family of *metrics*, which have its name in common; *added* are labels beside their own.
 
-    The first one's help and unit stand for all.
+    The first one's help and unit stand for all. *others* are the names of all metrics.
     """
     labels = dict.fromkeys(label for metric in metrics for label in own_labels(metric))
     first = metrics[0]
@@ -70,7 +70,8 @@ def family_of(metrics: Sequence[Metric], added: Iterable[str]) -> Family:
         tuple(dict.fromkeys([*added, *labels])),
         first.buckets,
         next((metric.unit for metric in metrics if metric.unit), ""),
-        bool(first.timestamp_value),
+        any(metric.timestamp_value for metric in metrics),
+        first.name.removesuffix("_total") in others,
     )
 
 
@@ -83,6 +84,9 @@ def _interned(
     buckets: tuple[float, ...],
     unit: str,
     stamped: bool,
+    bare: bool,
 ) -> Family:
     """The same object for the same facts: after a reload, what is shown of an unchanged metric stays."""
-    return foreign(name, kind, help_, labels, buckets=buckets, unit=unit, stamped=stamped, source=_SOURCE)
+    return foreign(
+        name, kind, help_, labels, buckets=buckets, unit=unit, stamped=stamped, bare=bare, source=_SOURCE
+    )

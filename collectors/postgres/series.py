@@ -34,7 +34,7 @@ class Yield:
     """What one run of a query gave.
 
     ``problems`` name rows that were left out, ``bad_rows`` is how many they are; ``nulls`` is how many values
-    were left out since they are NULL, and ``surplus`` what exceeds the ``max_series`` of its metric.
+    were left out since they are NULL. ``surplus`` are samples that exceed their metric's ``max_series``.
     """
 
     rows: int
@@ -237,7 +237,8 @@ class _Reader:
             samples = [*samples, *self._samples(name, values, bad)]
         if metric.buckets:
             samples = _distributions(self._family, samples)
-        if surplus := samples[metric.max_series :] if metric.max_series else []:
+        if metric.max_series and len(samples) > metric.max_series:
+            surplus = samples[metric.max_series :]
             found.surplus.setdefault(self._family, []).extend(surplus)
             samples = samples[: metric.max_series]
         if samples:

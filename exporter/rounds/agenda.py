@@ -49,12 +49,12 @@ class Agenda:
         self._due.add(task.key)
         self._changed.notify_all()  # one alone might wake somebody in `wait_idle`, and no worker
 
-    def take(self) -> Task | None:
-        """The stalest due task, once there is one; ``None`` when the agenda is closed."""
+    def take(self, dismissed: Callable[[], bool] = lambda: False) -> Task | None:
+        """The stalest due task, once there is one; ``None`` when the agenda is closed, or you *dismissed*."""
         with self._changed:
-            while not self._heap and not self._closed:
+            while not self._heap and not self._closed and not dismissed():
                 self._changed.wait()
-            if self._closed:
+            if self._closed or dismissed():
                 return None
             task = heapq.heappop(self._heap)[2]
             self._due.discard(task.key)
@@ -81,6 +81,16 @@ class Agenda:
         """Wait until no task whose key *matches* runs; false if some still did after *timeout* seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: not any(map(matches, self._running)), timeout)
+
+    def look_up(self) -> None:
+        """Let everyone who waits ask again whether they are dismissed."""
+        with self._changed:
+            self._changed.notify_all()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is handed out."""
+        return self._closed
 
     def close(self) -> None:
         """Hand out nothing more, and wake everyone who waits."""

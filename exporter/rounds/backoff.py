@@ -9,6 +9,7 @@ from enum import StrEnum
 from exporter.contract import Schedule
 
 _MAX_SHIFT = 5
+_LONG_SHIFT = 30  # of retries, which begin at a second or two
 _JITTER = 0.2
 
 
@@ -45,13 +46,13 @@ class Backoff:
     @property
     def interval(self) -> float:
         """The wait before jitter, in seconds."""
-        count = max(self.empty, self.errors)
-        first = self.schedule.base
         if self.errors and self.schedule.retry is not None:
-            first = min(first, self.schedule.retry)
+            # Idle before or not: a source that is back is to be noticed soon.
+            return min(self.schedule.retry * 2.0 ** min(self.errors - 1, _LONG_SHIFT), self.schedule.maximum)
+        count = max(self.empty, self.errors)
         if count <= 1:
-            return first
-        return min(first * float(1 << min(count - 1, _MAX_SHIFT)), self.schedule.maximum)
+            return self.schedule.base
+        return min(self.schedule.base * float(1 << min(count - 1, _MAX_SHIFT)), self.schedule.maximum)
 
 
 def jittered(seconds: float, chance: random.Random) -> float:

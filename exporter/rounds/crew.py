@@ -6,34 +6,56 @@ import logging
 import threading
 
 from exporter.errors import StoreError
-from exporter.rounds.agenda import Agenda
+from exporter.rounds.agenda import Agenda, Task
 
 log = logging.getLogger(__name__)
 
 
 class Crew:
-    """Threads that run what is due on one agenda, until it is closed; they start with :meth:`grow`."""
+    """Threads that run what is due on one agenda, until it is closed; :meth:`resize` says how many."""
 
     def __init__(self, name: str) -> None:
         self.agenda = Agenda()
         self._name = name
-        self._workers = 0
+        self._turn = threading.Lock()
+        self._workers: set[int] = set()
+        self._wanted = 0
 
-    def grow(self, workers: int) -> None:
-        """Have at least *workers* threads."""
-        while self._workers < workers:
-            threading.Thread(target=self._work, name=f"{self._name}-{self._workers}", daemon=True).start()
-            self._workers += 1
+    def resize(self, workers: int) -> None:
+        """Have *workers* threads from now on; surplus ones leave when they have nothing in hand."""
+        with self._turn:
+            shrinks, self._wanted = workers < self._wanted, workers
+            for number in set(range(workers)) - self._workers:
+                self._workers.add(number)
+                name = f"{self._name}-{number}"
+                threading.Thread(target=self._work, args=(number,), name=name, daemon=True).start()
+        if shrinks:
+            self.agenda.look_up()
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         """What a worker does: take the stalest due task and run it."""
-        while task := self.agenda.take():
-            try:
-                task.run()
-            except StoreError as error:
-                log.error("store failed", extra={"task": ":".join(task.key), "error": str(error)})  # noqa: TRY400
-            except Exception:
-                # A worker that died would silently take a share of the capacity with it.
-                log.exception("task failed", extra={"task": ":".join(task.key)})
-            finally:
-                self.agenda.done(task)
+        while True:
+            task = self.agenda.take(lambda: number >= self._wanted)
+            if task:
+                self._run(task)
+            elif self._leaves(number):
+                return
+
+    def _leaves(self, number: int) -> bool:
+        """Let a worker without a task go, unless it is wanted again by now."""
+        with self._turn:
+            if number < self._wanted and not self.agenda.closed:
+                return False
+            self._workers.discard(number)
+            return True
+
+    def _run(self, task: Task) -> None:
+        try:
+            task.run()
+        except StoreError as error:
+            log.error("store failed", extra={"task": ":".join(task.key), "error": str(error)})  # noqa: TRY400
+        except Exception:
+            # A worker that died would silently take a share of the capacity with it.
+            log.exception("task failed", extra={"task": ":".join(task.key)})
+        finally:
+            self.agenda.done(task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from exporter.contract import Collector
@@ -21,13 +21,18 @@ _VIEWS_AT_ONCE = 200  # units read and rendered together at a start, to bound me
 
 @dataclass(slots=True)
 class _Sampled:
-    """A unit that is shown as polled: what the store has of it and, only if it has any, what was polled."""
+    """A unit that is shown as polled: what the store has of it, if it keeps anything, and what was polled."""
 
     stored: Samples | None
-    polled: Samples = field(default_factory=dict)
+    polled: Samples
 
     def together(self) -> Samples:
-        return {**(self.stored or {}), **self.polled}
+        """Both; a family may have samples of either sort."""
+        if not self.stored:
+            return self.polled
+        families = self.stored.keys() & self.polled.keys()
+        both = {family: [*self.stored[family], *self.polled[family]] for family in families}
+        return {**self.stored, **self.polled, **both}
 
 
 class Display:
@@ -43,6 +48,7 @@ class Display:
         self._store = store
         self._turn = threading.Lock()
         self._alive = True
+        self._standing_by = False
         self._versions: dict[int, int] = {}
         self._hidden: set[int] = set()
         self._sampled: dict[int, _Sampled] = {}
@@ -98,11 +104,16 @@ class Display:
             if newer or not self._alive or view.id in self._hidden:
                 return
             if samples is not None:
-                sampled = self._sampled.get(view.id)
-                if sampled:
-                    sampled.stored = samples
-                self.page.swap(str(view.id), sampled.together() if sampled else samples)
+                if view.id in self._sampled:
+                    self._put(view.id, _Sampled(samples, self._sampled[view.id].polled))
+                else:
+                    self.page.swap(str(view.id), samples)
             self._versions[view.id] = view.version
+
+    def _put(self, unit_id: int, sampled: _Sampled) -> None:
+        """Show *sampled* and remember it, or neither if it cannot be shown."""
+        self.page.swap(str(unit_id), sampled.together())
+        self._sampled[unit_id] = sampled
 
     def show(self, unit_id: int) -> None:
         """Show one unit as the store has it now; whatever its collector raises comes through."""
@@ -111,19 +122,40 @@ class Display:
 
     def show_samples(self, unit_id: int, samples: Samples, current: Callable[[], bool]) -> None:
         """Show *samples* as they are, next to what the store has, if the unit is still *current*."""
-        stored: Samples | None = None
+        while not self._showed_samples(unit_id, samples, current):
+            pass
+
+    def _showed_samples(self, unit_id: int, samples: Samples, current: Callable[[], bool]) -> bool:
+        """Whether that is done; if not, what the store had is outdated by now."""
+        stored, version = None, None
         if unit_id not in self._sampled:
             for view in self._views([unit_id]):
-                stored = self._collector.unit_samples(view)
+                stored, version = self._collector.unit_samples(view), view.version
         with self._turn:
             # Asked under the lock: a unit that vanishes now is forgotten after this, not before.
-            if self._alive and current():
-                sampled = self._sampled.setdefault(unit_id, _Sampled(stored))
-                if sampled.stored is None:
-                    self.page.swap(str(unit_id), samples)
-                    return
-                sampled.polled = samples
-                self.page.swap(str(unit_id), sampled.together())
+            if not self._alive or self._standing_by or not current():
+                return True
+            if unit_id in self._sampled:
+                stored = self._sampled[unit_id].stored
+            elif version is not None:
+                if self._versions.get(unit_id, -1) > version:
+                    return False
+                self._versions[unit_id] = version
+            self._put(unit_id, _Sampled(stored, samples))
+            return True
+
+    def inherit(self, other: Display) -> None:
+        """Take over what was polled for *other*, which showed the same units until now."""
+        declared = set(self.page.families)
+        with other._turn:
+            sampled = dict(other._sampled)
+        with self._turn:
+            for unit_id, one in sampled.items():
+                stored, polled = (
+                    {family: samples for family, samples in (part or {}).items() if family in declared}
+                    for part in (one.stored, one.polled)
+                )
+                self._sampled[unit_id] = _Sampled(stored or None, polled)
 
     def hide(self, unit_id: int) -> None:
         """Expose nothing of a unit until :meth:`unhide`."""
@@ -153,10 +185,19 @@ class Display:
                 for entity in self._inherited - {str(unit_id) for unit_id in unit_ids}:
                     self.page.drop(entity)
                 self._inherited = set()
+                for unit_id in self._sampled.keys() - unit_ids:
+                    del self._sampled[unit_id]
 
     def stand_by(self) -> None:
         """Drop what no store keeps: nobody here would refresh it, and old numbers would look alive."""
-        for unit_id, sampled in list(self._sampled.items()):
-            self.forget(unit_id)
-            if sampled.stored is not None:
-                self.show(unit_id)
+        with self._turn:
+            self._standing_by = True  # polls that are under way end later
+            if self._alive:
+                for unit_id, sampled in self._sampled.items():
+                    self.page.swap(str(unit_id), sampled.stored or {})
+            self._sampled.clear()
+
+    def lead(self) -> None:
+        """Show again what is polled here."""
+        with self._turn:
+            self._standing_by = False

@@ -98,9 +98,18 @@ class CollectorRounds:
         """Show what the store has and we do not show yet: at a start, or saved by another process."""
         self._display.follow()
 
+    def inherit(self, other: CollectorRounds) -> None:
+        """Go on showing what *other* polled last, if it asked the same source."""
+        if other.collector.target == self.collector.target:
+            self._display.inherit(other._display)
+
     def stand_by(self) -> None:
         """Another process polls now: keep only what can be followed in the store."""
         self._display.stand_by()
+
+    def lead(self) -> None:
+        """This process polls now."""
+        self._display.lead()
 
     # -- discovery -----------------------------------------------------------------------------
 
@@ -152,21 +161,23 @@ class CollectorRounds:
             backfill_days=self.collector.backfill_days,
             now=self._clock.now(),
         )
-        new = []
+        new = [
+            UnitState(unit, Backoff(self.collector.schedule_of(unit.unit)))
+            for unit in stored
+            if unit.unit.key not in self._units
+        ]
         with self._lock:
             before = self._units
-            self._units = {}
+            states = {**before, **{state.stored.unit.key: state for state in new}}
             for unit in stored:
-                state = before.pop(unit.unit.key, None)
-                if state is None:
-                    state = UnitState(unit, Backoff(self.collector.schedule_of(unit.unit)))
-                    new.append(state)
-                state.stored = unit
-                self._units[unit.unit.key] = state
+                states[unit.unit.key].stored = unit
+            # In one go: a poll that ends now must find its unit, or it would be the unit's last.
+            self._units = {unit.unit.key: states[unit.unit.key] for unit in stored}
+            gone = [state for key, state in before.items() if key not in self._units]
             self._left_in_round &= self._units.keys()
             self._left_in_round |= {state.stored.unit.key for state in new}
         self._discovery = discovery
-        for state in before.values():
+        for state in gone:
             log.info("project vanished", extra={"collector": self.name, "project": state.stored.unit.name})
             self._display.forget(state.stored.id)
         self._display.disown({unit.id for unit in stored})
@@ -270,8 +281,13 @@ class CollectorRounds:
     def _exactly(self, state: UnitState) -> float | None:
         """Seconds until the instant at which the collector wants the unit polled, if it names one."""
         now = self._clock.now()
-        instant = self.collector.next_poll(state.stored.unit, now)
-        return max(0.0, (instant - now).total_seconds()) if instant else None
+        try:
+            instant = self.collector.next_poll(state.stored.unit, now)
+            return max(0.0, (instant - now).total_seconds()) if instant else None
+        except Exception:
+            # A collector's bug: the unit is polled as often as its schedule says.
+            log.exception("next poll could not be told", extra=self._where(state))
+            return None
 
     def _unavailable(self, state: UnitState, error: UnitUnavailable) -> Visit:
         """Book a unit that cannot be read: its series vanish, and it is asked again only rarely."""
@@ -285,7 +301,7 @@ class CollectorRounds:
         state.backoff.note(Result.ERROR)
         self._answered = True
         self._display.hide(state.stored.id)
-        return Visit(Result.ERROR, self.collector.schedule.maximum)
+        return Visit(Result.ERROR, state.backoff.schedule.maximum)
 
     def _failed(self, state: UnitState, error: ExporterError, *, logged: bool = False) -> Visit:
         """Book a failed poll: what is shown stays, and the wait grows."""

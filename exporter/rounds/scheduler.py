@@ -82,7 +82,7 @@ class Engine:
 
     def start(self) -> None:
         """Begin to poll as soon as the lease is ours."""
-        self._crew.grow(self.capacity)
+        self._crew.resize(self.capacity)
         self._scheduler.start()
         self._watch_lease()
         self._every("lease", _STANDBY_SECONDS, self._watch_lease)
@@ -114,6 +114,11 @@ class Engine:
         for old in self.rounds.values():
             old.alive = False
         self._forget_polls()
+        for crew in list(self._lanes.values()):
+            crew.resize(0)  # until a unit of the lane is due; polls in flight end
+        for one in rounds:
+            if one.name in self.rounds:
+                one.inherit(self.rounds[one.name])
         self.rounds = {one.name: one for one in rounds}
         self._were_ready &= self.rounds.keys()
         try:
@@ -134,6 +139,7 @@ class Engine:
         if self._leading and not had:
             log.info("polling started", extra={"collectors": ", ".join(self.rounds)})
             for one in self.rounds.values():
+                one.lead()
                 self._discover_now(one, all_units=True)
         elif had and not self._leading:
             log.warning("lease lost, another process polls now; standing by")
@@ -212,15 +218,30 @@ class Engine:
                 crew = self._lanes[rounds.name, lane] = Crew(f"{rounds.name}-{lane}")
             if self._stopping.is_set():
                 crew.agenda.close()
-            crew.grow(rounds.collector.lane_capacity(lane))
+            else:
+                crew.resize(self._lane_capacity(rounds, lane))
         return crew.agenda
+
+    def _lane_capacity(self, rounds: CollectorRounds, lane: str) -> int:
+        """How many workers a lane has; one at least, or its units would never be polled."""
+        try:
+            return max(1, rounds.collector.lane_capacity(lane))
+        except Exception:
+            log.exception("lane capacity could not be told", extra={"collector": rounds.name, "lane": lane})
+            return 1
+
+    def _poll_now(self, rounds: CollectorRounds, state: UnitState) -> None:
+        """Have a unit polled as soon as a worker is free; once more if it is being polled."""
+        if rounds.is_current(state):
+            task = Task((rounds.name, state.stored.unit.key), lambda: self._visit(rounds, state))
+            self._agenda_for(rounds, state).add(task, state.last_polled)
 
     def wake(self, collector: str, key: str) -> None:
         """Poll the unit *key* of *collector* now, or once more if it is being polled."""
         rounds = self.rounds.get(collector)
         state = rounds.state(key) if rounds else None
-        if rounds and state and self._leading and rounds.is_current(state):
-            self._agenda_for(rounds, state).add(self._visit_task(rounds, state), state.last_polled)
+        if rounds and state and self._leading:
+            self._poll_now(rounds, state)
 
     def _discover_now(self, rounds: CollectorRounds, *, all_units: bool = False) -> None:
         """Discover at once, before any poll that is due."""
@@ -236,16 +257,14 @@ class Engine:
             at_least = asked_wait(error)
         else:
             for state in rounds.states() if all_units else new:
-                self._agenda_for(rounds, state).add(self._visit_task(rounds, state), state.last_polled)
+                self._poll_now(rounds, state)
             all_units = False
         if rounds.alive and rounds.halted is None:
             # After a failure, those that nobody polls yet still wait for their first turn.
             task = Task((rounds.name, "/discover"), lambda: self._discover(rounds, all_units=all_units))
             wait = max(jittered(rounds.discovery_wait, self._chance), at_least)
-            self._at(f"{rounds.name}:/discover", wait, self._crew.agenda, task, self._clock.monotonic())
-
-    def _visit_task(self, rounds: CollectorRounds, state: UnitState) -> Task:
-        return Task((rounds.name, state.stored.unit.key), lambda: self._visit(rounds, state))
+            last_run = self._clock.monotonic()
+            self._at(f"{rounds.name}:/discover", wait, lambda: self._crew.agenda.add(task, last_run))
 
     def _visit(self, rounds: CollectorRounds, state: UnitState) -> None:
         """Poll one unit and set its next poll."""
@@ -254,21 +273,20 @@ class Engine:
         visit = rounds.visit(state)
         if visit is None or not rounds.is_current(state):
             return
-        task, agenda = self._visit_task(rounds, state), self._agenda_for(rounds, state)
         if visit.wait == 0:
-            agenda.add(task, state.last_polled)
+            self._poll_now(rounds, state)
             return
         wait = visit.exactly
         if wait is None:
             wait = max(jittered(visit.wait, self._chance), visit.at_least)
-        self._at(f"{rounds.name}:{state.stored.unit.key}", wait, agenda, task, state.last_polled)
+        self._at(f"{rounds.name}:{state.stored.unit.key}", wait, lambda: self._poll_now(rounds, state))
 
-    def _at(self, job_id: str, seconds: float, agenda: Agenda, task: Task, last_run: float) -> None:
-        """Put *task*, which ran at *last_run*, into *agenda* in *seconds*."""
+    def _at(self, job_id: str, seconds: float, action: Callable[[], None]) -> None:
+        """Put something into an agenda in *seconds*."""
         if self._stopping.is_set():
             return
         self._scheduler.add_job(
-            lambda: agenda.add(task, last_run),
+            action,
             "date",
             run_date=self._clock.now() + timedelta(seconds=seconds),
             id=job_id,

@@ -7,7 +7,6 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from math import isfinite
 from typing import Any, TypeVar
 
 from exporter.contract import Batch, Observation, Unit
@@ -40,7 +39,7 @@ def storable(value: str, limit: int = _LABEL) -> str:
     if len(encoded) <= limit:
         return value
     mark = hashlib.sha256(encoded).hexdigest()[:16]
-    return f"{encoded[: limit - 20].decode(errors='ignore')}…{mark}"
+    return f"{encoded[: max(0, limit - 20)].decode(errors='ignore')}…{mark}"
 
 
 def storable_batch(batch: Batch) -> Batch:
@@ -53,7 +52,7 @@ def storable_batch(batch: Batch) -> Batch:
         deleted_runs=tuple(known_ids(batch.deleted_runs)),
         refs={kind: frozenset(storable(ref, _NAME) for ref in refs) for kind, refs in batch.refs.items()},
         unit=storable_unit(batch.unit) if batch.unit else None,
-        observations=tuple(_observation(event) for event in batch.observations if isfinite(event.value)),
+        observations=tuple(_observation(event) for event in batch.observations),
     )
 
 

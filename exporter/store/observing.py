@@ -13,12 +13,13 @@ from exporter.store.statements import chunks
 from exporter.store.tables import observed
 
 _DIGEST_BYTES = 16
+_LARGEST = 1e300  # a sum of any number of such is still finite
 
 
 def unseen(connection: Connection, unit_id: int, events: Sequence[Observation]) -> dict[bytes, Observation]:
-    """Those of *events* that are in no total yet, each once, by their digest."""
+    """Those of *events* that can be counted and are in no total yet, each once, by their digest."""
     fresh: dict[bytes, Observation] = {}
-    for event in events:
+    for event in filter(_countable, events):
         fresh.setdefault(_digest(event), event)
     for chunk in chunks(sorted(fresh)):
         known = connection.execute(
@@ -36,7 +37,14 @@ def remember(connection: Connection, unit_id: int, digests: Iterable[bytes]) -> 
         connection.execute(sa.insert(observed), rows)
 
 
+def _countable(event: Observation) -> bool:
+    """Whether the total stays one: NaN and infinity would spoil it for ever, and a counter never falls."""
+    smallest = -_LARGEST if event.family.kind == "histogram" else 0
+    return smallest <= event.value <= _LARGEST
+
+
 def _digest(event: Observation) -> bytes:
     """What tells an event: a family's name cannot hold the separator."""
     text = f"{event.family.name}\0{event.key}"
-    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=_DIGEST_BYTES).digest()
+    # Not "replace": keys that differ in what cannot be written would be one event.
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).digest()

@@ -6,8 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.support.process import ROOT, free_port, wait_until
@@ -15,34 +18,74 @@ from tests.support.truth import counted_runs
 
 
 def test_the_demo_shows_live_metrics_and_ends_cleanly(tmp_path: Path) -> None:
+    with _demo(tmp_path) as (demo, url):
+        wait_until(lambda: _status(f"{url}/-/ready") == 200, "the demo is ready")
+        text = _metrics(url)
+        before, reports = counted_runs(text).total(), _reports(text)
+        assert before > 100
+        projects = {line.split('project="')[1].split('"')[0] for line in reports}
+        assert len(projects) == 10
+        assert {line.split("{")[0] for line in reports} == REPORTS
+        wait_until(lambda: counted_runs(_metrics(url)).total() > before, "a run finishes")
+        wait_until(lambda: _reports(_metrics(url)) != reports, "pull requests move")
+        assert "ci_exporter_query_success{" in text
+        assert not [line for line in text.splitlines() if "query_success{" in line and line.endswith(" 0.0")]
+        family = _descendants(demo.pid)
+        assert _names(family) >= {"postgres"}, "the stand-ins are processes of their own"
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(6) == 0
+        _wait_gone(family)
+    assert f"{url}/metrics" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_no_end_of_the_demo_leaves_a_process_behind(tmp_path: Path, number: signal.Signals) -> None:
+    with _demo(tmp_path) as (demo, url):
+        wait_until(lambda: "oneclick_pr_open{" in _metrics(url), "its reports are there")
+        family = _descendants(demo.pid)
+        assert "postgres" in _names(family)
+        demo.send_signal(number)
+        demo.wait(6)
+        _wait_gone(family)
+
+
+# Those that always have a series, and change when a pull request does rather than with the time.
+REPORTS = {
+    f"oneclick_pr_{name}" for name in ("open", "closed", "result_report", "check_summary", "missing_report")
+}
+
+
+@contextmanager
+def _demo(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A started demo, and where its pages are."""
     address = f"127.0.0.1:{free_port()}"
-    flags = ["--web.listen-address", address, "--directory", str(tmp_path / "demo")]
-    with (tmp_path / "log").open("wb") as log:
+    flags = ["--web.listen-address", address, "--directory", str(folder / "demo")]
+    with (folder / "log").open("wb") as log:
         demo = subprocess.Popen(
             [sys.executable, "-m", "exporter", "demo", *flags],
             cwd=ROOT,
             stderr=log,
-            env={**os.environ, "GITLAB_PRIVATE_TOKEN": "must-not-be-used"},
-        )
+            env={
+                **os.environ, "GITLAB_PRIVATE_TOKEN": "must-not-be-used", "DATABASE_URL": "postgresql://nowhere"
+            },
+        )  # fmt: skip
     try:
-        wait_until(lambda: _status(f"http://{address}/-/ready") == 200, "the demo is ready")
-        before = counted_runs(requests.get(f"http://{address}/metrics", timeout=5).text).total()
-        assert before > 100
-        wait_until(
-            lambda: counted_runs(requests.get(f"http://{address}/metrics", timeout=5).text).total() > before,
-            "a run finishes",
-        )
-        children = _children(demo.pid)
-        assert children, "the stand-in is a process of its own"
-        demo.send_signal(signal.SIGINT)
-        assert demo.wait(6) == 0
-        wait_until(
-            lambda: not any(Path(f"/proc/{child}").exists() for child in children), "the stand-in ends"
-        )
+        yield demo, f"http://{address}"
     finally:
         demo.kill()
         demo.wait()
-    assert f"http://{address}/metrics" in (tmp_path / "log").read_text()
+
+
+def _metrics(url: str) -> str:
+    try:
+        return requests.get(f"{url}/metrics", timeout=5).text
+    except requests.RequestException:
+        return ""
+
+
+def _reports(text: str) -> list[str]:
+    """The lines of all reports on pull requests that are no durations."""
+    return [line for line in text.splitlines() if line.split("{")[0] in REPORTS]
 
 
 def _status(url: str) -> int:
@@ -52,6 +95,29 @@ def _status(url: str) -> int:
         return 0
 
 
-def _children(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in text.split()]
+def _descendants(pid: int) -> list[int]:
+    """The processes that *pid* started, and those that they started."""
+    found: list[int] = []
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except FileNotFoundError:  # it has ended meanwhile
+        return found
+    for child in children.split():
+        found += [int(child), *_descendants(int(child))]
+    return found
+
+
+def _names(family: list[int]) -> set[str]:
+    return {Path(f"/proc/{pid}/comm").read_text().strip() for pid in family if _lives(pid)}
+
+
+def _wait_gone(family: list[int]) -> None:
+    wait_until(lambda: not any(_lives(pid) for pid in family), "every process of the stand-ins ends", 20)
+
+
+def _lives(pid: int) -> bool:
+    """Whether *pid* runs; one that has ended may wait for somebody to take note."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

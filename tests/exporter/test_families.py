@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import LabelMismatch
-from exporter.families import Distribution, Sample, clean, counter, gauge, histogram
+from exporter.families import Distribution, Sample, clean, counter, foreign, gauge, histogram
 
 RUNS = counter("ci_runs_total", "Runs.", ("project", "status"))
 TIMES = histogram("ci_time_seconds", "Time.", ("project",), buckets=(1, 5, 10), unit="seconds")
@@ -45,7 +45,13 @@ def test_names_that_need_escaping_are_refused(name: str) -> None:
         gauge("ok", "Help.", (name,))
 
 
-@pytest.mark.parametrize("label", ["le", "__name__", "__x"])
+def test_only_histograms_keep_the_label_le_for_themselves() -> None:
+    assert foreign("query_buckets", "counter", "Counted by the database.", ("le",)).labels == ("le",)
+    with pytest.raises(ValueError, match="label"):
+        foreign("query_seconds", "histogram", "Counted here.", ("le",), buckets=(1,))
+
+
+@pytest.mark.parametrize("label", ["__name__", "__x"])
 def test_reserved_label_names_are_refused(label: str) -> None:
     with pytest.raises(ValueError, match="is not a label name"):
         gauge("ok", "Help.", (label,))

@@ -23,7 +23,7 @@ from exporter.contract import (
     UnitTrouble,
 )
 from exporter.exposition import Exposition
-from exporter.families import Family, Samples
+from exporter.families import Family, Sample, Samples, foreign, gauge
 from exporter.model.runs import PipelineRun, RefKind, Status
 from exporter.model.views import UnitView
 from exporter.registry import Registry
@@ -147,6 +147,20 @@ class Source(Collector[CollectorConfig]):
 
     def credentials_changed(self) -> bool:
         return bool(_said(self.may_ask_again))
+
+
+DEPTH = gauge("ci_depth", "Depth.", ("queue",))
+EVENTS = foreign("ci_events_total", "counter", "Events.", ("kind",))
+
+
+class Kept(Source):
+    """A source without runs: its polls bring samples, and events that are kept as totals."""
+
+    name = "kept"
+    families = (DEPTH, EVENTS)
+
+    def unit_samples(self, view: UnitView) -> Samples | None:
+        return {EVENTS: [Sample(total.labels, total.value) for total in view.totals]}
 
 
 def _said(answer: Any) -> Any:

@@ -10,78 +10,12 @@ from typing import Any
 
 import pytest
 
-from exporter.clock import SystemClock
 from exporter.contract import Batch, Schedule, Trouble, Unit
 from exporter.errors import SourceError, Stopped, StoreError, Unauthorized, UnitUnavailable
-from exporter.rendering import Format
 from exporter.rounds import scheduler
-from exporter.rounds.round import CollectorRounds
-from exporter.rounds.scheduler import Engine
 from exporter.store.lease import FileLease
-from exporter.store.sql import SqlStore
-from tests.support.fakes import Source, World, run, value
-
-ONE, TWO = Unit("1", "group/app"), Unit("2", "group/lib")
-FAST = Schedule(0.02, 0.05, 0.05)
-
-
-def wait_until(true: Callable[[], object], what: str, seconds: float = 10) -> None:
-    """Look again and again until *true*; fail with *what* after *seconds*."""
-    end = time.monotonic() + seconds
-    pause = threading.Event()
-    while not true():
-        assert time.monotonic() < end, f"never came: {what}"
-        pause.wait(0.005)
-
-
-class Service:
-    """An engine on one store with fake sources."""
-
-    def __init__(self, url: str, *, capacity: int = 2) -> None:
-        self.world = World(clock=SystemClock())
-        self.store = SqlStore(url)
-        self.engine = Engine(
-            self.store,
-            self.world.metrics,
-            self.world.clock,
-            capacity=capacity,
-            retention_days=400,
-            stopping=self.world.stopping,
-        )
-        self.stopped = False
-
-    def source(self, name: str = "fake", *units: Unit, **attributes: Any) -> Any:
-        """A registered source with *units*, polled every few milliseconds."""
-        source: Any = self.world.build(Source, name=name, **attributes)
-        source.units = list(units) or [ONE]
-        source.timing = FAST
-        return source
-
-    def rounds(self, *sources: Any) -> list[CollectorRounds]:
-        return [
-            CollectorRounds(
-                source,
-                self.world.exposition.page(source.name, source.families),
-                self.store,
-                self.world.metrics,
-                self.world.clock,
-            )
-            for source in sources
-        ]
-
-    def start(self, *sources: Any) -> None:
-        for source in sources:
-            self.world.registry.add(source)
-        self.engine.adopt(self.rounds(*sources))
-        self.engine.start()
-
-    def stop(self) -> bool:
-        self.stopped = True
-        return self.engine.stop(5)
-
-    def text(self) -> str:
-        return self.world.registry.render(Format.TEXT).decode()
-
+from tests.support.engine import ONE, TWO, Service, wait_until
+from tests.support.fakes import run, value
 
 Start = Callable[..., Service]
 
