@@ -135,7 +135,7 @@ def test_queries_go_through_a_cursor_of_the_server(
     with database.snapshot(statement_timeout=5) as snapshot:
         assert snapshot.run(Query("q", sql)).rows == [("1",)]
         cursors = snapshot.run(Query("q", "SELECT name, statement FROM pg_cursors")).rows
-    assert [name for name, _ in cursors] == ["rows"]
+    assert [name for name, _ in cursors] == ["q"]
     assert "DECLARE" in str(cursors[0][1])
 
 
