@@ -70,7 +70,7 @@ def family_of(metrics: Sequence[Metric], added: Iterable[str], others: Container
         tuple(dict.fromkeys([*added, *labels])),
         first.buckets,
         next((metric.unit for metric in metrics if metric.unit), ""),
-        bool(first.timestamp_value),
+        any(metric.timestamp_value for metric in metrics),
         first.name.removesuffix("_total") in others,
     )
 

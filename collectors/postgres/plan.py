@@ -205,10 +205,6 @@ def _clashes(metric: Metric, first: Metric, labels: Mapping[str, str]) -> list[s
         found.append("has other buckets elsewhere; a name has one set of them")
     elif bool(metric.once) != bool(first.once):
         found.append("counts each row once in one place only; a name has once_by everywhere or nowhere")
-    elif bool(metric.timestamp_value) != bool(first.timestamp_value):
-        found.append("has a time of its own in one place only; a name has timestamp_value everywhere or not")
-    if "le" in own_labels(metric):
-        found.append("the label le belongs to histograms; rename it")
     if clash := sorted(set(own_labels(metric)) & labels.keys()):
         found.append(
             f"the label {clash[0]} is put on every series of this database; rename it here, or set"

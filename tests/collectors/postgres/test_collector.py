@@ -582,6 +582,7 @@ EVERYTHING = """
        query: "SELECT 'a' AS k, 5 AS v, timestamptz '2024-01-02 03:04:05.678+00' AS ts
                UNION ALL SELECT 'b', 6, timestamptz '1969-12-31 23:59:59+00'
                UNION ALL SELECT 'c', 6, NULL"}
+    - {metric_name: stamped, type: gauge, help: h, key_labels: [k], values: [v], query: "SELECT 'd' k, 7 v"}
     - {metric_name: sparse, type: gauge, help: h, key_labels: [k], values: [v], query: 'SELECT 1 k, 1 v'}
     - {metric_name: sparse, type: gauge, help: h, key_labels: [z], values: [v], query: 'SELECT 2 z, 2 v'}
     - {metric_name: odd, type: gauge, help: h, key_labels: [k], values: [v],
@@ -604,12 +605,16 @@ def test_both_formats_can_be_read_and_say_the_same(lab: QueryLab) -> None:
     assert lab.lines("bare") == ["bare 7.0"]
     named = {one._replace(name="bare") if one.name == "bare_total" else one for one in text.series}
     assert named == openmetrics.series
-    assert len(named) == 18
+    assert len(named) == 19
     assert openmetrics.heads["bare"][0] == "unknown"
     assert text.heads["bare"][0] == "counter"
     assert openmetrics.heads["proper"][0] == text.heads["proper"][0] == "counter"
     assert openmetrics.heads["plain"] == text.heads["plain"] == ("gauge", 'a "help" with \\')
-    assert lab.lines("stamped") == ['stamped{k="a"} 5.0 1704164645678', 'stamped{k="b"} 6.0 -1000']
+    assert lab.lines("stamped") == [
+        'stamped{k="a"} 5.0 1704164645678',
+        'stamped{k="b"} 6.0 -1000',
+        'stamped{k="d"} 7.0',
+    ]
     assert 'stamped{k="a"} 5.0 1704164645.678\n' in lab.text(Format.OPENMETRICS)
     assert lab.lines("sparse") == ['sparse{k="1"} 1.0', 'sparse{z="2"} 2.0']
     odd = {dict(one.labels)["k"] for one in text.series if one.name == "odd"}

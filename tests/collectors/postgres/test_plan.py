@@ -171,7 +171,6 @@ ONCE = {"metrics": {"m_total": {"once_by": ["v"]}}}
     [
         ("m", {"type": "counter"}, {}, "is a counter here and a gauge elsewhere"),
         ("m", {}, {"metrics": {"m": {"buckets": [1, 2]}}}, "is a histogram here and a gauge elsewhere"),
-        ("m", {"timestamp_value": "ts"}, {}, "has a time of its own in one place only"),
     ],
 )
 def test_a_name_is_one_family_over_files_and_databases(
@@ -266,5 +265,16 @@ def test_labels_that_cannot_be_shown_are_refused(tmp_path: Path) -> None:
         "collectors.postgres.databases.main.labels.le",
         "collectors.postgres.database_label",
     ]
-    (text,) = problems(write(tmp_path, "one", metric("m", key_labels=["le"])))
-    assert "the label le belongs to histograms" in text
+
+
+def test_a_table_of_buckets_has_a_label_le_but_no_histogram_has(tmp_path: Path) -> None:
+    path = write(tmp_path, "one", metric("m", key_labels=["le"]))
+    assert plan(path).families["m"].labels == ("le",)
+    assert "le" in problems(path, overlays={"one": {"metrics": {"m": {"buckets": [1]}}}})[0]
+
+
+def test_a_family_is_stamped_if_any_of_its_metrics_is(tmp_path: Path) -> None:
+    one = write(tmp_path, "one", metric("m"), metric("n"))
+    two = write(tmp_path, "two", metric("m", timestamp_value="ts"))
+    families = plan(one, two).families
+    assert (families["m"].stamped, families["n"].stamped) == (True, False)
