@@ -182,6 +182,8 @@ class Parts:
             if collector.target != old[name].target:
                 # Another instance: what is shown of the old one would go on looking alive.
                 self.exposition.page(name, ()).clear()
+            else:
+                collector.inherit(old[name])
             self.registry.replace(collector)
             self._begin(collector)
 

@@ -341,6 +341,9 @@ class Collector(ABC, Generic[C]):
         """What one unit exposes, from what the store has of it; ``None`` if it keeps nothing there."""
         return None
 
+    def inherit(self, predecessor: Collector[Any]) -> None:
+        """Take over what the collector knows that this one replaces at a reload; before the first poll."""
+
     def credentials_changed(self) -> bool:
         """Whether the source may be asked again after it refused our credentials; no network I/O."""
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 from prometheus_client.metrics_core import Metric as ClientMetric
@@ -212,6 +212,16 @@ class Postgres(Collector[PostgresConfig]):
         from collectors.postgres.standin.demo import demo_source
 
         return demo_source(directory)
+
+    def inherit(self, predecessor: Collector[Any]) -> None:
+        """Take over how unchanged files stand: a reload in an outage costs no last good series."""
+        if not isinstance(predecessor, Postgres):
+            return
+        declared = set(self.declared)
+        for key, standing in self._standings.items():
+            before = predecessor._standings.get(key)
+            if before and before.job == standing.job and before.families <= declared:
+                standing.queries = before.queries
 
     def collect(self) -> Iterator[ClientMetric]:
         """Everything it exposes now, from memory."""

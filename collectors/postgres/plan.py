@@ -13,7 +13,7 @@ from pathlib import Path
 from collectors.postgres.families import OWN, family_of, kind_of, own_labels
 from collectors.postgres.overlay import Overlay
 from collectors.postgres.queryfile import read_query_file
-from collectors.postgres.settings import PostgresConfig
+from collectors.postgres.settings import SHIPPED, PostgresConfig
 from collectors.postgres.spec import Metric, Query, QueryFile
 from exporter.errors import ConfigError, Problem
 from exporter.families import Family
@@ -127,7 +127,7 @@ def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -
     found: dict[Path, None] = {}
     for pattern in patterns:
         paths = [path for path in map(Path, sorted(glob(str(pattern)))) if path.is_file()]
-        if not paths and pattern.parent.name == "queries" and not pattern.parent.exists():
+        if not paths and _may_be_shipped(pattern):
             # The folder that comes with the program, wherever it was installed to.
             paths = [path for path in shipped_files() if path.match(pattern.name)]
         if not paths:
@@ -136,6 +136,11 @@ def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -
             )
         found.update(dict.fromkeys(paths))
     return list(found)
+
+
+def _may_be_shipped(pattern: Path) -> bool:
+    """Whether *pattern* may mean what comes with the program: as the default, or where no folder hides it."""
+    return pattern == SHIPPED or (pattern.parent.name == "queries" and not pattern.parent.exists())
 
 
 def _read(

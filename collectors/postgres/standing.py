@@ -74,6 +74,11 @@ class FileStanding:
         return {"database": self.job.database, "query": name, "file": self.job.file.path.name}
 
     @property
+    def families(self) -> set[Family]:
+        """Those that its queries show something of."""
+        return {family for one in self.queries.values() for family in one.samples}
+
+    @property
     def errors(self) -> list[str]:
         """What is wrong now, each text once."""
         return list(dict.fromkeys(one.error for one in self.queries.values() if one.error))

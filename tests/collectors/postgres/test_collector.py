@@ -823,6 +823,29 @@ def test_a_reload_keeps_what_did_not_change_and_drops_what_is_gone(lab: QueryLab
     assert lab.lines("stays", "goes", "comes") == ["comes 2.0", "stays 2.0"]
 
 
+def test_a_reload_keeps_what_a_file_shows_beside_its_totals(events: QueryLab) -> None:
+    events.metric("deploys_total", DEPLOYS, **COUNTED)
+    events.poll()
+    before = events.lines("deploys_total", "ci_exporter_query_rows")
+    events.reload()
+    assert events.lines("deploys_total", "ci_exporter_query_rows") == before != TOTALS
+
+
+def test_a_reload_in_an_outage_costs_no_series_that_was_good(lab: QueryLab) -> None:
+    lab.sql("CREATE TABLE rows AS SELECT 1 AS v")
+    lab.metric("stays", "SELECT v FROM rows")
+    lab.metric("changes", "SELECT v FROM rows")
+    lab.poll_all()
+    lab.sql("ALTER TABLE rows RENAME TO gone")
+    lab.metric("changes", "SELECT v AS v FROM rows")
+    lab.reload()
+    lab.poll_all(60)
+    assert lab.lines("stays", "changes") == ["stays 1.0"], "another query gave other series"
+    assert lab.succeeding == {"t/stays": False, "t/changes": False}
+    lab.poll_all(180)
+    assert lab.lines("stays") == [], "it is as old as before the reload"
+
+
 def test_a_reload_that_is_refused_changes_nothing(lab: QueryLab) -> None:
     lab.metric("m", "SELECT 1 AS v")
     lab.poll()
