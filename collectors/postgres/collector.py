@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, ClassVar
 from zoneinfo import ZoneInfo
 
@@ -219,9 +220,13 @@ class Postgres(Collector[PostgresConfig]):
 
     def close(self) -> None:
         """Let go of all connections."""
+        from collectors.postgres.database import CLOSE_SECONDS
+
         self._listeners.close()
+        # All databases together: the program must end in time, however many of them hang.
+        until = monotonic() + CLOSE_SECONDS
         for database in self._databases.values():
-            database.close()
+            database.close(max(0.0, until - monotonic()))
 
 
 def _labels_of(total: Total, metric: Metric, family: Family) -> dict[str, str | None] | None:
