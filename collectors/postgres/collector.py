@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 from zoneinfo import ZoneInfo
 
 from prometheus_client.metrics_core import Metric as ClientMetric
@@ -78,6 +78,27 @@ class Postgres(Collector[PostgresConfig]):
             )
         except ValueError as error:
             raise ConfigError([Problem(f"collectors.postgres.databases.{name}.dsn", str(error))]) from None
+
+    def take_over(self, other: Self) -> None:
+        """Keep the last results of queries that are as they were, for as long as they may be shown.
+
+        Another server's are not kept, unlike those of one that only lets us in with another password.
+        """
+        families = set(self._plan.families.values())
+        for key, standing in self._standings.items():
+            before = other._standings.get(key)
+            if before and self._place(standing.job.database) == other._place(standing.job.database):
+                standing.take_over(before, families)
+        self._claims.take_over(other._claims, self._plan.jobs)
+        self._total_claims.take_over(other._total_claims, self._plan.jobs)
+        for key, standing in self._standings.items():
+            self._claims.hold(key, standing.samples())
+
+    def _place(self, database: str) -> str:
+        from collectors.postgres.dsn import host_and_database
+
+        dsn = self.config.databases[database].dsn
+        return host_and_database(dsn.get_secret_value()) if dsn is not None else ""
 
     # -- what there is, and when ---------------------------------------------------------------
 
