@@ -126,3 +126,29 @@ def test_a_file_that_a_reload_takes_away_leaves_its_series_to_the_others(lab: Qu
     lab.reload()
     lab.poll("b")
     assert lab.lines("shared") == ["shared 1.0"]
+
+
+# -- events that count once ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("SELECT id, v AS amount FROM events", {"values": ["amount"]}),
+        ("SELECT id, id AS number, v FROM events ORDER BY id DESC", {"values": ["v"]}),
+        ("SELECT id FROM events", {"static_value": 1}),
+    ],
+)
+def test_another_way_to_say_the_value_counts_no_event_again(
+    lab: QueryLab, query: str, value: dict[str, object]
+) -> None:
+    once = {"metrics": {"m_total": {"once_by": ["id"]}}}
+    lab.sql("CREATE TABLE events AS SELECT i AS id, 1 AS v FROM generate_series(1, 3) AS i")
+    lab.metric("m_total", "SELECT id, v FROM events", values=["v"], extra=once)
+    lab.poll()
+    assert lab.lines("m_total") == ["m_total 3.0"]
+    lab.metric("m_total", query, **value, extra=once)
+    lab.reload()
+    lab.sql("INSERT INTO events VALUES (4, 1)")
+    lab.poll()
+    assert lab.lines("m_total") == ["m_total 4.0"]
