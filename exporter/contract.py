@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -341,12 +341,12 @@ class Collector(ABC, Generic[C]):
         """What one unit exposes, from what the store has of it; ``None`` if it keeps nothing there."""
         return None
 
-    def inherit(self, predecessor: Collector[Any]) -> None:
-        """Take over what the collector knows that this one replaces at a reload; before the first poll."""
-
     def credentials_changed(self) -> bool:
         """Whether the source may be asked again after it refused our credentials; no network I/O."""
         return False
+
+    def take_over(self, other: Self) -> None:
+        """Go on from *other*, in whose place a reload puts this one; it may still poll. No network I/O."""
 
     def close(self) -> None:
         """Give back connections; called once, after the last poll."""

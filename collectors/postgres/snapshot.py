@@ -23,6 +23,7 @@ GRACE_SECONDS: Final = 3
 HOUSEKEEPING_SECONDS: Final = 10
 CHUNK_ROWS: Final = 10_000
 _NAME_BYTES: Final = 63
+_UNFIT: Final = re.compile(r"[^ -~]|%")
 _SELECTS: Final = ("select", "with", "values", "table")
 _BLOCK_COMMENT: Final = re.compile(r"/\*|\*/")
 _FIRST_WORD: Final = re.compile(r"(?:\s|\(|--[^\n]*(?:\n|\Z))*([A-Za-z]*)")
@@ -187,8 +188,11 @@ class Snapshot:
 
 
 def _cursor_name(query: Query) -> str:
-    """What the server's views show of a running query: ``FETCH … FROM "name"``; they cut longer names."""
-    return query.name.encode()[:_NAME_BYTES].decode(errors="ignore") or "query"
+    """What the server's views show of a running query: ``FETCH … FROM "name"``; they cut longer names.
+
+    The driver would take a per cent sign for a parameter, and cannot send every letter in LATIN1.
+    """
+    return _UNFIT.sub("_", query.name)[:_NAME_BYTES] or "query"
 
 
 def _first_word(sql: str) -> str:
