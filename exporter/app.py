@@ -101,6 +101,14 @@ def _secrets(value: Any) -> Iterator[str]:
         yield value.get_secret_value()
 
 
+def _take_over(collector: Collector[Any], old: Collector[Any]) -> None:
+    try:
+        collector.take_over(old)
+    except Exception:
+        # A collector's bug: it begins anew, and the reload goes on.
+        log.exception("collector could not take over", extra={"collector": collector.name})
+
+
 class Parts:
     """Registry, exposition and collectors on one store: what every command but `check` needs."""
 
@@ -182,6 +190,8 @@ class Parts:
             if collector.target != old[name].target:
                 # Another instance: what is shown of the old one would go on looking alive.
                 self.exposition.page(name, ()).clear()
+            else:
+                _take_over(collector, old[name])
             self.registry.replace(collector)
             self._begin(collector)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
@@ -344,6 +344,9 @@ class Collector(ABC, Generic[C]):
     def credentials_changed(self) -> bool:
         """Whether the source may be asked again after it refused our credentials; no network I/O."""
         return False
+
+    def take_over(self, other: Self) -> None:
+        """Go on from *other*, in whose place a reload puts this one; it may still poll. No network I/O."""
 
     def close(self) -> None:
         """Give back connections; called once, after the last poll."""

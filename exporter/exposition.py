@@ -159,9 +159,11 @@ class CollectorPage:
         return sum(shelf.lines for shelf in self.shelves.values())
 
     def collect(self) -> Iterator[Metric]:
-        """All of it as prometheus_client metrics, in exposition order; empty families included."""
+        """All of it as prometheus_client metrics, in exposition order; empty families of ours included."""
         for family, shelf in self.shelves.items():
             metric = family.metric()
+            if family.sparse and not shelf.lines:
+                continue
             with self._exposition.lock:
                 samples = [sample for block in shelf.blocks() for sample in block.samples]
             for sample in samples:
@@ -326,6 +328,8 @@ class Exposition:
                 continue
             shelves = [shelf for page in pages if (shelf := page.shelves.get(family))]
             lines = [text for shelf in shelves for text in shelf.texts()]
+            if family.sparse and not lines:
+                continue
             in_openmetrics = family.stamped and form is Format.OPENMETRICS
             if in_openmetrics:
                 lines = list(map(in_seconds, lines))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 from exporter.contract import Page
 from exporter.families import Family, Labels, Sample
@@ -22,6 +22,22 @@ class Claims:
         self._page = page
         self._lock = threading.Lock()
         self._owners: dict[Family, dict[Labels, str]] = {family: {} for family in shared}
+
+    def take_over(self, other: Claims, units: Container[str]) -> None:
+        """Leave to *units* what they had by *other*, before a reload: it is still shown."""
+        with other._lock:
+            before = {family: dict(owners) for family, owners in other._owners.items()}
+        with self._lock:
+            for family, owners in self._owners.items():
+                had = before.get(family, {})
+                owners.update({labels: unit for labels, unit in had.items() if unit in units})
+
+    def hold(self, unit: str, samples: Mapping[Family, Sequence[Sample]]) -> None:
+        """Give *unit*, which shows *samples* already, those of them that nobody has."""
+        with self._lock:
+            for family, owners in self._owners.items():
+                for sample in samples.get(family, ()):
+                    owners.setdefault(sample.labels, unit)
 
     def settle(self, unit: str, samples: Mapping[Family, Sequence[Sample]]) -> dict[Family, Sequence[Sample]]:
         """*samples* without the series that other units show; these are counted."""

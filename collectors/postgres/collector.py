@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from time import monotonic
+from typing import TYPE_CHECKING, ClassVar, Self
 from zoneinfo import ZoneInfo
 
 from prometheus_client.metrics_core import Metric as ClientMetric
@@ -77,6 +78,27 @@ class Postgres(Collector[PostgresConfig]):
             )
         except ValueError as error:
             raise ConfigError([Problem(f"collectors.postgres.databases.{name}.dsn", str(error))]) from None
+
+    def take_over(self, other: Self) -> None:
+        """Keep the last results of queries that are as they were, for as long as they may be shown.
+
+        Another server's are not kept, unlike those of one that only lets us in with another password.
+        """
+        families = set(self._plan.families.values())
+        for key, standing in self._standings.items():
+            before = other._standings.get(key)
+            if before and self._place(standing.job.database) == other._place(standing.job.database):
+                standing.take_over(before, families)
+        self._claims.take_over(other._claims, self._plan.jobs)
+        self._total_claims.take_over(other._total_claims, self._plan.jobs)
+        for key, standing in self._standings.items():
+            self._claims.hold(key, standing.samples())
+
+    def _place(self, database: str) -> str:
+        from collectors.postgres.dsn import host_and_database
+
+        dsn = self.config.databases[database].dsn
+        return host_and_database(dsn.get_secret_value()) if dsn is not None else ""
 
     # -- what there is, and when ---------------------------------------------------------------
 
@@ -219,9 +241,13 @@ class Postgres(Collector[PostgresConfig]):
 
     def close(self) -> None:
         """Let go of all connections."""
+        from collectors.postgres.database import CLOSE_SECONDS
+
         self._listeners.close()
+        # All databases together: the program must end in time, however many of them hang.
+        until = monotonic() + CLOSE_SECONDS
         for database in self._databases.values():
-            database.close()
+            database.close(max(0.0, until - monotonic()))
 
 
 def _labels_of(total: Total, metric: Metric, family: Family) -> dict[str, str | None] | None:

@@ -28,6 +28,7 @@ from exporter.errors import Stopped
 _SLICE_SECONDS: Final = 0.1
 _SLACK_SECONDS: Final = 2
 _IDLE_SECONDS: Final = 60
+CLOSE_SECONDS: Final = 0.5
 
 # How values look is ours to say, since we read them; a role or database may have other defaults.
 _FORMATS: Final = {
@@ -193,12 +194,15 @@ class Database:
         # Outside the handler, so that the server's own message does not come along.
         raise Unreachable(failure.sentence if failure else f"database {self.name} cannot be reached")
 
-    def close(self) -> None:
-        """Close the connections, at once or when their snapshot ends; no further snapshot begins."""
+    def close(self, wait: float = CLOSE_SECONDS) -> None:
+        """Close the connections, at once or when their snapshot ends; no further snapshot begins.
+
+        The pool's thread may be connecting to a server that hangs: it has *wait* seconds to end, and else
+        ends by itself at connect_timeout.
+        """
         with self._lock:
             self._closed = True
-        # The pool's thread may be connecting to a server that hangs; it ends by itself at connect_timeout.
-        self._pool.close(timeout=0.5)
+        self._pool.close(timeout=wait)
 
     @contextmanager
     def _borrow(self, deadline: float, *, discard: bool) -> Iterator[tuple[_Connection, Watch]]:

@@ -6,14 +6,14 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from glob import glob
+from glob import escape, glob
 from importlib.resources import files
 from pathlib import Path
 
 from collectors.postgres.families import OWN, family_of, kind_of, own_labels
 from collectors.postgres.overlay import Overlay
 from collectors.postgres.queryfile import read_query_file
-from collectors.postgres.settings import PostgresConfig
+from collectors.postgres.settings import SHIPPED, PostgresConfig
 from collectors.postgres.spec import Metric, Query, QueryFile
 from exporter.errors import ConfigError, Problem
 from exporter.families import Family
@@ -126,8 +126,8 @@ def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -
     """The files that *patterns* name, each once, in order."""
     found: dict[Path, None] = {}
     for pattern in patterns:
-        paths = [path for path in map(Path, sorted(glob(str(pattern)))) if path.is_file()]
-        if not paths and pattern.parent.name == "queries" and not pattern.parent.exists():
+        paths = _matches(pattern)
+        if not paths and _may_be_shipped(pattern):
             # The folder that comes with the program, wherever it was installed to.
             paths = [path for path in shipped_files() if path.match(pattern.name)]
         if not paths:
@@ -136,6 +136,20 @@ def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -
             )
         found.update(dict.fromkeys(paths))
     return list(found)
+
+
+def _may_be_shipped(pattern: Path) -> bool:
+    """Whether *pattern* may mean what comes with the program: as the default, or where no folder hides it."""
+    return pattern == SHIPPED or (pattern.parent.name == "queries" and not pattern.parent.exists())
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """The files that *pattern* means; what is there under the very name is meant by it, brackets and all."""
+    if pattern.is_file():
+        return [pattern]
+    folder = next((parent for parent in pattern.parents if parent.is_dir()), Path())
+    found = glob(str(Path(escape(str(folder))) / pattern.relative_to(folder)))
+    return [path for path in map(Path, sorted(found)) if path.is_file()]
 
 
 def _read(
@@ -180,34 +194,18 @@ def _families(jobs: Mapping[str, Job], problems: list[Problem]) -> dict[str, Fam
     """``metric name -> family``, over all files and databases."""
     added = dict.fromkeys(label for job in jobs.values() for label in job.labels)
     metrics: dict[str, list[Metric]] = defaultdict(list)
-    named = {metric.name for job in jobs.values() for metric in job.file.metrics}
     for job in jobs.values():
         before: list[Metric] = []
         for metric in job.file.metrics:
             same = metrics[metric.name]
             same.append(metric)
             found = _clashes(metric, same[0], job.labels) + _mixed_totals(metric, before)
-            if metric.once and _stem_taken(metric, named):
-                found.append(
-                    "is a kept total, and a metric of its name without _total is there, too; rename one"
-                )
             before.append(metric)
             problems += [
                 Problem(f"metrics.{metric.name}", message, str(job.file.path), metric.line or None)
                 for message in found
             ]
-    if problems:
-        return {}
-    return {
-        name: family_of(found, added, whole=_stem_taken(found[0], named)) for name, found in metrics.items()
-    }
-
-
-def _stem_taken(metric: Metric, named: set[str]) -> bool:
-    """Whether OpenMetrics' names of the counter *metric*, which are without ``_total``, are among *named*."""
-    stem = metric.name.removesuffix("_total")
-    taken = not named.isdisjoint((stem, f"{stem}_created"))
-    return taken and stem != metric.name and kind_of(metric) == "counter"
+    return {} if problems else {name: family_of(found, added, metrics) for name, found in metrics.items()}
 
 
 def _clashes(metric: Metric, first: Metric, labels: Mapping[str, str]) -> list[str]:

@@ -126,7 +126,10 @@ def _check_labels(
                     key, f"{shown(name)} begins with __, which Prometheus keeps for itself: rename it"
                 )
             elif label in refused:
-                block.report(key, f"the label {label} is reserved: rename the column or label {shown(name)}")
+                ours = "; or set another database_label, or labels of the database" * (label in reserved)
+                block.report(
+                    key, f"the label {label} is reserved: rename the column or label {shown(name)}{ours}"
+                )
             elif label in taken:
                 before = taken[label]
                 same = (

@@ -34,7 +34,7 @@ class Yield:
     """What one run of a query gave.
 
     ``problems`` name rows that were left out, ``bad_rows`` is how many they are; ``nulls`` is how many values
-    were left out since they are NULL. ``surplus`` are samples that exceed their metric's ``max_series``.
+    were left out since they are NULL, and ``surplus`` what exceeds the ``max_series`` of its metric.
     """
 
     rows: int
@@ -288,11 +288,13 @@ class _Reader:
         for label in names:
             columns += [label] * rows, self._keys.get(label) or [constant.get(label, "")] * rows
         keys = [self._table.texts(column) for column in (metric.once.key if metric.once else ())]
+        # Where it is no label, a new name of the column makes no new event.
+        told_by = name if metric.value_label else ""
         found = []
         for row, value in enumerate(values):
             if value is None or row in bad or not isfinite(value):
                 continue
-            key = json.dumps([names, sorted(metric.static_labels), name, [column[row] for column in keys]])
+            key = json.dumps([names, sorted(metric.static_labels), told_by, [column[row] for column in keys]])
             labels = tuple(column[row] for column in columns)
             found.append(Observation(self._family, labels, value, key))
         return found

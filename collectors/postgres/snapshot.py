@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Final
 
 import psycopg
+from psycopg import sql
 from psycopg.pq import TransactionStatus
 
 from collectors.postgres import errors
@@ -21,8 +22,8 @@ from exporter.errors import Stopped
 GRACE_SECONDS: Final = 3
 HOUSEKEEPING_SECONDS: Final = 10
 CHUNK_ROWS: Final = 10_000
-_CURSOR: Final = "rows"
-_DECLARE: Final = f'DECLARE "{_CURSOR}" CURSOR FOR '
+_NAME_BYTES: Final = 63
+_UNFIT: Final = re.compile(r"[^ -~]|%")
 _SELECTS: Final = ("select", "with", "values", "table")
 _BLOCK_COMMENT: Final = re.compile(r"/\*|\*/")
 _FIRST_WORD: Final = re.compile(r"(?:\s|\(|--[^\n]*(?:\n|\Z))*([A-Za-z]*)")
@@ -103,26 +104,26 @@ class Snapshot:
 
     def _fetch(self, query: Query, limit: int | None) -> tuple[tuple[Column, ...], list[Any]]:
         # As bytes it is sent as it is: UTF-8, whatever the connection's encoding.
-        sql = query.sql.encode()
+        text = query.sql.encode()
         if query.simple:
-            return self._fetch_first_result(sql, query, limit)
+            return self._fetch_first_result(text, query, limit)
         word = _first_word(query.sql)
         if not word:
             raise _NoResult
         if word in _SELECTS:
-            return self._fetch_by_cursor(sql, query, limit)
+            return self._fetch_by_cursor(text, query, limit)
         with self._connection.cursor() as cursor:
             # What has no cursor on the server. Streaming always speaks the extended protocol, which binds
             # parameters and refuses several statements.
-            rows = list(cursor.stream(sql, query.parameters))
+            rows = list(cursor.stream(text, query.parameters))
             return self._columns(cursor), rows if limit is None else rows[:limit]
 
-    def _fetch_by_cursor(self, sql: bytes, query: Query, limit: int | None) -> tuple[Any, list[Any]]:
+    def _fetch_by_cursor(self, text: bytes, query: Query, limit: int | None) -> tuple[Any, list[Any]]:
         rows: list[Any] = []
-        cursor = psycopg.ServerCursor(self._connection, _CURSOR)
+        cursor = psycopg.ServerCursor(self._connection, _cursor_name(query))
         try:
             with cursor:
-                cursor.execute(sql, query.parameters)
+                cursor.execute(text, query.parameters)
                 columns = self._columns(cursor)
                 while limit is None or len(rows) < limit:
                     wanted = CHUNK_ROWS if limit is None else min(CHUNK_ROWS, limit - len(rows))
@@ -135,9 +136,9 @@ class Snapshot:
             psycopg.Cursor.close(cursor)
         return columns, rows
 
-    def _fetch_first_result(self, sql: bytes, query: Query, limit: int | None) -> tuple[Any, list[Any]]:
+    def _fetch_first_result(self, text: bytes, query: Query, limit: int | None) -> tuple[Any, list[Any]]:
         with self._connection.cursor() as cursor:
-            cursor.execute(sql, query.parameters)
+            cursor.execute(text, query.parameters)
             while cursor.description is None:
                 if not cursor.nextset():
                     raise _NoResult
@@ -176,13 +177,22 @@ class Snapshot:
         # The driver's own words, which have no code, for a statement of another kind.
         no_result = "didn't produce a result" in str(error) or "COPY cannot be used" in str(error)
         if isinstance(error, psycopg.Error) and not (error.sqlstate is None and no_result):
-            offset = 0 if query.simple or _first_word(query.sql) not in _SELECTS else len(_DECLARE)
+            by_cursor = not query.simple and _first_word(query.sql) in _SELECTS
+            offset = len(f"DECLARE {sql.Identifier(_cursor_name(query)).as_string()} CURSOR FOR ")
             return QueryFailed(
                 errors.why_failed(
-                    self._database, query, error, allowed=self._allowed, took=took, offset=offset
+                    self._database, query, error, allowed=self._allowed, took=took, offset=offset * by_cursor
                 )
             )
         return QueryFailed(errors.no_rows(self._database, query))
+
+
+def _cursor_name(query: Query) -> str:
+    """What the server's views show of a running query: ``FETCH … FROM "name"``; they cut longer names.
+
+    The driver would take a per cent sign for a parameter, and cannot send every letter in LATIN1.
+    """
+    return _UNFIT.sub("_", query.name)[:_NAME_BYTES] or "query"
 
 
 def _first_word(sql: str) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 
 from collectors.postgres.families import QUERY_DURATION, QUERY_LAST_SUCCESS, QUERY_ROWS, QUERY_SUCCESS
 from collectors.postgres.plan import Job
 from collectors.postgres.series import Yield
+from collectors.postgres.spec import Metric, Query
 from exporter.families import Family, Sample
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,27 @@ class FileStanding:
         """What is wrong now, each text once."""
         return list(dict.fromkeys(one.error for one in self.queries.values() if one.error))
 
+    def take_over(self, other: FileStanding, families: Set[Family]) -> None:
+        """Go on where *other* stands, the same file before a reload, with every query that is as it was.
+
+        Only *families* can be shown now.
+        """
+        if self.job.labels != other.job.labels:
+            return
+        before = dict(zip(_places(other.job), other.job.queries, strict=True))
+        for place, (name, query) in zip(_places(self.job), self.job.queries, strict=True):
+            old_name, old_query = before.get(place, ("", None))
+            if old_query is not None and self._meaning(query) == other._meaning(old_query):
+                one = other.queries[old_name]
+                if one.samples.keys() <= families:
+                    self.queries[name] = replace(one)
+
+    def _meaning(self, query: Query) -> tuple[Query, list[Metric]]:
+        """*query* and its metrics, wherever in the file they stand."""
+        plain = replace(query, line=0)
+        metrics = [metric for metric in self.job.file.metrics if metric.query is query]
+        return plain, [replace(metric, query=plain, line=0) for metric in metrics]
+
     def samples(self) -> dict[Family, Sequence[Sample]]:
         """All that is to be shown, the queries' own series included."""
         found: dict[Family, Sequence[Sample]] = {}
@@ -100,3 +123,13 @@ class FileStanding:
             ):
                 if value is not None:
                     yield family, Sample(labels, float(value))
+
+
+def _places(job: Job) -> list[tuple[str, int]]:
+    """Which query of its name each one is: what it is called may depend on other files."""
+    seen: Counter[str] = Counter()
+    places = []
+    for query in job.file.queries:
+        seen[query.name] += 1
+        places.append((query.name, seen[query.name]))
+    return places

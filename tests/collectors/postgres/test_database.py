@@ -114,12 +114,23 @@ def test_bytes_without_an_encoding_do_no_harm(connect: Callable[..., Database], 
             assert rows.rows == [("ż", "\ufffdx", "ß")]
             assert rows.columns[0].name == "ł"
             assert ask(database, "SELECT chr(255) || 'ż'", simple=True).rows == [("\ufffdż",)]
+            with database.snapshot(statement_timeout=5) as snapshot:
+                assert snapshot.run(Query("żółw", "SELECT 1")).rows == [("1",)]
         finally:
             database.close()
             other.execute("DROP DATABASE raw WITH (FORCE)")
 
 
 # -- statements ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["50 % of %s", "%(p)s", 'a "b" \\', "x" * 80, "two\nlines", "żółw", ""])
+def test_a_query_may_have_any_name(database: Database, name: str) -> None:
+    query = Query(name, "SELECT %(p)s::text || '%%'", parameters={"p": "1"})
+    with database.snapshot(statement_timeout=5) as snapshot:
+        assert snapshot.run(query).rows == [("1%",)]
+        with pytest.raises(QueryFailed, match=r"line 2 of its SQL"):
+            snapshot.run(Query(name, "SELECT\nnothing"))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +146,7 @@ def test_queries_go_through_a_cursor_of_the_server(
     with database.snapshot(statement_timeout=5) as snapshot:
         assert snapshot.run(Query("q", sql)).rows == [("1",)]
         cursors = snapshot.run(Query("q", "SELECT name, statement FROM pg_cursors")).rows
-    assert [name for name, _ in cursors] == ["rows"]
+    assert [name for name, _ in cursors] == ["q"], "the DBA sees which query it is"
     assert "DECLARE" in str(cursors[0][1])
 
 

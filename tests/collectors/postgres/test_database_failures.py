@@ -20,6 +20,7 @@ from collectors.postgres.errors import ConnectionLost, QueryFailed, Unreachable
 from collectors.postgres.spec import Query
 from exporter.errors import SourceError, Stopped
 from tests.support.postgres import PostgresServer, TlsDoor
+from tests.support.querylab import QueryLab
 
 Connect = Callable[..., Database]
 
@@ -454,6 +455,29 @@ def test_stopping_ends_waiting_for_a_server_that_hangs(
     finally:
         server.resume()
     stop.join()
+
+
+def test_many_servers_that_hang_are_left_together(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as mute:
+        dsn = f"postgresql://u:p@127.0.0.1:{mute.getsockname()[1]}/d"
+        lab = QueryLab(tmp_path, dsn)
+        files = [str(lab.metric("m", "SELECT 1 AS v"))]
+        names = [f"d{number}" for number in range(12)]
+        lab.block["databases"] = {name: {"dsn": dsn, "files": files} for name in names}
+        visits = [
+            threading.Thread(target=lab.rounds.visit, args=(state,), daemon=True)
+            for state in lab.rounds.states()
+        ]
+        for visit in visits:
+            visit.start()
+        accepted = [mute.accept()[0] for _ in visits]
+        lab.parts.stopping.set()
+        for visit in visits:
+            visit.join(2)
+        with takes(0, 1.5):
+            lab.close()
+        for connection in accepted:
+            connection.close()
 
 
 def test_a_replica_gives_the_same_and_may_be_promoted(
