@@ -63,16 +63,24 @@ def family_of(metrics: Sequence[Metric], added: Iterable[str], others: Container
     """
     labels = dict.fromkeys(label for metric in metrics for label in own_labels(metric))
     first = metrics[0]
+    bare = stem_taken(first, others)
     return _interned(
         first.name,
         kind_of(first),
         first.help,
         tuple(dict.fromkeys([*added, *labels])),
         first.buckets,
-        next((metric.unit for metric in metrics if metric.unit), ""),
+        "" if bare else next((metric.unit for metric in metrics if metric.unit), ""),
         any(metric.timestamp_value for metric in metrics),
-        first.name.removesuffix("_total") in others,
+        bare,
     )
+
+
+def stem_taken(metric: Metric, others: Container[str]) -> bool:
+    """Whether a name that OpenMetrics gives the counter *metric* itself is among *others*."""
+    stem = metric.name.removesuffix("_total")
+    taken = stem in others or f"{stem}_created" in others
+    return taken and stem != metric.name and kind_of(metric) == "counter"
 
 
 @cache

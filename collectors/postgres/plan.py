@@ -6,11 +6,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from glob import escape, glob
+from glob import glob
 from importlib.resources import files
 from pathlib import Path
 
-from collectors.postgres.families import OWN, family_of, kind_of, own_labels
+from collectors.postgres.families import OWN, family_of, kind_of, own_labels, stem_taken
 from collectors.postgres.overlay import Overlay
 from collectors.postgres.queryfile import read_query_file
 from collectors.postgres.settings import SHIPPED, PostgresConfig
@@ -126,7 +126,7 @@ def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -
     """The files that *patterns* name, each once, in order."""
     found: dict[Path, None] = {}
     for pattern in patterns:
-        paths = _matches(pattern)
+        paths = [path for path in map(Path, sorted(glob(str(pattern)))) if path.is_file()]
         if not paths and _may_be_shipped(pattern):
             # The folder that comes with the program, wherever it was installed to.
             paths = [path for path in shipped_files() if path.match(pattern.name)]
@@ -141,15 +141,6 @@ def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -
 def _may_be_shipped(pattern: Path) -> bool:
     """Whether *pattern* may mean what comes with the program: as the default, or where no folder hides it."""
     return pattern == SHIPPED or (pattern.parent.name == "queries" and not pattern.parent.exists())
-
-
-def _matches(pattern: Path) -> list[Path]:
-    """The files that *pattern* means; what is there under the very name is meant by it, brackets and all."""
-    if pattern.is_file():
-        return [pattern]
-    folder = next((parent for parent in pattern.parents if parent.is_dir()), Path())
-    found = glob(str(Path(escape(str(folder))) / pattern.relative_to(folder)))
-    return [path for path in map(Path, sorted(found)) if path.is_file()]
 
 
 def _read(
@@ -194,12 +185,16 @@ def _families(jobs: Mapping[str, Job], problems: list[Problem]) -> dict[str, Fam
     """``metric name -> family``, over all files and databases."""
     added = dict.fromkeys(label for job in jobs.values() for label in job.labels)
     metrics: dict[str, list[Metric]] = defaultdict(list)
+    named = {metric.name for job in jobs.values() for metric in job.file.metrics}
     for job in jobs.values():
         before: list[Metric] = []
         for metric in job.file.metrics:
             same = metrics[metric.name]
             same.append(metric)
             found = _clashes(metric, same[0], job.labels) + _mixed_totals(metric, before)
+            if metric.once and stem_taken(metric, named):
+                # Its totals are kept under the name of its family, which would be another one.
+                found.append("is a kept total, and a metric of its name without _total is there; rename one")
             before.append(metric)
             problems += [
                 Problem(f"metrics.{metric.name}", message, str(job.file.path), metric.line or None)
