@@ -55,7 +55,7 @@ class Postgres(Collector[PostgresConfig]):
             key: FileStanding(job, self._keep_last_for(job)) for key, job in self._plan.jobs.items()
         }
         self._shapers = {
-            key: Shaper(job, self._plan.families, context.timezone, context.page)
+            key: Shaper(job, self._plan.families, self._databases[job.database].zone, context.page)
             for key, job in self._plan.jobs.items()
         }
         kept = self._plan.kept

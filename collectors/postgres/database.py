@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Self
+from zoneinfo import available_timezones
 
 import psycopg
 from psycopg import sql
@@ -91,7 +92,7 @@ class Database:
     """The database *name*; making one does not connect. Thread-safe.
 
     *application_name* is what the server's views show, *zone* the time zone of its sessions; what the DSN
-    says of either wins. *stopping* ends whatever runs.
+    says of either wins. *stopping* ends whatever runs. ``zone`` is the one in which times without any are.
 
     Raises:
         ValueError: the DSN cannot be read; the message holds no part of it.
@@ -115,6 +116,7 @@ class Database:
         self._zone = zone
         self._stopping = stopping
         self._in_dsn = settings_in(dsn)
+        self.zone = _known_zone(self._in_dsn.get("timezone")) or zone
         self._connect_seconds = float(parameters["connect_timeout"])
         self._max = settings.max_connections
         self._door = _Door(name)
@@ -279,3 +281,10 @@ class Database:
         statements = ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"]
         statements += [f"SET LOCAL {key} = {sql.quote(value)}" for key, value in local.items()]
         return "; ".join(statements).encode()
+
+
+def _known_zone(name: str | None) -> str | None:
+    """*name*, in any case, as the time zone database has it; the server knows more, such as ``UTC+2``."""
+    if name is None:
+        return None
+    return next((zone for zone in available_timezones() if zone.lower() == name.lower()), None)
