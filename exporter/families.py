@@ -59,6 +59,11 @@ class Columns(Sequence[Sample]):
     def __iter__(self) -> Iterator[Sample]:
         return map(Sample, self.labels, self.values)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
     @overload
     def __getitem__(self, index: int) -> Sample: ...
 

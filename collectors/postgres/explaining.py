@@ -130,8 +130,11 @@ class Explainer:
     def _given(self, metric: Metric, job: Job, found: Yield | None) -> _Given:
         """What *metric* got; of events, one sample for each set of labels."""
         family = self.families[metric.name]
-        if found is None or not metric.once:
-            return _Given(metric, family, found.samples.get(family, ()) if found else ())
+        if found is None:
+            return _Given(metric, family, ())
+        if not metric.once:
+            samples = [*found.samples.get(family, ()), *found.surplus.get(family, ())]
+            return _Given(metric, family, samples)
         totals: dict[Labels, float] = defaultdict(float)
         for event in found.observations:
             if event.family is family:

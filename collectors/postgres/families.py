@@ -56,7 +56,7 @@ def own_labels(metric: Metric) -> list[str]:
     )
 
 
-def family_of(metrics: Sequence[Metric], added: Iterable[str], others: Container[str]) -> Family:
+def family_of(metrics: Sequence[Metric], added: Iterable[str], others: Container[str] = ()) -> Family:
     """The one family of *metrics*, which have its name in common; *added* are labels beside their own.
 
     The first one's help and unit stand for all. *others* are the names of all metrics.
@@ -70,7 +70,7 @@ def family_of(metrics: Sequence[Metric], added: Iterable[str], others: Container
         tuple(dict.fromkeys([*added, *labels])),
         first.buckets,
         next((metric.unit for metric in metrics if metric.unit), ""),
-        bool(first.timestamp_value),
+        any(metric.timestamp_value for metric in metrics),
         first.name.removesuffix("_total") in others,
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from collectors.postgres.families import OWN, family_of, kind_of, own_labels
 from collectors.postgres.overlay import Overlay
 from collectors.postgres.queryfile import read_query_file
-from collectors.postgres.settings import PostgresConfig
+from collectors.postgres.settings import SHIPPED, PostgresConfig
 from collectors.postgres.spec import Metric, Query, QueryFile
 from exporter.errors import ConfigError, Problem
 from exporter.families import Family
@@ -127,7 +127,7 @@ def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -
     found: dict[Path, None] = {}
     for pattern in patterns:
         paths = [path for path in map(Path, sorted(glob(str(pattern)))) if path.is_file()]
-        if not paths and pattern.parent.name == "queries" and not pattern.parent.exists():
+        if not paths and _may_be_shipped(pattern):
             # The folder that comes with the program, wherever it was installed to.
             paths = [path for path in shipped_files() if path.match(pattern.name)]
         if not paths:
@@ -136,6 +136,11 @@ def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -
             )
         found.update(dict.fromkeys(paths))
     return list(found)
+
+
+def _may_be_shipped(pattern: Path) -> bool:
+    """Whether *pattern* may mean what comes with the program: as the default, or where no folder hides it."""
+    return pattern == SHIPPED or (pattern.parent.name == "queries" and not pattern.parent.exists())
 
 
 def _read(
@@ -205,10 +210,6 @@ def _clashes(metric: Metric, first: Metric, labels: Mapping[str, str]) -> list[s
         found.append("has other buckets elsewhere; a name has one set of them")
     elif bool(metric.once) != bool(first.once):
         found.append("counts each row once in one place only; a name has once_by everywhere or nowhere")
-    elif bool(metric.timestamp_value) != bool(first.timestamp_value):
-        found.append("has a time of its own in one place only; a name has timestamp_value everywhere or not")
-    if "le" in own_labels(metric):
-        found.append("the label le belongs to histograms; rename it")
     if clash := sorted(set(own_labels(metric)) & labels.keys()):
         found.append(
             f"the label {clash[0]} is put on every series of this database; rename it here, or set"

@@ -34,7 +34,7 @@ class Yield:
     """What one run of a query gave.
 
     ``problems`` name rows that were left out, ``bad_rows`` is how many they are; ``nulls`` is how many values
-    were left out since they are NULL. ``surplus`` are samples that exceed their metric's ``max_series``.
+    were left out since they are NULL, and ``surplus`` what exceeds the ``max_series`` of its metric.
     """
 
     rows: int

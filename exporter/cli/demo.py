@@ -13,18 +13,25 @@ import yaml
 
 from exporter.app import App, ConfigSource
 from exporter.contract import Demonstrates, DemoSource
+from exporter.errors import ConfigError
 
 
 def run_demo(directory: Path, classes: Mapping[str, Demonstrates], overrides: Mapping[str, Any]) -> None:
-    """Start every stand-in, then serve until told to stop; everything is in *directory*."""
+    """Start every stand-in that can be, then serve until told to stop; everything is in *directory*."""
     directory.mkdir(parents=True, exist_ok=True)
     sources: list[tuple[str, DemoSource]] = []
+    missing: list[str] = []
     try:
         for name, cls in classes.items():
-            sources.append((name, cls.start_demo(directory)))
+            try:
+                sources.append((name, cls.start_demo(directory)))
+            except ConfigError as error:  # an extra that is not installed
+                missing.append(f"{name}: {error}")
+        if not sources:
+            raise ConfigError("there is nothing to show: " + "; ".join(missing))
         path = _write_config(directory, sources)
         # The visitor's own environment must not lead the demo to a real server.
-        App(ConfigSource(path, {}, overrides)).run(lambda app: _welcome(app, sources, directory))
+        App(ConfigSource(path, {}, overrides)).run(lambda app: _welcome(app, sources, missing, directory))
     finally:
         for _, source in sources:
             for process_id in source.process_ids:
@@ -46,11 +53,14 @@ def _write_config(directory: Path, sources: Sequence[tuple[str, DemoSource]]) ->
     return path
 
 
-def _welcome(app: App, sources: Sequence[tuple[str, DemoSource]], directory: Path) -> None:
+def _welcome(
+    app: App, sources: Sequence[tuple[str, DemoSource]], missing: Sequence[str], directory: Path
+) -> None:
     """Tell the visitor where to look."""
     lines = ["", "ci-exporter demo is running:"]
     for url in app.addresses():
         lines += [f"  metrics    {url}/metrics", f"  overview   {url}/", f"  readiness  {url}/-/ready"]
     lines += [f"  source     {source.title}" for _, source in sources]
+    lines += [f"  missing    {reason}" for reason in missing]
     lines += [f"  files      {directory}", "Stop it with Ctrl-C.", ""]
     print("\n".join(lines), file=sys.stderr, flush=True)

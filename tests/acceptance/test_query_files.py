@@ -394,8 +394,6 @@ CASES: dict[str, tuple[str, str]] = {
         # HELP names_twice The first of equals
         # TYPE names_twice gauge
         names_twice 5.0
-        # HELP names_empty Nothing
-        # TYPE names_empty gauge
         """,
     ),
     "other statements": (

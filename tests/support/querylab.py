@@ -132,7 +132,10 @@ class QueryLab:
         old, before = list(self.parts.collectors.values()), self.rounds
         self.parts.exchange(collectors)
         before.alive = False
-        self.rounds.follow()
+        (rounds,) = self.parts.rounds
+        rounds.inherit(before)
+        rounds.follow()
+        rounds.discover()
         for collector in old:
             collector.close()
 

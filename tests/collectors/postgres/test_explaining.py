@@ -124,7 +124,7 @@ def test_a_failing_query_is_told_and_the_others_are_shown(check: Check, sql: Sql
     assert row(done, "bad")[1:2] == ["failed"]
     assert row(done, "bad")[4:] == ["no", "plan", "-"]
     assert "failed: database main, query bad: column" in done.stdout
-    assert "failed: database main: query lacking: the result lacks the column n; it has k" in done.stdout
+    assert "failed: database main, query lacking: the result lacks the column n; it has k" in done.stdout
     assert "rows left out: column n, row 1" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 

@@ -171,7 +171,6 @@ ONCE = {"metrics": {"m_total": {"once_by": ["v"]}}}
     [
         ("m", {"type": "counter"}, {}, "is a counter here and a gauge elsewhere"),
         ("m", {}, {"metrics": {"m": {"buckets": [1, 2]}}}, "is a histogram here and a gauge elsewhere"),
-        ("m", {"timestamp_value": "ts"}, {}, "has a time of its own in one place only"),
     ],
 )
 def test_a_name_is_one_family_over_files_and_databases(
@@ -224,6 +223,19 @@ def test_families_of_the_same_facts_are_the_same_after_a_reload(tmp_path: Path) 
     assert after["n"] is not before["n"]
 
 
+def test_a_counter_may_stand_beside_a_gauge_of_its_name_without_total(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "one", metric("m"), metric("m_total", type="counter"), metric("n_total", type="counter")
+    )
+    found = plan(path).families
+    # OpenMetrics calls a counter by its name without _total, and so would have two families named m.
+    assert {name: (one.name, one.exposed_name, one.openmetrics_kind) for name, one in found.items()} == {
+        "m": ("m", "m", "gauge"),
+        "m_total": ("m_total", "m_total", "unknown"),
+        "n_total": ("n", "n_total", "counter"),
+    }
+
+
 @pytest.mark.parametrize("name", ["ci_exporter_query_success", "ci_exporter_query_rows"])
 def test_our_own_names_are_taken(tmp_path: Path, name: str) -> None:
     (text,) = problems(write(tmp_path, "one", metric(name)))
@@ -235,6 +247,7 @@ def test_a_label_of_the_database_is_no_label_of_a_metric(tmp_path: Path) -> None
     assert plan(path).families["m"].labels == ("database",)
     (text,) = problems(path, other=[path])
     assert "the label database is reserved" in text
+    assert "or set another database_label" in text
     assert set(plan(path, other=[path], database_label="db").families["m"].labels) == {"db", "database"}
     # What only the other database has may still clash in one family.
     apart = write(tmp_path, "two", metric("m"))
@@ -252,5 +265,16 @@ def test_labels_that_cannot_be_shown_are_refused(tmp_path: Path) -> None:
         "collectors.postgres.databases.main.labels.le",
         "collectors.postgres.database_label",
     ]
-    (text,) = problems(write(tmp_path, "one", metric("m", key_labels=["le"])))
-    assert "the label le belongs to histograms" in text
+
+
+def test_a_table_of_buckets_has_a_label_le_but_no_histogram_has(tmp_path: Path) -> None:
+    path = write(tmp_path, "one", metric("m", key_labels=["le"]))
+    assert plan(path).families["m"].labels == ("le",)
+    assert "le" in problems(path, overlays={"one": {"metrics": {"m": {"buckets": [1]}}}})[0]
+
+
+def test_a_family_is_stamped_if_any_of_its_metrics_is(tmp_path: Path) -> None:
+    one = write(tmp_path, "one", metric("m"), metric("n"))
+    two = write(tmp_path, "two", metric("m", timestamp_value="ts"))
+    families = plan(one, two).families
+    assert (families["m"].stamped, families["n"].stamped) == (True, False)

@@ -50,7 +50,7 @@ class Bench:
         names = {
             metric.name: [one for one in read.metrics if one.name == metric.name] for metric in read.metrics
         }
-        self.families = {name: family_of(found, ("db",)) for name, found in names.items()}
+        self.families = {name: family_of(found, ("db",), names) for name, found in names.items()}
         job = Job("t", read, {"db": "x"}, ("q",))
         self._shaper = Shaper(job, self.families, "UTC", self.page)
         (self._query,) = read.queries
@@ -62,17 +62,17 @@ class Bench:
     def samples(self, columns: dict[str, int] | list[Column], rows: Rows, name: str = "m") -> list[Sample]:
         found = self.shape(columns, rows)
         assert not found.problems
-        return found.samples.get(self.families[name], [])
+        return list(found.samples.get(self.families[name], ()))
 
 
-def test_the_samples_of_a_row_stay_together(tmp_path: Path) -> None:
+def test_each_value_column_gives_a_sample_of_each_row(tmp_path: Path) -> None:
     bench = Bench(
         tmp_path, {"metric_name": "m", "key_labels": ["k"], "values": ["r", "w"], "value_label": "op"}
     )
     columns = {"k": TEXT, "r": INT4, "w": FLOAT8}
     assert bench.families["m"].labels == ("db", "k", "op")
     assert bench.samples(columns, [("a", "1", "2.5"), ("b", "3", "4")]) == [
-        (("x", "a", "r"), 1), (("x", "a", "w"), 2.5), (("x", "b", "r"), 3), (("x", "b", "w"), 4),
+        (("x", "a", "r"), 1), (("x", "b", "r"), 3), (("x", "a", "w"), 2.5), (("x", "b", "w"), 4),
     ]  # fmt: skip
     # A NULL costs its own sample only.
     some = bench.samples(columns, [("a", None, "2.5"), ("b", "3", None)])
