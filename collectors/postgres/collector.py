@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -158,8 +159,18 @@ class Postgres(Collector[PostgresConfig]):
         instant = self._fires(job.file.schedule, now) if job.file.schedule else None
         return (instant - now).total_seconds() if instant else self._interval(job)
 
-    def _keep_last_for(self, job: Job) -> float:
-        return job.file.keep_last_for or self.config.keep_last_for or _KEEP_INTERVALS * self._interval(job)
+    def _keep_last_for(self, job: Job) -> float | Callable[[float], float]:
+        """Seconds from a success; for a cron expression until the third time after it, whenever that is."""
+        kept = job.file.keep_last_for or self.config.keep_last_for
+        if kept or not job.file.schedule:
+            return kept or _KEEP_INTERVALS * self._interval(job)
+        return partial(self._three_runs_after, job.file.schedule)
+
+    def _three_runs_after(self, schedule: str, success: float) -> float:
+        end = start = datetime.fromtimestamp(success, UTC)
+        for _ in range(_KEEP_INTERVALS):
+            end = self._fires(schedule, end) or end + timedelta(days=1)
+        return (end - start).total_seconds()
 
     def _statement_timeout(self, job: Job) -> float:
         return job.file.statement_timeout or self.config.statement_timeout

@@ -6,7 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from glob import glob
+from glob import escape, glob
 from importlib.resources import files
 from pathlib import Path
 
@@ -126,7 +126,7 @@ def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -
     """The files that *patterns* name, each once, in order."""
     found: dict[Path, None] = {}
     for pattern in patterns:
-        paths = [path for path in map(Path, sorted(glob(str(pattern)))) if path.is_file()]
+        paths = _matches(pattern)
         if not paths and _may_be_shipped(pattern):
             # The folder that comes with the program, wherever it was installed to.
             paths = [path for path in shipped_files() if path.match(pattern.name)]
@@ -141,6 +141,15 @@ def _paths(database: str, patterns: tuple[Path, ...], problems: list[Problem]) -
 def _may_be_shipped(pattern: Path) -> bool:
     """Whether *pattern* may mean what comes with the program: as the default, or where no folder hides it."""
     return pattern == SHIPPED or (pattern.parent.name == "queries" and not pattern.parent.exists())
+
+
+def _matches(pattern: Path) -> list[Path]:
+    """The files that *pattern* means; what is there under the very name is meant by it, brackets and all."""
+    if pattern.is_file():
+        return [pattern]
+    folder = next((parent for parent in pattern.parents if parent.is_dir()), Path())
+    found = glob(str(Path(escape(str(folder))) / pattern.relative_to(folder)))
+    return [path for path in map(Path, sorted(found)) if path.is_file()]
 
 
 def _read(

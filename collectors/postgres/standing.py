@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from collectors.postgres.families import QUERY_DURATION, QUERY_LAST_SUCCESS, QUERY_ROWS, QUERY_SUCCESS
@@ -18,7 +18,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Standing:
-    """One query. ``succeeded`` is monotonic, ``last_success`` Unix seconds; no ``error`` if all is well.
+    """One query. ``succeeded`` is monotonic, ``gave`` the same in Unix seconds; no ``error`` if all is well.
+
+    Both are of the run that gave ``samples``, ``last_success`` of one that left no row out.
 
     ``found`` is all that its last run gave, kept only in a rehearsal.
     """
@@ -26,6 +28,7 @@ class Standing:
     samples: Mapping[Family, Sequence[Sample]] = field(default_factory=dict)
     success: bool = False
     succeeded: float | None = None
+    gave: float | None = None
     last_success: float | None = None
     seconds: float | None = None
     rows: int | None = None
@@ -34,9 +37,13 @@ class Standing:
 
 
 class FileStanding:
-    """The queries of one job; used by one thread at a time."""
+    """The queries of one job; used by one thread at a time.
 
-    def __init__(self, job: Job, keep_last_for: float) -> None:
+    *keep_last_for* is in seconds from a query's last success; where that depends on when it was, a function
+    of its Unix time.
+    """
+
+    def __init__(self, job: Job, keep_last_for: float | Callable[[float], float]) -> None:
         self.job = job
         self._keep = keep_last_for
         self.queries = {name: Standing() for name, _ in job.queries}
@@ -44,7 +51,8 @@ class FileStanding:
     def succeeded(self, name: str, found: Yield, seconds: float, now: float, wall: float) -> None:
         """Query *name* ran; rows that were left out make it a failure, but what it gave is shown."""
         one = self.queries[name]
-        one.samples, one.rows, one.seconds, one.succeeded = found.samples, found.rows, seconds, now
+        one.samples, one.rows, one.seconds = found.samples, found.rows, seconds
+        one.succeeded, one.gave = now, wall
         if found.problems:
             rest = found.bad_rows - len(found.problems)
             more = f" (and {rest} more rows)" if rest else ""
@@ -60,10 +68,13 @@ class FileStanding:
         one = self.queries[name]
         if seconds is not None:
             one.seconds = seconds
-        if one.succeeded is not None and now - one.succeeded >= self._keep and one.samples:
+        if one.samples and one.succeeded is not None and now - one.succeeded >= self._kept(one):
             one.samples = {}
             log.warning("series dropped, the query has failed for too long", extra=self._where(name))
         self._fail(name, error)
+
+    def _kept(self, one: Standing) -> float:
+        return self._keep(one.gave or 0.0) if callable(self._keep) else self._keep
 
     def _fail(self, name: str, error: str) -> None:
         one = self.queries[name]

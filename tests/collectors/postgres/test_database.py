@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -15,6 +17,7 @@ from collectors.postgres.errors import QueryFailed
 from collectors.postgres.snapshot import CHUNK_ROWS, Result
 from collectors.postgres.spec import Query
 from exporter.errors import Stopped
+from tests.support.querylab import QueryLab
 
 Sql = Callable[[str], list[tuple[object, ...]]]
 
@@ -232,6 +235,20 @@ def test_settings_end_with_the_transaction(database: Database, sql: Sql) -> None
         database._pool.putconn(outside)
     assert rows["TimeZone"] != "Europe/Warsaw"
     assert (rows["statement_timeout"], rows["transaction_read_only"]) == ("0", "off")
+
+
+@pytest.mark.parametrize(("name", "hours"), [("Asia/Tokyo", 9), ("asia/tokyo", 9), (None, 0)])
+def test_times_without_a_zone_are_in_that_of_the_session(
+    tmp_path: Path, postgres_database: str, name: str | None, hours: int
+) -> None:
+    dsn = postgres_database + (f"&timezone={quote(name)}" if name else "")
+    lab = QueryLab(tmp_path, dsn)
+    lab.metric("m", "SELECT timestamp '2026-03-02 12:00' AS v")
+    try:
+        lab.poll()
+        assert lab.value("m") == datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp() - hours * 3600
+    finally:
+        lab.close()
 
 
 def test_what_the_dsn_sets_beats_ours(connect: Callable[..., Database], postgres_database: str) -> None:
