@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
-from functools import partial
+from functools import cache, partial
 from math import isfinite
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 BOOL, BYTEA, INT8, INT2, INT4, OID = 16, 17, 20, 21, 23, 26
 FLOAT4, FLOAT8, NUMERIC = 700, 701, 1700
@@ -23,11 +24,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CYCLE_YEARS, _CYCLE_DAYS = 400, 146_097  # after which the calendar repeats
 _BOOLS = {"t": "true", "f": "false"}
 _INFINITE = {"infinity": float("inf"), "-infinity": float("-inf")}
-# The numbers of Go's ParseFloat, but for hexadecimal ones.
+# The numbers of Go's ParseFloat.
 _DIGITS = r"[0-9]+(?:_[0-9]+)*"
 _NUMBER = re.compile(
     rf"[-+]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][-+]?{_DIGITS})?\Z"
     r"|(?P<special>(?i:[-+]?inf(?:inity)?|nan))\Z"
+    r"|(?P<hex>[-+]?0[xX](?:[0-9a-fA-F]+\.?[0-9a-fA-F]*|\.[0-9a-fA-F]+)[pP][-+]?[0-9]+)\Z"
 )
 _STAMP = re.compile(
     r"(?P<year>[0-9]{4,})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
@@ -51,7 +53,8 @@ def number(oid: int, zone: str | tzinfo = UTC) -> Callable[[str], float]:
     """What turns a value of the type *oid* into a sample.
 
     Intervals become seconds, points in time Unix seconds; those without a time zone are taken in *zone*,
-    a name of the time zone database. The function raises ``ValueError`` for what is no number.
+    a name of the time zone database. The function raises ``ValueError`` for what is no number, and for what
+    is in a zone that only the server knows.
     """
     if oid in (INT8, INT2, INT4, OID, FLOAT4, FLOAT8):
         return float
@@ -62,8 +65,7 @@ def number(oid: int, zone: str | tzinfo = UTC) -> Callable[[str], float]:
     if oid == INTERVAL:
         return _interval
     if oid in (DATE, TIMESTAMP, TIMESTAMPTZ):
-        place = zone if isinstance(zone, tzinfo) else UTC if zone == "UTC" else ZoneInfo(zone)
-        return partial(_unix, place)
+        return partial(_unix, zone if isinstance(zone, tzinfo) else _place(zone))
     return _float
 
 
@@ -170,7 +172,10 @@ def _float(text: str) -> float:
     found = _NUMBER.match(text)
     if found is None:
         raise ValueError(f"{_shown(text)} is not a number")
-    value = float(text)
+    try:
+        value = float.fromhex(text) if found["hex"] else float(text)
+    except OverflowError:
+        value = float("inf")
     if found["special"] is None and not isfinite(value):
         raise ValueError(f"{_shown(text)} is too large for a number")
     return value
@@ -191,7 +196,17 @@ def _interval(text: str) -> float:
     return (whole * _MICRO + (-time if found["sign"] == "-" else time)) / _MICRO
 
 
-def _unix(zone: tzinfo, text: str) -> float:
+@cache
+def _place(zone: str) -> tzinfo | str:
+    """The zone of this name; the name when there is none. PostgreSQL takes it in any case."""
+    if zone.upper() == "UTC":
+        return UTC
+    with suppress(KeyError, ValueError, OSError):
+        return ZoneInfo(zone)
+    return next((ZoneInfo(name) for name in available_timezones() if name.lower() == zone.lower()), zone)
+
+
+def _unix(zone: tzinfo | str, text: str) -> float:
     return _INFINITE[text] if text in _INFINITE else _instant(text, zone) / _MICRO
 
 
@@ -205,7 +220,7 @@ def _no_time(text: str) -> int:
     raise ValueError(f"{_shown(text)} is neither a date nor a timestamp")
 
 
-def _instant(text: str, zone: tzinfo) -> int:
+def _instant(text: str, zone: tzinfo | str) -> int:
     """Microseconds since 1970 of a date or timestamp; in *zone* when it has no offset of its own."""
     found = _STAMP.match(text)
     if found is None:
@@ -220,7 +235,12 @@ def _instant(text: str, zone: tzinfo) -> int:
     hours, minutes, seconds = (int(found[name] or 0) for name in ("hour", "minute", "second"))
     fraction = _micros(found["fraction"])
     local = midnight + timedelta(hours=hours, minutes=minutes, seconds=seconds, microseconds=fraction)
-    offset = _offset(found["offset"]) if found["offset"] else _zone_offset(local, zone)
+    if found["offset"]:
+        offset = _offset(found["offset"])
+    elif isinstance(zone, str):
+        raise ValueError(f"a time without a zone, in the zone {_shown(zone)}, which is not known here")
+    else:
+        offset = _zone_offset(local, zone)
     days = cycles * _CYCLE_DAYS
     return (local - offset - _EPOCH) // timedelta(microseconds=1) + days * _DAY * _MICRO
 

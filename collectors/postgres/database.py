@@ -113,10 +113,9 @@ class Database:
         )
         self.name = name
         self._parameters = parameters
-        self._zone = zone
         self._stopping = stopping
         self._in_dsn = settings_in(dsn)
-        self.zone = _known_zone(self._in_dsn.get("timezone")) or zone
+        self.zone = _spelt_zone(self._in_dsn.get("timezone", zone))
         self._connect_seconds = float(parameters["connect_timeout"])
         self._max = settings.max_connections
         self._door = _Door(name)
@@ -270,7 +269,7 @@ class Database:
         """The start of a transaction, with settings that end with it."""
         milliseconds = max(1, round(allowed * 1000))
         local = {
-            "TimeZone": self._zone,
+            "TimeZone": self.zone,
             "statement_timeout": str(milliseconds),
             "lock_timeout": str(max(1, milliseconds * 9 // 10)),
             "idle_in_transaction_session_timeout": str(_IDLE_SECONDS * 1000),
@@ -283,8 +282,6 @@ class Database:
         return "; ".join(statements).encode()
 
 
-def _known_zone(name: str | None) -> str | None:
-    """*name*, in any case, as the time zone database has it; the server knows more, such as ``UTC+2``."""
-    if name is None:
-        return None
-    return next((zone for zone in available_timezones() if zone.lower() == name.lower()), None)
+def _spelt_zone(name: str) -> str:
+    """*name* as the time zone database spells it; as it is if that has no such zone, but the server may."""
+    return next((zone for zone in available_timezones() if zone.lower() == name.lower()), name)

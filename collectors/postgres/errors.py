@@ -52,8 +52,9 @@ _CONNECTING: Final = tuple(
 
 _LOST: Final = frozenset(("57P01", "57P02", "57P03", "57P04", "57P05", "25P03", "25P04"))
 
+_READ: Final = "queries may only read"
 _ADVICE: Final = {
-    "25006": "queries may only read",
+    "25006": _READ,
     "25P01": "queries must not end their transaction",
     "3B001": "queries must not end their transaction",
     "40001": "the replica had to replay changes that the query was in the way of; set hot_standby_feedback = "
@@ -116,6 +117,9 @@ def why_failed(
     code = error.sqlstate or ""
     if code == "57014":
         return f"{_who(database, query)}: {_why_canceled(allowed, took)}"
+    if code == "0A000" and "data-modifying" in str(error.diag.message_primary):
+        # The server speaks of a cursor, which is ours.
+        return f"{_who(database, query)}: its WITH changes data ({code}); {_READ}"
     line = _line(query, error, offset)
     place = f", line {line} of its SQL" if line else ""
     # Hints of this class name columns and functions; others may hold values.
