@@ -24,7 +24,8 @@ run: $(STAMP)  ## start the exporter with config.yaml; without that file, start 
 	fi
 
 test: $(STAMP)  ## run all tests, with branch coverage
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 \
+		--cov --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS)
 
 bench: $(STAMP)  ## run every benchmark in tests/bench
 	@set -e; for bench in tests/bench/bench_*.py; do \

@@ -182,20 +182,18 @@ def foreign(
     buckets: Sequence[float] = (),
     unit: str = "",
     stamped: bool = False,
-    bare: bool = False,
     source: str = "",
 ) -> Family:
     """Declare a family that a user named, in a query file say: its name and labels are shown as they are.
 
-    Samples may leave labels out, and a counter need not end in ``_total``. A *bare* one keeps that ending in
-    its name, because there is another family with the rest of it.
+    Samples may leave labels out, and a counter need not end in ``_total``.
     """
     if not _FOREIGN_NAME.match(name):
         raise ValueError(f"{name!r} is not a metric name")
     if stamped and kind == "histogram":
         raise ValueError(f"histogram {name}: only single values can have a time of their own")
-    bare = kind == "counter" and (bare or not name.endswith("_total"))
-    plain = name if bare or kind != "counter" else name.removesuffix("_total")
+    bare = kind == "counter" and not name.endswith("_total")
+    plain = name.removesuffix("_total") if kind == "counter" else name
     family = _family(plain, kind, help_, labels, unit, buckets, source)
     return replace(family, bare=bare, sparse=True, stamped=stamped)
 

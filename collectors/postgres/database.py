@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final, Self
+from zoneinfo import available_timezones
 
 import psycopg
 from psycopg import sql
@@ -91,7 +92,7 @@ class Database:
     """The database *name*; making one does not connect. Thread-safe.
 
     *application_name* is what the server's views show, *zone* the time zone of its sessions; what the DSN
-    says of either wins, and ``zone`` is that of the two. *stopping* ends whatever runs.
+    says of either wins. *stopping* ends whatever runs. ``zone`` is the one in which times without any are.
 
     Raises:
         ValueError: the DSN cannot be read; the message holds no part of it.
@@ -114,7 +115,7 @@ class Database:
         self._parameters = parameters
         self._stopping = stopping
         self._in_dsn = settings_in(dsn)
-        self.zone = self._in_dsn.get("timezone", zone)
+        self.zone = _spelt_zone(self._in_dsn.get("timezone", zone))
         self._connect_seconds = float(parameters["connect_timeout"])
         self._max = settings.max_connections
         self._door = _Door(name)
@@ -279,3 +280,8 @@ class Database:
         statements = ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"]
         statements += [f"SET LOCAL {key} = {sql.quote(value)}" for key, value in local.items()]
         return "; ".join(statements).encode()
+
+
+def _spelt_zone(name: str) -> str:
+    """*name* as the time zone database spells it; as it is if that has no such zone, but the server may."""
+    return next((zone for zone in available_timezones() if zone.lower() == name.lower()), name)

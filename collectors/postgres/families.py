@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Literal
 
@@ -56,31 +57,24 @@ def own_labels(metric: Metric) -> list[str]:
     )
 
 
-def family_of(metrics: Sequence[Metric], added: Iterable[str], others: Container[str] = ()) -> Family:
+def family_of(metrics: Sequence[Metric], added: Iterable[str], *, whole: bool = False) -> Family:
     """The one family of *metrics*, which have its name in common; *added* are labels beside their own.
 
-    The first one's help and unit stand for all. *others* are the names of all metrics.
+    The first one's help and unit stand for all. *whole* keeps the ``_total`` of a counter in the name of its
+    family, since the name without it is another one's; OpenMetrics then knows neither type nor unit.
     """
     labels = dict.fromkeys(label for metric in metrics for label in own_labels(metric))
     first = metrics[0]
-    bare = stem_taken(first, others)
     return _interned(
         first.name,
         kind_of(first),
         first.help,
         tuple(dict.fromkeys([*added, *labels])),
         first.buckets,
-        "" if bare else next((metric.unit for metric in metrics if metric.unit), ""),
+        "" if whole else next((metric.unit for metric in metrics if metric.unit), ""),
         any(metric.timestamp_value for metric in metrics),
-        bare,
+        whole,
     )
-
-
-def stem_taken(metric: Metric, others: Container[str]) -> bool:
-    """Whether a name that OpenMetrics gives the counter *metric* itself is among *others*."""
-    stem = metric.name.removesuffix("_total")
-    taken = stem in others or f"{stem}_created" in others
-    return taken and stem != metric.name and kind_of(metric) == "counter"
 
 
 @cache
@@ -92,9 +86,8 @@ def _interned(
     buckets: tuple[float, ...],
     unit: str,
     stamped: bool,
-    bare: bool,
+    whole: bool,
 ) -> Family:
     """The same object for the same facts: after a reload, what is shown of an unchanged metric stays."""
-    return foreign(
-        name, kind, help_, labels, buckets=buckets, unit=unit, stamped=stamped, bare=bare, source=_SOURCE
-    )
+    family = foreign(name, kind, help_, labels, buckets=buckets, unit=unit, stamped=stamped, source=_SOURCE)
+    return replace(family, name=name, bare=True) if whole else family

@@ -10,7 +10,7 @@ from glob import escape, glob
 from importlib.resources import files
 from pathlib import Path
 
-from collectors.postgres.families import OWN, family_of, kind_of, own_labels, stem_taken
+from collectors.postgres.families import OWN, family_of, kind_of, own_labels
 from collectors.postgres.overlay import Overlay
 from collectors.postgres.queryfile import read_query_file
 from collectors.postgres.settings import SHIPPED, PostgresConfig
@@ -201,15 +201,27 @@ def _families(jobs: Mapping[str, Job], problems: list[Problem]) -> dict[str, Fam
             same = metrics[metric.name]
             same.append(metric)
             found = _clashes(metric, same[0], job.labels) + _mixed_totals(metric, before)
-            if metric.once and stem_taken(metric, named):
-                # Its totals are kept under the name of its family, which would be another one.
-                found.append("is a kept total, and a metric of its name without _total is there; rename one")
+            if metric.once and _stem_taken(metric, named):
+                found.append(
+                    "is a kept total, and a metric of its name without _total is there, too; rename one"
+                )
             before.append(metric)
             problems += [
                 Problem(f"metrics.{metric.name}", message, str(job.file.path), metric.line or None)
                 for message in found
             ]
-    return {} if problems else {name: family_of(found, added, metrics) for name, found in metrics.items()}
+    if problems:
+        return {}
+    return {
+        name: family_of(found, added, whole=_stem_taken(found[0], named)) for name, found in metrics.items()
+    }
+
+
+def _stem_taken(metric: Metric, named: set[str]) -> bool:
+    """Whether OpenMetrics' names of the counter *metric*, which are without ``_total``, are among *named*."""
+    stem = metric.name.removesuffix("_total")
+    taken = not named.isdisjoint((stem, f"{stem}_created"))
+    return taken and stem != metric.name and kind_of(metric) == "counter"
 
 
 def _clashes(metric: Metric, first: Metric, labels: Mapping[str, str]) -> list[str]:

@@ -1045,7 +1045,9 @@ def test_a_kept_total_beside_a_metric_of_its_name_without_total(tmp_path: Path, 
     lab = lab_for(
         tmp_path, postgres_url, file(metric(), metric(metric_name="m_total", type="counter"), rest=once)
     )
-    with pytest.raises(ConfigError, match="is a kept total, and a metric of its name") as caught:
+    with pytest.raises(
+        ConfigError, match="is a kept total, and a metric of its name without _total"
+    ) as caught:
         _ = lab.parts
     assert caught.value.problems[0].line
 

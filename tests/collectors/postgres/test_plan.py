@@ -278,3 +278,5 @@ def test_a_family_is_stamped_if_any_of_its_metrics_is(tmp_path: Path) -> None:
     two = write(tmp_path, "two", metric("m", timestamp_value="ts"))
     families = plan(one, two).families
     assert (families["m"].stamped, families["n"].stamped) == (True, False)
+    # A table of buckets made in SQL is a query file's own affair.
+    assert plan(write(tmp_path, "one", metric("m", key_labels=["le"]))).families["m"].labels == ("le",)
