@@ -47,10 +47,10 @@ class Bench:
         path.write_text(json.dumps(file))
         self.page: Any = Dropped()
         read = read_query_file(path)
-        names = {
+        named = {
             metric.name: [one for one in read.metrics if one.name == metric.name] for metric in read.metrics
         }
-        self.families = {name: family_of(found, ("db",), names) for name, found in names.items()}
+        self.families = {name: family_of(found, ("db",)) for name, found in named.items()}
         job = Job("t", read, {"db": "x"}, ("q",))
         self._shaper = Shaper(job, self.families, "UTC", self.page)
         (self._query,) = read.queries
