@@ -22,7 +22,7 @@ from exporter.clock import Clock, SystemClock, timestamp
 from exporter.config.load import Config, load
 from exporter.config.secrets import SecretUrl
 from exporter.contract import Collector, CollectorConfig, Context
-from exporter.errors import ConfigError
+from exporter.errors import ConfigError, Problem
 from exporter.exposition import Exposition
 from exporter.plugins import collector_classes
 from exporter.registry import Registry
@@ -135,11 +135,16 @@ class Parts:
             ConfigError: one cannot be built, or two declare the same metric.
         """
         classes = collector_classes()
-        built = {
-            name: self._collector(classes[name], block, config)
-            for name, block in config.collectors.items()
-            if block.enabled
-        }
+        built: dict[str, Collector[Any]] = {}
+        problems: list[Problem] = []
+        for name, block in config.collectors.items():
+            try:
+                if block.enabled:
+                    built[name] = self._collector(classes[name], block, config)
+            except ConfigError as error:
+                problems += map(config.located, error.problems)
+        if problems:
+            raise ConfigError(problems)
         rehearsal = Registry(Exposition(), SelfMetrics(__version__))
         for collector in built.values():
             rehearsal.add(collector)

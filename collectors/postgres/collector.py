@@ -49,8 +49,7 @@ class Postgres(Collector[PostgresConfig]):
         from collectors.postgres.series import Shaper
         from collectors.postgres.standing import FileStanding
 
-        self._plan: Plan = make_plan(config)
-        self._databases: dict[str, Database] = {name: self._database(name) for name in config.databases}
+        self._plan, self._databases = self._prepared()
         self._standings: dict[str, FileStanding] = {
             key: FileStanding(job, self._keep_last_for(job)) for key, job in self._plan.jobs.items()
         }
@@ -62,6 +61,24 @@ class Postgres(Collector[PostgresConfig]):
         self._claims = Claims(self._plan.shared - kept, context.page)
         self._total_claims = Claims(self._plan.shared & kept, context.page)
         self._listeners: Listeners = Listeners(self._plan.jobs.values(), self._databases, context)
+
+    def _prepared(self) -> tuple[Plan, dict[str, Database]]:
+        """What to run, and where; raises `ConfigError` with what is wrong with either."""
+        plan = Plan({}, {})
+        databases: dict[str, Database] = {}
+        problems: list[Problem] = []
+        try:
+            plan = make_plan(self.config)
+        except ConfigError as error:
+            problems += error.problems
+        for name in self.config.databases:
+            try:
+                databases[name] = self._database(name)
+            except ConfigError as error:
+                problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        return plan, databases
 
     def _database(self, name: str) -> Database:
         from collectors.postgres.database import Database

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -24,6 +24,8 @@ from collectors.postgres.settings import DatabaseSettings
 from collectors.postgres.snapshot import HOUSEKEEPING_SECONDS, Snapshot
 from collectors.postgres.text import as_text, take_any_bytes
 from collectors.postgres.watch import Watch
+from exporter.config.files import Unreadable
+from exporter.config.secrets import read_secret
 from exporter.errors import Stopped
 
 _SLICE_SECONDS: Final = 0.1
@@ -56,10 +58,12 @@ class _Door:
     """Tells those who wait for a connection why there is none, which the pool only logs.
 
     ``waiting`` is their number. The pool would replace each broken connection at once, also when the program
-    is stopping: nobody goes through the door unless someone waits.
+    is stopping: nobody goes through the door unless someone waits. ``newest`` gives the connection's
+    parameters as they are now.
     """
 
     database: str
+    newest: Callable[[], Mapping[str, str]]
     last: _Failure | None = None
     waiting: int = 0
 
@@ -76,6 +80,7 @@ class _Connection(psycopg.Connection[TupleRow]):
         if not door.waiting:
             raise psycopg.OperationalError("no connection is wanted")
         began = monotonic()
+        kwargs = {**door.newest(), **kwargs}
         try:
             found = super().connect(conninfo, **kwargs)
         except (psycopg.Error, OSError) as error:
@@ -108,17 +113,16 @@ class Database:
         stopping: threading.Event,
     ) -> None:
         dsn = settings.dsn.get_secret_value() if settings.dsn is not None else ""
-        parameters = connection_parameters(
-            dsn, settings.tls, application_name=application_name, connect_timeout=settings.connect_timeout
-        )
         self.name = name
-        self._parameters = parameters
+        self._settings = settings
+        self._application_name = application_name
+        self._parameters = parameters = self._parameters_of(dsn)
         self._stopping = stopping
         self._in_dsn = settings_in(dsn)
         self.zone = _spelt_zone(self._in_dsn.get("timezone", zone))
         self._connect_seconds = float(parameters["connect_timeout"])
         self._max = settings.max_connections
-        self._door = _Door(name)
+        self._door = _Door(name, self._newest_parameters)
         self._lock = threading.Lock()
         self._lent = 0
         self._closed = False
@@ -130,13 +134,30 @@ class Database:
             # Nothing is ever prepared: a prepared `SELECT *` would fail for ever after an ALTER TABLE, and
             # pgbouncer may give every transaction another connection.
             kwargs={
-                **parameters, "autocommit": True, "prepare_threshold": None, "context": as_text(),
+                "autocommit": True, "prepare_threshold": None, "context": as_text(),
                 "door": self._door,
             },
             min_size=0, max_size=self._max, open=False, name=f"postgres-{name}", num_workers=1,
             # Whoever wants a connection makes the next attempt; the pool makes none of its own.
             reconnect_timeout=0,
         )  # fmt: skip
+
+    def _parameters_of(self, dsn: str) -> dict[str, str]:
+        return connection_parameters(
+            dsn,
+            self._settings.tls,
+            application_name=self._application_name,
+            connect_timeout=self._settings.connect_timeout,
+        )
+
+    def _newest_parameters(self) -> dict[str, str]:
+        """Those of the DSN as its file has it now: a password that was changed needs no reload."""
+        file = self._settings.dsn_file
+        if file is not None:
+            # While it is being written, or if it is no DSN, the last one goes on.
+            with suppress(Unreadable, ValueError):
+                self._parameters = self._parameters_of(read_secret(file))
+        return self._parameters
 
     @contextmanager
     def snapshot(self, *, statement_timeout: float, discard: bool = False) -> Iterator[Snapshot]:
@@ -185,11 +206,9 @@ class Database:
             Unreachable: there is none; the text says why.
         """
         name = f"{self._parameters['application_name']} ({purpose})"
-        door = _Door(self.name, waiting=1)
+        door = _Door(self.name, self._newest_parameters, waiting=1)
         try:
-            return _Connection.connect(
-                **{**self._parameters, "application_name": name}, autocommit=True, door=door
-            )
+            return _Connection.connect(application_name=name, autocommit=True, door=door)
         except (psycopg.Error, OSError):
             failure = door.last
         # Outside the handler, so that the server's own message does not come along.

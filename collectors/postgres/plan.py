@@ -194,12 +194,14 @@ def _families(jobs: Mapping[str, Job], problems: list[Problem]) -> dict[str, Fam
     """``metric name -> family``, over all files and databases."""
     added = dict.fromkeys(label for job in jobs.values() for label in job.labels)
     metrics: dict[str, list[Metric]] = defaultdict(list)
+    paths: dict[str, str] = {}
     named = {metric.name for job in jobs.values() for metric in job.file.metrics}
     for job in jobs.values():
         before: list[Metric] = []
         for metric in job.file.metrics:
             same = metrics[metric.name]
             same.append(metric)
+            paths.setdefault(metric.name, str(job.file.path))
             found = _clashes(metric, same[0], job.labels) + _mixed_totals(metric, before)
             if metric.once and _stem_taken(metric, named):
                 found.append(
@@ -210,11 +212,28 @@ def _families(jobs: Mapping[str, Job], problems: list[Problem]) -> dict[str, Fam
                 Problem(f"metrics.{metric.name}", message, str(job.file.path), metric.line or None)
                 for message in found
             ]
+    problems += _derived(metrics, paths)
     if problems:
         return {}
     return {
         name: family_of(found, added, whole=_stem_taken(found[0], named)) for name, found in metrics.items()
     }
+
+
+def _derived(metrics: Mapping[str, list[Metric]], paths: Mapping[str, str]) -> list[Problem]:
+    """Metrics that have the name of a histogram's own series."""
+    return [
+        Problem(
+            f"metrics.{name}{suffix}",
+            f"is also a series of the histogram {name}; rename one",
+            paths[f"{name}{suffix}"],
+            metrics[f"{name}{suffix}"][0].line or None,
+        )
+        for name, found in metrics.items()
+        if kind_of(found[0]) == "histogram"
+        for suffix in ("_bucket", "_sum", "_count")
+        if f"{name}{suffix}" in metrics
+    ]
 
 
 def _stem_taken(metric: Metric, named: set[str]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,21 @@ class Config:
     """A checked configuration.
 
     ``collectors`` holds the blocks that are present and enabled, in the order they were written.
-    ``path`` is the file, ``None`` when environment and defaults were all.
+    ``path`` is the file, ``None`` when environment and defaults were all; ``lines`` tells where in it each
+    key was written.
     """
 
     settings: Settings
     collectors: dict[str, CollectorConfig]
     path: Path | None = None
+    lines: Mapping[str, int] = field(default_factory=dict)
+
+    def located(self, problem: Problem) -> Problem:
+        """*problem* with the file and the line of its key, or of what stands around it there."""
+        key = "" if problem.file else problem.key
+        while key and key not in self.lines:
+            key = key.rpartition(".")[0]
+        return replace(problem, file=str(self.path), line=self.lines[key]) if key else problem
 
     def redacted(self) -> dict[str, Any]:
         """The whole of it as plain dicts and lists to print, secrets masked."""
@@ -194,4 +203,9 @@ def _config(
         for name in draft.data.get("collectors", {})
         if ("collectors", name) not in disabled
     }
-    return Config(settings, collectors, path)
+    lines = {
+        fields.dotted(loc): place.line
+        for loc, place in draft.places.items()
+        if place.layer is Layer.FILE and place.line
+    }
+    return Config(settings, collectors, path, lines)

@@ -22,6 +22,7 @@ from exporter.rounds.crew import Crew
 from exporter.rounds.round import CollectorRounds, UnitState, asked_wait
 from exporter.selfmetrics import SelfMetrics
 from exporter.store.base import Store
+from exporter.store.lease import LeaseUnknown
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Engine:
         self._lease = store.lease()
         self._leading = False
         self._standing_by = False
+        self._paused = False
         self._were_ready: set[str] = set()
         self._crew = Crew("poll")
         self._lanes: dict[tuple[str, str], Crew] = {}
@@ -134,25 +136,40 @@ class Engine:
 
     def _watch_lease(self) -> None:
         """Poll if the lease is ours, else follow the process that holds it."""
-        had, self._leading = self._leading, self._lease.acquire()
+        had = self._leading
+        try:
+            self._leading = self._lease.acquire()
+        except LeaseUnknown as error:
+            self._pause(error)
+            return
+        self._paused = False
         self._metrics.leader.set(int(self._leading))
         if self._leading and not had:
             log.info("polling started", extra={"collectors": ", ".join(self.rounds)})
             for one in self.rounds.values():
                 one.lead()
                 self._discover_now(one, all_units=True)
-        elif had and not self._leading:
-            log.warning("lease lost, another process polls now; standing by")
+        elif not self._leading and not self._standing_by:
+            log.log(
+                logging.WARNING if had else logging.INFO,
+                "another process polls for this store; standing by",
+            )
             self._forget_polls()
             for one in self.rounds.values():
                 one.stand_by()
-        elif not self._leading and not self._standing_by:
-            log.info("another process polls for this store; standing by")
         self._standing_by = not self._leading
         if self._standing_by:
             # What was shown while standing by stays shown after a takeover.
             self._were_ready.update(self.rounds)
             self._follow()
+
+    def _pause(self, error: LeaseUnknown) -> None:
+        """Poll nothing until the store answers; what is shown stays, since no other process refreshes it."""
+        if not self._paused:
+            log.warning("polling pauses", extra={"error": str(error)})
+            self._forget_polls()
+        self._paused, self._leading = True, False
+        self._metrics.leader.set(0)
 
     def _forget_polls(self) -> None:
         """Poll nothing more until told anew."""
@@ -301,7 +318,7 @@ class Engine:
 
     def not_ready(self) -> str | None:
         """Why the first round is not complete yet, or ``None`` when it is (or another process polls)."""
-        if not self._leading:
+        if not self._leading and not self._paused:
             return None if self._standing_by else "starting"
         reasons = {name: one.not_ready() for name, one in list(self.rounds.items())}
         # Ready once, ready for good: a project that is added later, or a token that is refused one day,

@@ -17,6 +17,10 @@ from exporter.errors import StoreError
 _ROUNDS_LOCK = 4_120_714  # any fixed number: PostgreSQL advisory lock of the process that polls
 
 
+class LeaseUnknown(StoreError):
+    """The store does not answer: whose the lease is will be known when it does."""
+
+
 class Lease(Protocol):
     """The right of one process to poll; others stand by and follow what it saves.
 
@@ -25,7 +29,11 @@ class Lease(Protocol):
     """
 
     def acquire(self) -> bool:
-        """Take the lease if it is free, or confirm that it is still ours."""
+        """Take the lease if it is free, or confirm that it is still ours.
+
+        Raises:
+            LeaseUnknown: nobody can be asked.
+        """
         ...
 
     def release(self) -> None:
@@ -112,17 +120,24 @@ class AdvisoryLease:
         self._turn = threading.Lock()
 
     def acquire(self) -> bool:
-        """Take the lease if it is free, or confirm that it is still ours."""
+        """Take the lease if it is free, or confirm that it is still ours.
+
+        Raises:
+            LeaseUnknown: the server does not answer.
+        """
         with self._turn:
-            try:
-                if self._connection is not None:
+            if self._connection is not None:
+                try:
                     self._connection.exec_driver_sql("SELECT 1")
+                except sa.exc.DBAPIError:
+                    # The session is gone, and the lock with it: another process may poll by now.
+                    self._let_go()
+                else:
                     return True
+            try:
                 return self._try_lock()
-            except sa.exc.DBAPIError:
-                # The session is gone, and the lock with it: another process may poll by now.
-                self._let_go()
-                return False
+            except sa.exc.DBAPIError as error:
+                raise LeaseUnknown("the store does not answer; polling waits for it") from error
 
     def _try_lock(self) -> bool:
         connection = self._engine.connect()

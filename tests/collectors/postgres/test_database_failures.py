@@ -501,3 +501,23 @@ def test_a_replica_gives_the_same_and_may_be_promoted(
         assert rows(database, "SELECT pg_is_in_recovery(), (SELECT n FROM open_jobs)") == [("f", "1")]
     finally:
         replica.remove()
+
+
+def test_a_password_that_was_changed_is_read_from_its_file(
+    connect: Connect, server: PostgresServer, tmp_path: Path
+) -> None:
+    dsn = f"postgresql://locked:{{}}@127.0.0.1:{server.port}/postgres"
+    file = tmp_path / "dsn"
+    file.write_text(dsn.format("rightword"))
+    database = connect(dsn.format("rightword"), dsn_file=file)
+    assert rows(database) == [("1",)]
+    server.sql("ALTER ROLE locked PASSWORD 'newword'")
+    try:
+        server.sql("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'locked'")
+        assert "password authentication failed" in unreachable(database)
+        file.write_text("")  # in the middle of being written
+        assert "password authentication failed" in unreachable(database)
+        file.write_text(dsn.format("newword"))
+        assert rows(database) == [("1",)]
+    finally:
+        server.sql("ALTER ROLE locked PASSWORD 'rightword'")

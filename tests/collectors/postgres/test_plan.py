@@ -280,3 +280,11 @@ def test_a_family_is_stamped_if_any_of_its_metrics_is(tmp_path: Path) -> None:
     assert (families["m"].stamped, families["n"].stamped) == (True, False)
     # A table of buckets made in SQL is a query file's own affair.
     assert plan(write(tmp_path, "one", metric("m", key_labels=["le"]))).families["m"].labels == ("le",)
+
+
+def test_a_series_of_a_histogram_of_another_file_is_taken(tmp_path: Path) -> None:
+    one = write(tmp_path, "one", metric("h"), ci_exporter={"metrics": {"h": {"buckets": [1]}}})
+    two = write(tmp_path, "two", metric("h_sum"))
+    assert problems(one, two) == [
+        "two.collector.yml:1: metrics.h_sum: is also a series of the histogram h; rename one"
+    ]

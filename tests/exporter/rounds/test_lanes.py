@@ -16,7 +16,7 @@ from exporter.contract import Batch, Schedule, Unit
 from exporter.errors import SourceError, Stopped
 from exporter.families import Sample
 from exporter.rounds import scheduler
-from exporter.store.lease import FileLease
+from exporter.store.lease import FileLease, LeaseUnknown
 from tests.support.engine import FAST, Service, wait_until
 from tests.support.fakes import DEPTH, Kept, value
 
@@ -244,9 +244,9 @@ def test_a_unit_is_woken_by_many_threads_without_a_poll_too_many(service: Servic
     for one in threads:
         one.start()
     _ended(threads)
+    wait_until(lambda: len(source.polls) > 4, "the polls that they were woken for")
     service.stop()
     assert all(len(set(seen)) == len(seen) for seen in gate.seen)
-    assert len(source.polls) > 4
 
 
 # -- exact times ---------------------------------------------------------------------------------
@@ -422,6 +422,34 @@ def test_a_poll_that_ends_while_standing_by_shows_nothing(
     assert "ci_depth{" not in service.text()
     other.release()
     wait_until(lambda: "ci_depth{" in service.text(), "the samples once it leads again")
+
+
+def test_a_store_that_does_not_answer_pauses_the_polls_and_hides_nothing(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(scheduler, "_STANDBY_SECONDS", 0.05)
+    source: Any = service.world.build(Kept)
+    source.timing = FAST
+    source.units = units("db", "1")
+    source.answers["1"] = [Batch(samples={DEPTH: [Sample(("q",), 5.0)]})]
+    service.start(source)
+    wait_until(lambda: "ci_depth{" in service.text() and not service.engine.not_ready(), "the first round")
+    with monkeypatch.context() as away:
+
+        def acquire(_lease: FileLease) -> bool:
+            raise LeaseUnknown("the store does not answer")
+
+        away.setattr(FileLease, "acquire", acquire)
+        wait_until(lambda: value(service.world, "ci_exporter_leader") == 0, "the pause")
+        assert "ci_depth{" in service.text()
+        assert service.engine.not_ready() is None, "what was shown can still be scraped"
+        assert all(
+            agenda.wait_idle(lambda key: key[0] == source.name, 5) for agenda in service.engine._agendas()
+        )
+        before = len(source.polls)
+    wait_until(lambda: len(source.polls) > before, "polls once it answers")
+    assert [record.message for record in caplog.records].count("polling pauses") == 1
+    assert value(service.world, "ci_exporter_leader") == 1
 
 
 def test_a_unit_whose_poll_ends_during_a_discovery_is_polled_again(
