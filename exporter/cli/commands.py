@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from exporter import logs
-from exporter.app import App, ConfigSource, Parts, refuse_idleness
+from exporter.app import App, ConfigSource, refuse_idleness
 from exporter.cli import output
 from exporter.cli.heap import share_heap
 from exporter.cli.parser import overrides
@@ -22,6 +22,7 @@ from exporter.cli.progress import ProgressBar
 from exporter.config.load import Config
 from exporter.contract import Backfills, Demonstrates
 from exporter.errors import ConfigError, ExporterError, Stopped
+from exporter.parts import Parts
 from exporter.plugins import collector_classes, refuse_foreign_packages
 from exporter.rounds.backfill import backfill
 from exporter.rounds.once import first_error, run_once

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from exporter import app
-from exporter.app import Parts
 from exporter.config.load import Config
 from exporter.config.schema import Settings
 from exporter.contract import Collector, CollectorConfig
 from exporter.errors import ConfigError
 from exporter.families import Family, Sample, gauge
+from exporter.parts import Parts
 from exporter.rendering import Format
 from exporter.store.sql import SqlStore
 from tests.support.fakes import PageCollector

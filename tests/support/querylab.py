@@ -15,8 +15,9 @@ import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.app import ConfigSource, Parts
+from exporter.app import ConfigSource
 from exporter.clock import FixedClock
+from exporter.parts import Parts
 from exporter.rendering import Format
 from exporter.rounds.round import CollectorRounds, UnitState, Visit
 from exporter.store.sql import SqlStore

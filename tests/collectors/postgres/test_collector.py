@@ -18,8 +18,9 @@ import pytest
 
 from collectors.postgres.standin.demo import demo_source
 from collectors.postgres.standin.world import schema
-from exporter.app import ConfigSource, Parts
+from exporter.app import ConfigSource
 from exporter.errors import ConfigError
+from exporter.parts import Parts
 from exporter.rendering import Format
 from exporter.rounds.backoff import Result
 from exporter.rounds.once import run_once
