@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from exporter import app
+from exporter import parts
 from exporter.config.load import Config
 from exporter.config.schema import Settings
 from exporter.contract import Collector, CollectorConfig
@@ -63,7 +63,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Parts]]:
         name: type(name, (cls,), {"name": name})
         for name, cls in (("one", Configured), ("two", Configured), ("live", Live))
     }
-    monkeypatch.setattr(app, "collector_classes", lambda: classes)
+    monkeypatch.setattr(parts, "collector_classes", lambda: classes)
     store = SqlStore("sqlite://")
     yield lambda **blocks: Parts(config(**blocks), store)
     store.close()
