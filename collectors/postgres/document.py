@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-from yaml.reader import Reader
+
+from exporter.config.guards import Broken, check_depth, check_text, line_of, syntax
 
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
@@ -94,8 +95,8 @@ class Document:
 def read(text: str) -> Document:
     """The first document in *text*; never raises, all that is wrong is among the faults."""
     try:
-        _check_text(text)
-        _check_depth(text)
+        check_text(text)
+        check_depth(text, _Loader, MAX_DEPTH)
         loader = _Loader(text)
         try:
             node = loader.get_node() if loader.check_node() else None
@@ -103,10 +104,11 @@ def read(text: str) -> Document:
             loader.dispose()
         builder = _Builder()
         root = None if node is None else builder.value(node, ())
-    except _Broken as error:
+    except Broken as error:
         return Document(faults=[Fault((), error.line, error.message)])
     except yaml.MarkedYAMLError as error:
-        return Document(faults=[_syntax(error, text)])
+        found = syntax(error, text)
+        return Document(faults=[Fault((), found.line, found.message)])
     except yaml.YAMLError:
         return Document(faults=[Fault((), 1, "this is not valid YAML")])
     return Document(root, builder.faults)
@@ -152,51 +154,6 @@ class _Loader(_Base):  # type: ignore[misc]
         return _TAG + ("seq" if kind is SequenceNode else "map")
 
 
-class _Broken(Exception):
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line, self.message = line, message
-
-
-def _check_text(text: str) -> None:
-    """Refuse control characters here: PyYAML reports them without a line."""
-    found = Reader.NON_PRINTABLE.search(text)
-    if found:
-        line = text.count("\n", 0, found.start()) + 1
-        raise _Broken(line, f"the control character U+{ord(found.group()):04X} is not allowed")
-
-
-def _check_depth(text: str) -> None:
-    """Refuse deep nesting before composing: libyaml's composer recurses until the stack overflows."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.DocumentEndEvent):
-            return
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MAX_DEPTH:
-            raise _Broken(_line(event), f"nested more than {MAX_DEPTH} levels deep")
-
-
-def _syntax(error: yaml.MarkedYAMLError, text: str) -> Fault:
-    mark = error.problem_mark or error.context_mark
-    line = mark.line + 1 if mark else 1
-    what = error.problem or "this cannot be read"
-    lines = text.split("\n")
-    source = lines[line - 1] if line <= len(lines) else ""
-    if "\t" in source[: len(source) - len(source.lstrip())]:
-        what = "a tab is not allowed in the indentation; use spaces"
-    elif "cannot start any token" in what or "alias" in what or "tag" in what:
-        what += " (put the value in quotes if it is text)"
-    return Fault((), line, f"not valid YAML: {what}")
-
-
-def _line(node: Any) -> int:
-    return int(node.start_mark.line) + 1
-
-
 class _Builder:
     """Turns PyYAML's nodes into ours, collecting faults on the way."""
 
@@ -212,7 +169,7 @@ class _Builder:
             return self._scalar(node, loc)
         if id(node) in self._open:
             self._fault(loc, node, "an alias must not contain itself")
-            return Items((), _line(node))
+            return Items((), line_of(node))
         if node.tag not in (_TAG + "map", _TAG + "seq"):
             self._fault(loc, node, "tags (!…) are not allowed")
         self._open.add(id(node))
@@ -220,7 +177,7 @@ class _Builder:
             if isinstance(node, MappingNode):
                 return self._table(node, loc)
             inner = enumerate(node.value)
-            return Items(tuple(self.value(item, (*loc, index)) for index, item in inner), _line(node))
+            return Items(tuple(self.value(item, (*loc, index)) for index, item in inner), line_of(node))
         finally:
             self._open.discard(id(node))
 
@@ -228,12 +185,12 @@ class _Builder:
         """Keep within bounds: a few aliases of aliases stand for billions of values, or endless depth."""
         self._count += 1
         if self._count > MAX_VALUES:
-            raise _Broken(_line(node), f"more than {MAX_VALUES} values, counting each use of an alias")
+            raise Broken(line_of(node), f"more than {MAX_VALUES} values, counting each use of an alias")
         if len(self._open) > MAX_DEPTH:
-            raise _Broken(_line(node), f"nested more than {MAX_DEPTH} levels deep")
+            raise Broken(line_of(node), f"nested more than {MAX_DEPTH} levels deep")
 
     def _fault(self, loc: Loc, node: Node, message: str) -> None:
-        self.faults.append(Fault(loc, _line(node), message))
+        self.faults.append(Fault(loc, line_of(node), message))
 
     def _table(self, node: MappingNode, loc: Loc) -> Table:
         items: dict[str, Value] = {}
@@ -243,16 +200,16 @@ class _Builder:
             if not isinstance(key, ScalarNode):
                 self._fault(loc, key, "a key must be plain text")
             elif key.value in lines or (_is_merge(key) and merged):
-                before = lines.get(key.value) or _line(merged[0])
+                before = lines.get(key.value) or line_of(merged[0])
                 self._fault((*loc, key.value), key, f"duplicate key, already set on line {before}")
             elif _is_merge(key):
                 merged.append(value)
             else:
-                lines[key.value] = _line(key)
+                lines[key.value] = line_of(key)
                 items[key.value] = self.value(value, (*loc, key.value))
         for source in merged:
             self._merge(source, items, lines, loc)
-        return Table(items, lines, _line(node))
+        return Table(items, lines, line_of(node))
 
     def _merge(self, source: Node, items: dict[str, Value], lines: dict[str, int], loc: Loc) -> None:
         """Take from ``<<: source`` what *items* does not have itself."""
@@ -268,7 +225,7 @@ class _Builder:
             # What was written in place wins over what that mapping merges itself.
             for key, value in source.value:
                 if isinstance(key, ScalarNode) and not _is_merge(key) and key.value not in items:
-                    lines[key.value] = _line(key)
+                    lines[key.value] = line_of(key)
                     items[key.value] = self.value(value, (*loc, key.value))
             for key, value in source.value:
                 if isinstance(key, ScalarNode) and _is_merge(key):
@@ -278,7 +235,7 @@ class _Builder:
         self._open.discard(id(source))
 
     def _scalar(self, node: ScalarNode, loc: Loc) -> Scalar:
-        text, tag, line = node.value, node.tag, _line(node)
+        text, tag, line = node.value, node.tag, line_of(node)
         if tag == _TAG + "str":
             return Scalar(text, line)
         kind, value = resolve(text)

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-from yaml.reader import Reader
 
 from exporter.config.fields import Loc
+from exporter.config.guards import Broken, check_depth, check_text, line_of, syntax
 
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
@@ -67,66 +67,19 @@ class Document:
 def read(text: str) -> Document:
     """*text* as YAML; never raises, all that is wrong is among the faults."""
     try:
-        _check_text(text)
-        _check_depth(text)
+        check_text(text)
+        check_depth(text, _Loader, MAX_DEPTH)
         node = yaml.compose(text, Loader=_Loader)
         builder = _Builder()
         value = None if node is None else builder.value(node, ())
-    except _Broken as error:
+    except Broken as error:
         return Document(faults=[Fault((), error.line, error.message)], broken=True)
     except yaml.MarkedYAMLError as error:
-        return Document(faults=[_syntax(error, text)], broken=True)
+        found = syntax(error, text)
+        return Document(faults=[Fault((), found.line, found.message)], broken=True)
     except yaml.YAMLError:
         return Document(faults=[Fault((), 1, "this is not valid YAML")], broken=True)
     return Document(value, builder.lines, builder.faults)
-
-
-class _Broken(Exception):
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line, self.message = line, message
-
-
-def _check_text(text: str) -> None:
-    """Refuse control characters here: PyYAML reports them without a line."""
-    found = Reader.NON_PRINTABLE.search(text)
-    if found:
-        line = text.count("\n", 0, found.start()) + 1
-        raise _Broken(line, f"the control character U+{ord(found.group()):04X} is not allowed")
-
-
-def _check_depth(text: str) -> None:
-    """Refuse deep nesting before composing: libyaml's composer recurses until the stack overflows."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MAX_DEPTH:
-            raise _Broken(_line(event), f"nested more than {MAX_DEPTH} levels deep")
-
-
-def _syntax(error: yaml.MarkedYAMLError, text: str) -> Fault:
-    mark = error.problem_mark or error.context_mark
-    line = mark.line + 1 if mark else 1
-    # The pure Python parser quotes names from the text, and those might be a secret without quotes.
-    what = re.sub(r" '[^'<>]{2,}'", "", error.problem or "this is not valid YAML")
-    if "another document" in what:
-        what = "a second document begins; only one is allowed"
-    lines = text.splitlines()
-    source = lines[line - 1] if line <= len(lines) else ""
-    if "\t" in source[: len(source) - len(source.lstrip())]:
-        what = "a tab is not allowed in the indentation; use spaces"
-    elif "${" in source:
-        what += " (inside [ ] and { }, put ${…} in quotes)"
-    elif "cannot start any token" in what or "alias" in what or "tag" in what:
-        what += " (put the value in quotes if it is text)"
-    return Fault((), line, f"not valid YAML: {what}")
-
-
-def _line(node: Any) -> int:
-    return int(node.start_mark.line) + 1
 
 
 class _Builder:
@@ -158,18 +111,18 @@ class _Builder:
         """Keep within bounds: a few aliases of aliases stand for billions of values, or endless depth."""
         self._count += 1
         if self._count > MAX_VALUES:
-            raise _Broken(_line(node), f"more than {MAX_VALUES} values, counting each use of an alias")
+            raise Broken(line_of(node), f"more than {MAX_VALUES} values, counting each use of an alias")
         if len(self._open) > MAX_DEPTH:
-            raise _Broken(_line(node), f"nested more than {MAX_DEPTH} levels deep")
+            raise Broken(line_of(node), f"nested more than {MAX_DEPTH} levels deep")
 
     def fault(self, loc: Loc, node: Node, message: str) -> None:
         """Note what is wrong at *node*."""
-        self.faults.append(Fault(loc, _line(node), message))
+        self.faults.append(Fault(loc, line_of(node), message))
 
     def _sequence(self, node: Node, loc: Loc) -> list[Any]:
         items = []
         for index, item in enumerate(node.value):
-            self.lines[*loc, index] = _line(item)
+            self.lines[*loc, index] = line_of(item)
             items.append(self.value(item, (*loc, index)))
         return items
 
@@ -185,7 +138,7 @@ class _Builder:
             elif key.value in seen:
                 self.fault((*loc, key.value), key, f"duplicate key, already set on line {seen[key.value]}")
             else:
-                seen[key.value] = self.lines[*loc, key.value] = _line(key)
+                seen[key.value] = self.lines[*loc, key.value] = line_of(key)
                 result[key.value] = self.value(value, (*loc, key.value))
         for source in merged:
             self._merge(source, result, loc)
@@ -205,7 +158,7 @@ class _Builder:
                 if key.tag == _MERGE:
                     self._merge(value, result, loc)
                 elif isinstance(key, ScalarNode) and key.value not in result:
-                    self.lines[*loc, key.value] = _line(key)
+                    self.lines[*loc, key.value] = line_of(key)
                     result[key.value] = self.value(value, (*loc, key.value))
             self._open.discard(id(source))
 
