@@ -103,7 +103,7 @@ def main() -> None:
     page = exposition.page("gitlab", ci_families.FAMILIES)
     collector = SimpleNamespace(
         name="gitlab",
-        families=ci_families.FAMILIES,
+        declared=ci_families.FAMILIES,
         polled=True,
         collect=page.collect,
         describe=lambda: [family.metric() for family in ci_families.FAMILIES],
