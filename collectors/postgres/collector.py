@@ -140,7 +140,8 @@ class Postgres(Collector[PostgresConfig]):
 
     def lane_capacity(self, lane: str) -> int:
         """As many files at once as the database may have connections."""
-        return self.config.databases[lane].max_connections
+        files = sum(job.database == lane for job in self._plan.jobs.values())
+        return self.config.databases[lane].connections_for(files)
 
     @property
     def schedule(self) -> Schedule:

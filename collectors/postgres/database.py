@@ -20,7 +20,7 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from collectors.postgres import errors
 from collectors.postgres.dsn import connection_parameters, seconds_in, settings_in
 from collectors.postgres.errors import Unreachable
-from collectors.postgres.settings import DatabaseSettings
+from collectors.postgres.settings import MOST_CONNECTIONS, DatabaseSettings
 from collectors.postgres.snapshot import HOUSEKEEPING_SECONDS, Snapshot
 from collectors.postgres.text import as_text, take_any_bytes
 from collectors.postgres.watch import Watch
@@ -121,7 +121,7 @@ class Database:
         self._in_dsn = settings_in(dsn)
         self.zone = _spelt_zone(self._in_dsn.get("timezone", zone))
         self._connect_seconds = float(parameters["connect_timeout"])
-        self._max = settings.max_connections
+        self._max = settings.connections_for(MOST_CONNECTIONS)
         self._door = _Door(name, self._newest_parameters)
         self._lock = threading.Lock()
         self._lent = 0

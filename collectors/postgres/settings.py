@@ -12,6 +12,8 @@ from collectors.postgres.overlay import Duration, Overlay
 from exporter.config.secrets import SecretUrl
 from exporter.contract import CollectorConfig
 
+MOST_CONNECTIONS = 10
+"""Per database, unless the configuration says otherwise: more would be a burden on many servers."""
 SHIPPED = Path("queries/*.collector.yml")
 
 
@@ -39,7 +41,13 @@ class DatabaseSettings(BaseModel):
     labels: Mapping[str, str] = Field(default_factory=dict, description="labels on every series from here")
     tls: Tls = Field(default=Tls(), description="TLS")
     connect_timeout: Duration = Field(default=5, ge=1, le=300, description="how long connecting may take")
-    max_connections: int = Field(default=4, ge=1, le=100, description="queries of this many files at once")
+    max_connections: int | None = Field(
+        default=None, ge=1, le=100, description="how many files run at once; all of them by default, up to 10"
+    )
+
+    def connections_for(self, files: int) -> int:
+        """How many connections *files* files share: enough that a slow one delays no other."""
+        return self.max_connections or max(1, min(files, MOST_CONNECTIONS))
 
 
 class PostgresConfig(CollectorConfig):

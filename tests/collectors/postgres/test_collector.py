@@ -804,6 +804,18 @@ def test_max_series_holds_for_totals(events: QueryLab) -> None:
     assert dropped >= 1
 
 
+@pytest.mark.parametrize(("files", "configured", "expected"), [(3, None, 3), (12, None, 10), (3, 2, 2)])
+def test_a_slow_file_delays_no_other_of_up_to_ten(
+    lab: QueryLab, files: int, configured: int | None, expected: int
+) -> None:
+    lab.block["databases"]["t"]["max_connections"] = configured
+    for number in range(files):
+        lab.metric(f"m{number}", "SELECT 1 AS v")
+    collector = lab.rounds.collector
+    assert {state.stored.unit.lane for state in lab.rounds.states()} == {"t"}
+    assert collector.lane_capacity("t") == expected
+
+
 # -- reloads ---------------------------------------------------------------------------------------
 
 
