@@ -22,7 +22,8 @@ class Standing:
 
     Both are of the run that gave ``samples``, ``last_success`` of one that left no row out.
 
-    ``found`` is all that its last run gave, kept only in a rehearsal.
+    ``told`` is whether the log warned of the error. ``found`` is all that its last run gave, kept only in a
+    rehearsal.
     """
 
     samples: Mapping[Family, Sequence[Sample]] = field(default_factory=dict)
@@ -33,6 +34,7 @@ class Standing:
     seconds: float | None = None
     rows: int | None = None
     error: str = ""
+    told: bool = False
     found: Yield | None = None
 
 
@@ -59,29 +61,34 @@ class FileStanding:
             who = f"database {self.job.database}, query {name}"
             self._fail(name, f"{who}: rows left out: {'; '.join(found.problems)}{more}")
             return
-        if one.error:
+        if one.error and one.told:
             log.info("query succeeds again", extra=self._where(name))
         one.success, one.last_success, one.error = True, wall, ""
 
     def failed(self, name: str, error: str, seconds: float | None, now: float) -> None:
-        """Query *name* gave nothing; what it gave last stays until it is too old."""
+        """Query *name* gave nothing; what it gave last stays until it is too old.
+
+        *seconds* is how long it ran, ``None`` if it could not.
+        """
         one = self.queries[name]
         if seconds is not None:
             one.seconds = seconds
         if one.samples and one.succeeded is not None and now - one.succeeded >= self._kept(one):
             one.samples = {}
             log.warning("series dropped, the query has failed for too long", extra=self._where(name))
-        self._fail(name, error)
+        self._fail(name, error, ran=seconds is not None)
 
     def _kept(self, one: Standing) -> float:
         return self._keep(one.gave or 0.0) if callable(self._keep) else self._keep
 
-    def _fail(self, name: str, error: str) -> None:
+    def _fail(self, name: str, error: str, *, ran: bool = True) -> None:
         one = self.queries[name]
         one.success = False
         if error != one.error:
-            log.warning("query failed", extra={**self._where(name), "error": error})
-        one.error = error
+            # When the database is away, that is told once for the file, not once more for each query.
+            level = logging.WARNING if ran else logging.DEBUG
+            log.log(level, "query failed", extra={**self._where(name), "error": error})
+        one.error, one.told = error, ran
 
     def _where(self, name: str) -> dict[str, str]:
         return {"database": self.job.database, "query": name, "file": self.job.file.path.name}
