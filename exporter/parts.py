@@ -46,8 +46,12 @@ class Parts:
         self.collectors: dict[str, Collector[Any]] = {}
         self.rounds: list[CollectorRounds] = []
         self.wake: Callable[[str, str], None] = lambda _collector, _key: None  # the engine's, once it runs
-        for collector in self.build(config).values():
-            self._register(collector)
+        try:
+            for collector in self.build(config).values():
+                self._register(collector)
+        except BaseException:
+            store.close()
+            raise
 
     def build(self, config: Config) -> dict[str, Collector[Any]]:
         """New collectors as *config* wants them; nothing is registered yet.
