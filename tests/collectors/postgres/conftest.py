@@ -10,6 +10,8 @@ import pytest
 
 from collectors.postgres.database import Database
 from collectors.postgres.settings import DatabaseSettings
+from tests.support.postgres import PostgresServer
+from tests.support.querylab import QueryLab
 
 Connect = Callable[..., Database]
 
@@ -45,3 +47,18 @@ def connect(stopping: threading.Event) -> Iterator[Connect]:
 def database(connect: Connect, postgres_database: str) -> Database:
     """On an empty database of its own."""
     return connect(postgres_database)
+
+
+@pytest.fixture
+def doors(lab: QueryLab, postgres_server: PostgresServer) -> Iterator[Callable[[bool], None]]:
+    """Opens and closes the lab's database to everybody; closing ends all sessions."""
+    name = lab.sql("SELECT current_database()")[0][0]
+
+    def open_(wide: bool) -> None:
+        postgres_server.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {wide}")
+        if not wide:
+            end = "pg_terminate_backend(pid, 5000)"
+            postgres_server.sql(f"SELECT {end} FROM pg_stat_activity WHERE datname = '{name}'")
+
+    yield open_
+    open_(True)

@@ -25,7 +25,6 @@ from exporter.rendering import Format
 from exporter.rounds.backoff import Result
 from exporter.rounds.once import run_once
 from exporter.store.sql import SqlStore
-from tests.support.postgres import PostgresServer
 from tests.support.querylab import QueryLab, page
 
 SUCCESS, LAST = "ci_exporter_query_success", "ci_exporter_query_last_success_timestamp_seconds"
@@ -39,21 +38,6 @@ def lab(tmp_path: Path, postgres_database: str) -> Iterator[QueryLab]:
     made = QueryLab(tmp_path, postgres_database)
     yield made
     made.close()
-
-
-@pytest.fixture
-def doors(lab: QueryLab, postgres_server: PostgresServer) -> Iterator[Callable[[bool], None]]:
-    """Opens and closes the lab's database to everybody; closing ends all sessions."""
-    name = lab.sql("SELECT current_database()")[0][0]
-
-    def open_(wide: bool) -> None:
-        postgres_server.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {wide}")
-        if not wide:
-            end = "pg_terminate_backend(pid, 5000)"
-            postgres_server.sql(f"SELECT {end} FROM pg_stat_activity WHERE datname = '{name}'")
-
-    yield open_
-    open_(True)
 
 
 def two_databases(lab: QueryLab, **labels: dict[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from collectors.postgres.errors import ConnectionLost, QueryFailed, Unreachable
 from collectors.postgres.spec import Query
 from exporter.errors import SourceError, Stopped
 from tests.support.postgres import PostgresServer, TlsDoor
+from tests.support.process import wait_until
 from tests.support.querylab import QueryLab
 
 Connect = Callable[..., Database]
@@ -346,7 +347,7 @@ def test_a_restart_under_load(server: PostgresServer, connect: Connect) -> None:
                 good[0] += 1
             except (Unreachable, ConnectionLost):
                 bad[0] += 1
-                time.sleep(0.02)
+                ended.wait(0.02)
             except BaseException as error:
                 bugs.append(error)
                 raise
@@ -354,18 +355,17 @@ def test_a_restart_under_load(server: PostgresServer, connect: Connect) -> None:
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
-    time.sleep(0.3)
+    wait_until(lambda: good[0] > 20, "rows before")
     server.restart()
     server.restart("immediate")
     before = good[0]
-    time.sleep(1)
+    wait_until(lambda: good[0] > before + 20, "rows again")
     ended.set()
     for thread in threads:
         thread.join(5)
         assert not thread.is_alive()
     assert not bugs
     assert bad[0]
-    assert good[0] > before + 20
     assert server.sql(BACKENDS)[0][0] <= 4
 
 
@@ -403,10 +403,7 @@ def test_a_server_that_hangs_is_given_up_near_the_deadline(server: PostgresServe
             assert "timeout" in unreachable(database)
         with takes(0, 1.2):
             database.close()
-        until = time.monotonic() + 5
-        while threading.active_count() > before and time.monotonic() < until:
-            time.sleep(0.05)
-        assert threading.active_count() <= before
+        wait_until(lambda: threading.active_count() <= before, "the end of the threads", 5)
     finally:
         server.resume()
 

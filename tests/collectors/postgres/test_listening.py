@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from collectors.postgres.collector import Postgres
+from collectors.postgres.database import Database
 from collectors.postgres.listening import Bell
 from exporter.clock import SystemClock
 from exporter.contract import Batch, Context, Position, Unit
@@ -128,6 +129,20 @@ def sql(postgres_database: str) -> Iterator[Callable[[str], Any]]:
             "CREATE FUNCTION backend() RETURNS int LANGUAGE sql AS 'SELECT pg_backend_pid()'"
         )
         yield run
+
+
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When a listener tried to connect."""
+    found: list[float] = []
+    connect = Database.connect
+
+    def noted(database: Database, *, purpose: str) -> Any:
+        found.append(time.monotonic())
+        return connect(database, purpose=purpose)
+
+    monkeypatch.setattr(Database, "connect", noted)
+    return found
 
 
 def settled(collector: Watched, sql: Callable[[str], Any]) -> None:
@@ -244,8 +259,8 @@ def test_start_is_idempotent_and_close_is_quick_and_final(
     for one in starters:
         one.join()
     wait_until(lambda: sql(LISTENING + " AND datname = current_database()") == 1, "it listens")
-    time.sleep(0.2)
-    assert sql(LISTENING + " AND datname = current_database()") == 1
+    listening = [one for one in threading.enumerate() if one.name.startswith("postgres-listen")]
+    assert len(listening) == 1
     began = time.monotonic()
     collector.close()
     assert time.monotonic() - began < 1
@@ -259,7 +274,7 @@ def test_start_is_idempotent_and_close_is_quick_and_final(
 
 
 def test_after_a_restart_of_the_server_it_listens_again_and_runs_what_it_missed(
-    service: Service, caplog: pytest.LogCaptureFixture
+    service: Service, attempts: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "collectors.postgres.listening")
     server = PostgresServer(tcp=True)
@@ -270,7 +285,8 @@ def test_after_a_restart_of_the_server_it_listens_again_and_runs_what_it_missed(
         before = len(collector.runs)
         server.stop()
         wait_until(lambda: "listening interrupted" in caplog.text, "noticed", 2)
-        time.sleep(2)
+        tried = len(attempts)
+        wait_until(lambda: len(attempts) > tried, "another attempt")
         server.start()
         wait_until(lambda: bool(server.sql(LISTENING)[0][0]), "it listens", 10)
         wait_until(lambda: len(collector.runs) > before, "the file runs", 3)
@@ -287,12 +303,12 @@ def test_after_a_restart_of_the_server_it_listens_again_and_runs_what_it_missed(
 
 
 def test_a_server_that_is_not_there_is_reported_once_and_without_the_password(
-    service: Service, caplog: pytest.LogCaptureFixture
+    service: Service, attempts: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     dsn = f"postgresql://postgres:hush-hush@127.0.0.1:{free_port()}/postgres"
     collector = service.collector(dsn, service.file("a", "c"))
     collector.discover()
-    time.sleep(2.5)
+    wait_until(lambda: len(attempts) > 2, "further attempts")
     own = [one for one in caplog.records if one.name == "collectors.postgres.listening"]
     assert len(own) == 1
     assert "cannot be reached" in own[0].__dict__["error"]
@@ -304,10 +320,12 @@ def test_close_does_not_wait_for_a_server_that_hangs(service: Service) -> None:
         dsn = f"postgresql://postgres@127.0.0.1:{mute.getsockname()[1]}/postgres"
         collector = service.collector(dsn, service.file("a", "c"), connect_timeout=2)
         collector.discover()
-        time.sleep(0.3)
+        mute.settimeout(5)
+        caller, _ = mute.accept()
         began = time.monotonic()
         collector.close()
         assert time.monotonic() - began < 1.2
+        caller.close()
         wait_until(
             lambda: not [one for one in threading.enumerate() if one.name.startswith("postgres-listen")],
             "its thread ends at its timeout",

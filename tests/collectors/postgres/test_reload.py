@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.postgres import PostgresServer
 from tests.support.querylab import QueryLab
 
 Doors = Callable[[bool], None]
@@ -20,21 +19,6 @@ def lab(tmp_path: Path, postgres_database: str) -> Iterator[QueryLab]:
     made.sql("CREATE TABLE rows AS SELECT 1 AS v")
     yield made
     made.close()
-
-
-@pytest.fixture
-def doors(lab: QueryLab, postgres_server: PostgresServer) -> Iterator[Doors]:
-    """Opens and closes the lab's database to everybody; closing ends all sessions."""
-    name = lab.sql("SELECT current_database()")[0][0]
-
-    def open_(wide: bool) -> None:
-        postgres_server.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS {wide}")
-        if not wide:
-            end = "pg_terminate_backend(pid, 5000)"
-            postgres_server.sql(f"SELECT {end} FROM pg_stat_activity WHERE datname = '{name}'")
-
-    yield open_
-    open_(True)
 
 
 def shared(lab: QueryLab, file: str, metric: str = "shared") -> None:
