@@ -125,6 +125,7 @@ def test_no_more_polls_of_a_lane_run_at_once_than_it_takes(
     source.answers = {key: [gate.poll(key, pause=0.004)] for key in keys}
     service.start(source)
     wait_until(lambda: all(source.polls.count(key) > 3 for key in keys), "three polls of each")
+    wait_until(lambda: gate.most >= capacity, "all workers at once")
     service.stop()
     assert gate.most == capacity
     assert all(len(set(seen)) == len(seen) for seen in gate.seen)
@@ -383,6 +384,7 @@ def test_a_reload_can_make_a_lane_smaller_and_larger(service: Service, gate: Gat
         else:
             restart(service, source)
         wait_until(lambda source=source: all(source.polls.count(key) > 2 for key in keys), "polls of each")  # type: ignore[misc]
+        wait_until(lambda seen=seen, wanted=capacity: seen.most >= wanted, "all workers at once")  # type: ignore[misc]
         assert seen.most == capacity
 
 
