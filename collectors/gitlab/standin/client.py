@@ -21,13 +21,16 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 
 def command(options: Mapping[str, object]) -> list[str]:
-    """The command line of a stand-in; ``history_days=7`` becomes ``--history-days 7``, a dict repeats."""
+    """The command line of a stand-in; ``history_days=7`` becomes ``--history-days 7``, a list repeats."""
     line = [sys.executable, "-m", "collectors.gitlab.standin", "--exit-with-parent"]
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
         if name == "stories" and isinstance(value, Mapping):
             for story, weight in value.items():
                 line += ["--story", f"{story}={weight}"]
+        elif isinstance(value, list | tuple):
+            for item in value:
+                line += [flag, str(item)]
         elif value is True:
             line.append(flag)
         elif value is not False and value is not None:
@@ -144,6 +147,10 @@ class StandIn:
         if project_id is not None:
             asked["project_id"] = str(project_id)
         return self.control("GET", f"truth?{urlencode(asked)}")
+
+    def fleet(self) -> dict[str, Any]:
+        """The runners as they are, and the jobs that wait or run."""
+        return self.control("GET", "fleet")
 
     def requests(self, *, log: bool = False, reset: bool = False) -> dict[str, Any]:
         """API requests so far by endpoint and status; *reset* forgets them afterwards."""

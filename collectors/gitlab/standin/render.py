@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from collectors.gitlab.standin.fleet import Fleet
 from collectors.gitlab.standin.records import (
     Job,
     MergeRequest,
     Namespace,
     Pipeline,
     Project,
-    Runner,
     User,
     sha_of,
 )
+from collectors.gitlab.standin.runners import Manager, Runner
 from collectors.gitlab.standin.times import iso
 
 Json = dict[str, Any]
@@ -21,11 +22,13 @@ _LABELS = {"success": "passed", "waiting_for_resource": "waiting for resource"}
 
 
 class Render:
-    """Writes for one instance: its base URL and the offset of all its timestamps."""
+    """Writes for one instance: its base URL, the offset of all its timestamps, its version and runners."""
 
-    def __init__(self, base_url: str, offset: str) -> None:
+    def __init__(self, base_url: str, offset: str, version: str, fleet: Fleet) -> None:
         self.base_url = base_url
         self.offset = offset
+        self.version = version
+        self.fleet = fleet
 
     def time(self, moment: int | None) -> str | None:
         """A timestamp in the instance's zone."""
@@ -96,8 +99,10 @@ class Render:
     def job(self, job: Job, now: int) -> Json:
         """A build; its wait and duration grow with *now* until it starts and ends."""
         common = self._processable(job, now)
-        common["runner"] = None if job.runner is None else self.runner(job.runner)
-        common["runner_manager"] = None
+        taker = self.fleet.runners.get(job.runner.id) if job.runner else None
+        common["runner"] = None if taker is None else self.runner(taker, now)
+        used = [m for m in taker.managers if m.id == job.manager_id] if taker else []
+        common["runner_manager"] = self.manager(used[0], now) if used else None
         common["artifacts"], common["artifacts_expire_at"] = [], None
         common["artifacts_file"] = None
         common["tag_list"] = list(job.plan.tags)
@@ -143,22 +148,76 @@ class Render:
         del entry["name"]
         return entry
 
-    def runner(self, runner: Runner) -> Json:
-        """A runner as jobs and lists show it."""
+    def job_of_runner(self, job: Job, now: int) -> Json:
+        """A build as the list of a runner's jobs shows it: with its project, without the runner."""
+        known = self.simple_project(job.pipeline.project)
+        keys = (
+            "id",
+            "description",
+            "name",
+            "name_with_namespace",
+            "path",
+            "path_with_namespace",
+            "created_at",
+        )
+        return self._processable(job, now) | {"project": {key: known[key] for key in keys}}
+
+    def runner(self, runner: Runner, now: int) -> Json:
+        """A runner as jobs and lists show it: no tags, no contact, no version."""
         return {
             "id": runner.id,
             "description": runner.description,
             "ip_address": None,
-            "active": True,
-            "paused": False,
+            "active": not runner.paused,
+            "paused": runner.paused,
             "is_shared": runner.runner_type == "instance_type",
             "runner_type": runner.runner_type,
             "name": None,
-            "online": True,
-            "status": "online",
-            "created_at": self.time(0),
+            "online": None if runner.contacted_at(now) is None else runner.has_status("online", now),
             "created_by": None,
-            "job_execution_status": "idle",
+            "created_at": self.time(runner.created_at),
+            "status": runner.rest_status(now),
+            "job_execution_status": "active" if self.fleet.executing(runner) else "idle",
+        }
+
+    def runner_detail(self, runner: Runner, projects: list[Project], now: int) -> Json:
+        """A runner asked for by id; since 18.0 only its processes tell versions."""
+        latest = max(runner.managers, key=lambda manager: manager.contacted_at(now), default=None)
+        told = None if int(self.version.partition(".")[0]) >= 18 else latest
+        groups = [runner.group] if runner.group else []
+        return self.runner(runner, now) | {
+            "tag_list": list(runner.tags),
+            "run_untagged": runner.run_untagged,
+            "locked": runner.locked,
+            "maximum_timeout": None,
+            "access_level": "not_protected",
+            "version": told.version if told else "",
+            "revision": told.revision if told else "",
+            "platform": told.platform if told else "",
+            "architecture": told.architecture if told else "",
+            "contacted_at": self.time(runner.contacted_at(now)),
+            "maintenance_note": None,
+            "projects": [self.simple_project(project) for project in projects],
+            "groups": [
+                {"id": space.id, "web_url": f"{self.base_url}/groups/{space.path}", "name": space.path}
+                for space in groups
+            ],
+        }
+
+    def manager(self, manager: Manager, now: int) -> Json:
+        """A process behind a runner."""
+        return {
+            "id": manager.id,
+            "system_id": manager.system_id,
+            "version": manager.version,
+            "revision": manager.revision,
+            "platform": manager.platform,
+            "architecture": manager.architecture,
+            "created_at": self.time(manager.created_at),
+            "contacted_at": self.time(manager.contacted_at(now)),
+            "ip_address": "127.0.0.1",
+            "status": manager.status(now),
+            "job_execution_status": "active" if manager.id in self.fleet.busy_managers() else "idle",
         }
 
     def commit(self, key: int, at: int) -> Json:

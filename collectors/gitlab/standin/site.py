@@ -16,6 +16,7 @@ from collectors.gitlab.standin.params import Answer, Query, Refusal
 from collectors.gitlab.standin.pipelines_api import PipelinesApi
 from collectors.gitlab.standin.projects_api import ProjectsApi
 from collectors.gitlab.standin.render import Render
+from collectors.gitlab.standin.runners_api import RunnersApi
 from collectors.gitlab.standin.times import iso
 from collectors.gitlab.standin.world import World
 
@@ -48,11 +49,14 @@ class Site:
         self.recent: deque[str] = deque(maxlen=2_000)
         self.rate_limit = world.options.rate_limit
         self._window, self._used = 0, 0
-        self._routes = _routes(world, Render(base_url, world.options.offset))
+        self._routes = _routes(
+            world, Render(base_url, world.options.offset, world.options.version, world.fleet)
+        )
         self._controls: dict[tuple[str, str], Callable[[Request], object]] = {
             ("POST", "advance"): self._advance,
             ("POST", "action"): self._action,
             ("GET", "truth"): self._truth,
+            ("GET", "fleet"): lambda _: {"now": iso(world.now), **world.fleet.told(world.now)},
             ("GET", "requests"): self._requests,
             ("DELETE", "requests"): self._forget_requests,
             ("GET", "faults"): lambda _: self._show_faults(),
@@ -155,6 +159,9 @@ class Site:
         if given.get("action") == "set_rate_limit":
             self.rate_limit = int(given["per_minute"])
             return {}
+        if given.get("action") == "set_admin":
+            self.world.admin = bool(given.get("admin", True))
+            return {}
         return self.actions.run(given)
 
     def _truth(self, request: Request) -> object:
@@ -216,6 +223,7 @@ class Site:
 
 def _routes(world: World, render: Render) -> dict[tuple[str, ...], Handler]:
     projects, pipelines = ProjectsApi(world, render), PipelinesApi(world, render)
+    runners = RunnersApi(world, render)
     table: dict[str, Handler] = {
         "version": projects.version,
         "metadata": projects.metadata,
@@ -235,7 +243,13 @@ def _routes(world: World, render: Render) -> dict[tuple[str, ...], Handler]:
         "projects/:id/repository/branches": projects.branches,
         "projects/:id/repository/branches/:id": projects.branch,
         "projects/:id/repository/tags": projects.tags,
-        "projects/:id/runners": projects.runners,
+        "projects/:id/runners": runners.of_project,
+        "groups/:id/runners": runners.of_group,
+        "runners": runners.own,
+        "runners/all": runners.all,
+        "runners/:id": runners.runner,
+        "runners/:id/managers": runners.managers,
+        "runners/:id/jobs": runners.jobs,
     }
     return {tuple(template.split("/")): handler for template, handler in table.items()}
 
@@ -244,6 +258,8 @@ def _split(path: str) -> tuple[tuple[str, ...], list[str]]:
     """The template of a path and the ids in it; ids stand second, fourth, or fifth in the repository."""
     parts = path.split("/")
     ids: list[str] = []
+    if path == "runners/all":
+        return tuple(parts), ids
     last = 4 if len(parts) > 2 and parts[2] == "repository" else 3
     for place in (1, last):
         if place < len(parts):
