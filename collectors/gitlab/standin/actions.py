@@ -196,7 +196,7 @@ class Actions:
         return {"runner_id": runner.id, "manager_ids": [manager.id for manager in runner.managers]}
 
     def _set_runner(self, given: Json) -> dict[str, Any]:
-        """Change what is given of a runner; ``silent``: seconds since its last contact, ``None`` for at work."""
+        """Change what is given; ``silent`` is the seconds since its last contact, ``None`` for at work."""
         self._change_runner(self.world.fleet.runners[int(given["runner"])], given)
         return {}
 

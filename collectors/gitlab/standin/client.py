@@ -133,6 +133,14 @@ class StandIn:
         is_json = known.get("content-type", "").startswith("application/json")
         return response.status, json.loads(raw) if is_json else raw.decode(), known
 
+    def graphql(self, query: str, **variables: Any) -> tuple[int, Any]:
+        """Status and JSON of a GraphQL query, with the token."""
+        body = json.dumps({"query": query, "variables": variables})
+        head = {"PRIVATE-TOKEN": self.token, "Content-Type": "application/json"}
+        self._connection.request("POST", "/api/graphql", body, head)
+        response = self._connection.getresponse()
+        return response.status, json.loads(response.read())
+
     def advance(self, seconds: float) -> str:
         """Let simulated time pass; returns the new time, ISO 8601."""
         return str(self.control("POST", "advance", {"seconds": seconds})["now"])

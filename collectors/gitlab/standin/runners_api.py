@@ -56,11 +56,10 @@ class RunnersApi:
         ]
         return Answer(self.render.runner_detail(runner, projects, self.world.now))
 
-    def managers(self, query: Query, key: str) -> Answer:
-        """``GET /runners/:id/managers``."""
+    def managers(self, _query: Query, key: str) -> Answer:
+        """``GET /runners/:id/managers``: all of them, without pages."""
         now = self.world.now
-        rows = self._runner(key).managers
-        return offset_page(query, rows, lambda manager: self.render.manager(manager, now))
+        return Answer([self.render.manager(manager, now) for manager in self._runner(key).managers])
 
     def jobs(self, query: Query, key: str) -> Answer:
         """``GET /runners/:id/jobs``, newest first."""

@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 from collectors.gitlab.standin.actions import Actions
@@ -20,8 +20,12 @@ from collectors.gitlab.standin.runners_api import RunnersApi
 from collectors.gitlab.standin.times import iso
 from collectors.gitlab.standin.world import World
 
+if TYPE_CHECKING:
+    from collectors.gitlab.standin.graphql_api import GraphqlApi
+
 Handler = Callable[..., Answer]
 _API = "/api/v4/"
+_GRAPHQL = "/api/graphql"
 _CONTROL = "/__standin__/"
 
 
@@ -48,6 +52,10 @@ class Site:
         self.statuses: Counter[str] = Counter()
         self.recent: deque[str] = deque(maxlen=2_000)
         self.rate_limit = world.options.rate_limit
+        self.graphql_missing: tuple[str, ...] | None = world.options.graphql_missing
+        if world.options.no_graphql:
+            self.graphql_missing = None
+        self._graphql_api: GraphqlApi | None = None
         self._window, self._used = 0, 0
         self._routes = _routes(
             world, Render(base_url, world.options.offset, world.options.version, world.fleet)
@@ -71,38 +79,61 @@ class Site:
         path = request.target.partition("?")[0]
         if path.startswith(_CONTROL):
             return self._control(request, path.removeprefix(_CONTROL))
-        if not path.startswith(_API):
+        if path == _GRAPHQL:
+            reply = self._spoiled(request, lambda _: self._graphql(request), "graphql")
+        elif path.startswith(_API):
+            reply = self._api(request)
+        else:
             return Reply(200, [("Content-Type", "text/plain")], b"GitLab OK")
-        reply = self._api(request)
         self.statuses[str(reply.status)] += 1
         return reply
 
     def _api(self, request: Request) -> Reply:
         template, ids = _split(request.target.partition("?")[0].removeprefix(_API))
         handler = self._routes.get(template)
-        self.counts[f"{request.method} /{'/'.join(template)}" if handler else "unknown"] += 1
+
+        def answer(rule: Rule | None) -> Answer:
+            return self._answer(request, handler, ids, rule)
+
+        return self._spoiled(request, answer, "/".join(template) if handler else "")
+
+    def _spoiled(self, request: Request, answer: Callable[[Rule | None], Answer], name: str) -> Reply:
+        """Count a request to *name*, answer it, and do with the reply what the faults want."""
+        self.counts[f"{request.method} /{name}" if name else "unknown"] += 1
         self.recent.append(f"{request.method} {request.target}")
         rule = self.faults.match(request.target)
-        reply = _reply(self._answer(request, handler, ids, rule))
+        try:
+            self._limit()
+            reply = _reply(answer(rule))
+        except Refusal as refusal:
+            reply = _reply(Answer(refusal.body, refusal.status, list(refusal.headers)))
         reply.delay = self.faults.latency
         reply.headers += self._rate_headers()
         return reply if rule is None else spoil(reply, rule)
 
     def _answer(self, request: Request, handler: Handler | None, ids: list[str], rule: Rule | None) -> Answer:
-        try:
-            self._limit()
-            self._authenticate(request.headers)
-            if handler is None:
-                raise Refusal(404, {"error": "404 Not Found"})
-            if request.method not in ("GET", "HEAD"):
-                raise Refusal(405, {"error": "405 Not Allowed"}, [("Allow", "GET, HEAD, OPTIONS")])
-            query = self._query(request, ids)
-            answer = handler(query, *ids)
-            if rule is not None and rule.kind == "same_page":
-                answer = replace(answer, body=handler(_page_before(query), *ids).body)
-            return answer
-        except Refusal as refusal:
-            return Answer(refusal.body, refusal.status, list(refusal.headers))
+        if not self._knows(request.headers):
+            raise Refusal(401, {"message": "401 Unauthorized"})
+        if handler is None:
+            raise Refusal(404, {"error": "404 Not Found"})
+        if request.method not in ("GET", "HEAD"):
+            raise Refusal(405, {"error": "405 Not Allowed"}, [("Allow", "GET, HEAD, OPTIONS")])
+        query = self._query(request, ids)
+        answer = handler(query, *ids)
+        if rule is not None and rule.kind == "same_page":
+            answer = replace(answer, body=handler(_page_before(query), *ids).body)
+        return answer
+
+    def _graphql(self, request: Request) -> Answer:
+        if not self._knows(request.headers):
+            raise Refusal(401, {"errors": [{"message": "Invalid token"}]})
+        if self.graphql_missing is None:
+            raise Refusal(404, {"errors": [{"message": "Not found!"}]})
+        if request.method != "POST":
+            raise Refusal(405, {"errors": [{"message": "Method not allowed"}]})
+        if self._graphql_api is None:
+            self._graphql_api = _graphql_api(self.world, self.graphql_missing)
+        return self._graphql_api.answer(request.body)
 
     def _query(self, request: Request, ids: list[str]) -> Query:
         path, _, raw = request.target.partition("?")
@@ -110,10 +141,9 @@ class Site:
         base = f"http://{host}" if host else self.base_url
         return Query(base + path, raw, dict(zip(("id", "pipeline_id"), ids, strict=False)))
 
-    def _authenticate(self, headers: dict[str, str]) -> None:
+    def _knows(self, headers: dict[str, str]) -> bool:
         given = headers.get("private-token") or headers.get("authorization", "").removeprefix("Bearer ")
-        if given != self.token:
-            raise Refusal(401, {"message": "401 Unauthorized"})
+        return given == self.token
 
     def _limit(self) -> None:
         """Count the request in its minute of real time."""
@@ -161,6 +191,10 @@ class Site:
             return {}
         if given.get("action") == "set_admin":
             self.world.admin = bool(given.get("admin", True))
+            return {}
+        if given.get("action") == "set_graphql":
+            self.graphql_missing = tuple(given.get("missing", ())) if given.get("enabled", True) else None
+            self._graphql_api = None
             return {}
         return self.actions.run(given)
 
@@ -219,6 +253,15 @@ class Site:
         engine = self.world.engine
         counts = {"projects": len(engine.projects), "pipelines": len(engine.pipelines)}
         return {"now": iso(self.world.now), "group": self.world.options.group, **counts}
+
+
+def _graphql_api(world: World, missing: tuple[str, ...]) -> GraphqlApi:
+    """GraphQL, loaded only when asked for; 404 without the package it needs."""
+    try:
+        from collectors.gitlab.standin.graphql_api import GraphqlApi
+    except ModuleNotFoundError:
+        raise Refusal(404, {"errors": [{"message": "Not found!"}]}) from None
+    return GraphqlApi(world, missing)
 
 
 def _routes(world: World, render: Render) -> dict[tuple[str, ...], Handler]:
