@@ -14,10 +14,11 @@ _EXECUTING = ("running", "canceling")
 _ACTIVE = ("pending", *_EXECUTING)
 _TAGS = (
     ("docker", "linux", "deploy"),
-    ("docker", "linux"),
+    ("docker", "linux", "large"),
     ("docker", "linux", "deploy", "large"),
     ("docker", "linux", "arm64"),
 )
+_CONCURRENT = 10
 _VERSIONS = ("18.5.0", "18.5.0", "18.4.2", "17.11.4")
 # What becomes of the fifth to eighth runner: milliseconds since its last contact, 0 for never, and paused.
 _ODD = (
@@ -123,6 +124,7 @@ class Fleet:
             for _ in range(3 if number % 3 == 1 else 1):
                 begun = now - chance.randrange(HOUR, 25 * DAY)
                 self.start_manager(runner, begun, _VERSIONS[chance.randrange(len(_VERSIONS))])
+            runner.concurrent = _CONCURRENT * len(runner.managers)
             if len(runner.managers) > 1:
                 runner.managers[0].silent_since = now - chance.randrange(10 * MINUTE, 30 * HOUR)
                 runner.managers[0].created_at = runner.created_at

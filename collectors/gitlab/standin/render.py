@@ -14,7 +14,7 @@ from collectors.gitlab.standin.records import (
     User,
     sha_of,
 )
-from collectors.gitlab.standin.runners import Manager, Runner
+from collectors.gitlab.standin.runners_render import RunnersRender
 from collectors.gitlab.standin.times import iso
 
 Json = dict[str, Any]
@@ -27,8 +27,8 @@ class Render:
     def __init__(self, base_url: str, offset: str, version: str, fleet: Fleet) -> None:
         self.base_url = base_url
         self.offset = offset
-        self.version = version
         self.fleet = fleet
+        self.runners = RunnersRender(base_url, offset, version, fleet)
 
     def time(self, moment: int | None) -> str | None:
         """A timestamp in the instance's zone."""
@@ -100,9 +100,9 @@ class Render:
         """A build; its wait and duration grow with *now* until it starts and ends."""
         common = self._processable(job, now)
         taker = self.fleet.runners.get(job.runner.id) if job.runner else None
-        common["runner"] = None if taker is None else self.runner(taker, now)
+        common["runner"] = None if taker is None else self.runners.runner(taker, now)
         used = [m for m in taker.managers if m.id == job.manager_id] if taker else []
-        common["runner_manager"] = self.manager(used[0], now) if used else None
+        common["runner_manager"] = self.runners.manager(used[0], now) if used else None
         common["artifacts"], common["artifacts_expire_at"] = [], None
         common["artifacts_file"] = None
         common["tag_list"] = list(job.plan.tags)
@@ -161,64 +161,6 @@ class Render:
             "created_at",
         )
         return self._processable(job, now) | {"project": {key: known[key] for key in keys}}
-
-    def runner(self, runner: Runner, now: int) -> Json:
-        """A runner as jobs and lists show it: no tags, no contact, no version."""
-        return {
-            "id": runner.id,
-            "description": runner.description,
-            "ip_address": None,
-            "active": not runner.paused,
-            "paused": runner.paused,
-            "is_shared": runner.runner_type == "instance_type",
-            "runner_type": runner.runner_type,
-            "name": None,
-            "online": None if runner.contacted_at(now) is None else runner.has_status("online", now),
-            "created_by": None,
-            "created_at": self.time(runner.created_at),
-            "status": runner.rest_status(now),
-            "job_execution_status": "active" if self.fleet.executing(runner) else "idle",
-        }
-
-    def runner_detail(self, runner: Runner, projects: list[Project], now: int) -> Json:
-        """A runner asked for by id; since 18.0 only its processes tell versions."""
-        latest = max(runner.managers, key=lambda manager: manager.contacted_at(now), default=None)
-        told = None if int(self.version.partition(".")[0]) >= 18 else latest
-        groups = [runner.group] if runner.group else []
-        return self.runner(runner, now) | {
-            "tag_list": list(runner.tags),
-            "run_untagged": runner.run_untagged,
-            "locked": runner.locked,
-            "maximum_timeout": None,
-            "access_level": "not_protected",
-            "version": told.version if told else "",
-            "revision": told.revision if told else "",
-            "platform": told.platform if told else "",
-            "architecture": told.architecture if told else "",
-            "contacted_at": self.time(runner.contacted_at(now)),
-            "maintenance_note": None,
-            "projects": [self.simple_project(project) for project in projects],
-            "groups": [
-                {"id": space.id, "web_url": f"{self.base_url}/groups/{space.path}", "name": space.path}
-                for space in groups
-            ],
-        }
-
-    def manager(self, manager: Manager, now: int) -> Json:
-        """A process behind a runner."""
-        return {
-            "id": manager.id,
-            "system_id": manager.system_id,
-            "version": manager.version,
-            "revision": manager.revision,
-            "platform": manager.platform,
-            "architecture": manager.architecture,
-            "created_at": self.time(manager.created_at),
-            "contacted_at": self.time(manager.contacted_at(now)),
-            "ip_address": "127.0.0.1",
-            "status": manager.status(now),
-            "job_execution_status": "active" if manager.id in self.fleet.busy_managers() else "idle",
-        }
 
     def commit(self, key: int, at: int) -> Json:
         """Commit number *key*."""

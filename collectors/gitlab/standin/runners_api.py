@@ -50,16 +50,16 @@ class RunnersApi:
         """``GET /runners/:id``."""
         runner = self._runner(key)
         projects = [
-            self.world.people.projects[number]
+            self.render.simple_project(self.world.people.projects[number])
             for number in sorted(runner.project_ids)
             if number in self.world.people.projects
         ]
-        return Answer(self.render.runner_detail(runner, projects, self.world.now))
+        return Answer(self.render.runners.detail(runner, projects, self.world.now))
 
     def managers(self, _query: Query, key: str) -> Answer:
         """``GET /runners/:id/managers``: all of them, without pages."""
         now = self.world.now
-        return Answer([self.render.manager(manager, now) for manager in self._runner(key).managers])
+        return Answer([self.render.runners.manager(manager, now) for manager in self._runner(key).managers])
 
     def jobs(self, query: Query, key: str) -> Answer:
         """``GET /runners/:id/jobs``, newest first."""
@@ -102,4 +102,4 @@ class RunnersApi:
             and set(filter(None, tags)) <= set(runner.tags)
             and (not prefix or any(m.version.startswith(prefix) for m in runner.managers))
         ]
-        return offset_page(query, rows, lambda runner: self.render.runner(runner, now))
+        return offset_page(query, rows, lambda runner: self.render.runners.runner(runner, now))

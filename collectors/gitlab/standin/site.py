@@ -8,22 +8,19 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 from collectors.gitlab.standin.actions import Actions
 from collectors.gitlab.standin.faults import Faults, Reply, Rule, spoil
 from collectors.gitlab.standin.params import Answer, Query, Refusal
-from collectors.gitlab.standin.pipelines_api import PipelinesApi
-from collectors.gitlab.standin.projects_api import ProjectsApi
 from collectors.gitlab.standin.render import Render
-from collectors.gitlab.standin.runners_api import RunnersApi
+from collectors.gitlab.standin.routes import Handler, graphql_api, routes, split
 from collectors.gitlab.standin.times import iso
 from collectors.gitlab.standin.world import World
 
 if TYPE_CHECKING:
     from collectors.gitlab.standin.graphql_api import GraphqlApi
 
-Handler = Callable[..., Answer]
 _API = "/api/v4/"
 _GRAPHQL = "/api/graphql"
 _CONTROL = "/__standin__/"
@@ -57,7 +54,7 @@ class Site:
             self.graphql_missing = None
         self._graphql_api: GraphqlApi | None = None
         self._window, self._used = 0, 0
-        self._routes = _routes(
+        self._routes = routes(
             world, Render(base_url, world.options.offset, world.options.version, world.fleet)
         )
         self._controls: dict[tuple[str, str], Callable[[Request], object]] = {
@@ -89,7 +86,7 @@ class Site:
         return reply
 
     def _api(self, request: Request) -> Reply:
-        template, ids = _split(request.target.partition("?")[0].removeprefix(_API))
+        template, ids = split(request.target.partition("?")[0].removeprefix(_API))
         handler = self._routes.get(template)
 
         def answer(rule: Rule | None) -> Answer:
@@ -132,7 +129,7 @@ class Site:
         if request.method != "POST":
             raise Refusal(405, {"errors": [{"message": "Method not allowed"}]})
         if self._graphql_api is None:
-            self._graphql_api = _graphql_api(self.world, self.graphql_missing)
+            self._graphql_api = graphql_api(self.world, self.graphql_missing)
         return self._graphql_api.answer(request.body)
 
     def _query(self, request: Request, ids: list[str]) -> Query:
@@ -253,62 +250,6 @@ class Site:
         engine = self.world.engine
         counts = {"projects": len(engine.projects), "pipelines": len(engine.pipelines)}
         return {"now": iso(self.world.now), "group": self.world.options.group, **counts}
-
-
-def _graphql_api(world: World, missing: tuple[str, ...]) -> GraphqlApi:
-    """GraphQL, loaded only when asked for; 404 without the package it needs."""
-    try:
-        from collectors.gitlab.standin.graphql_api import GraphqlApi
-    except ModuleNotFoundError:
-        raise Refusal(404, {"errors": [{"message": "Not found!"}]}) from None
-    return GraphqlApi(world, missing)
-
-
-def _routes(world: World, render: Render) -> dict[tuple[str, ...], Handler]:
-    projects, pipelines = ProjectsApi(world, render), PipelinesApi(world, render)
-    runners = RunnersApi(world, render)
-    table: dict[str, Handler] = {
-        "version": projects.version,
-        "metadata": projects.metadata,
-        "user": projects.me,
-        "projects": projects.projects,
-        "projects/:id": projects.project,
-        "groups/:id": projects.group,
-        "groups/:id/projects": projects.group_projects,
-        "users/:id/projects": projects.user_projects,
-        "projects/:id/pipelines": pipelines.pipelines,
-        "projects/:id/pipelines/:id": pipelines.pipeline,
-        "projects/:id/pipelines/:id/jobs": pipelines.pipeline_jobs,
-        "projects/:id/pipelines/:id/bridges": pipelines.bridges,
-        "projects/:id/jobs": pipelines.jobs,
-        "projects/:id/jobs/:id": pipelines.job,
-        "projects/:id/merge_requests": projects.merge_requests,
-        "projects/:id/repository/branches": projects.branches,
-        "projects/:id/repository/branches/:id": projects.branch,
-        "projects/:id/repository/tags": projects.tags,
-        "projects/:id/runners": runners.of_project,
-        "groups/:id/runners": runners.of_group,
-        "runners": runners.own,
-        "runners/all": runners.all,
-        "runners/:id": runners.runner,
-        "runners/:id/managers": runners.managers,
-        "runners/:id/jobs": runners.jobs,
-    }
-    return {tuple(template.split("/")): handler for template, handler in table.items()}
-
-
-def _split(path: str) -> tuple[tuple[str, ...], list[str]]:
-    """The template of a path and the ids in it; ids stand second, fourth, or fifth in the repository."""
-    parts = path.split("/")
-    ids: list[str] = []
-    if path == "runners/all":
-        return tuple(parts), ids
-    last = 4 if len(parts) > 2 and parts[2] == "repository" else 3
-    for place in (1, last):
-        if place < len(parts):
-            ids.append(unquote(parts[place]))
-            parts[place] = ":id"
-    return tuple(parts), ids
 
 
 def _page_before(query: Query) -> Query:
