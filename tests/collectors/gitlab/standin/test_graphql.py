@@ -35,9 +35,8 @@ Ask = Callable[..., dict[str, Any]]
 @pytest.fixture
 def world(browse: Any) -> Any:
     """Half an hour of a busy world with 14 runners, read by an administrator."""
-    browser = browse(
-        runners=14, admin=True, pipelines_per_hour=600, stories={"no_runner": 30}, history_days=1
-    )
+    lively = {"pipelines_per_hour": 600, "history_days": 1, "history_pipelines": 100}
+    browser = browse(runners=14, admin=True, stories={"no_runner": 30}, **lively)
     browser.run(1800)
     return browser
 
@@ -152,26 +151,23 @@ def test_a_project_and_a_group_show_their_runners_and_jobs(world: Any, ask: Ask)
     ],
 )
 def test_membership_says_which_runners_of_a_group(ask: Ask, membership: str, expected: set[int]) -> None:
-    data = ask('{ group(fullPath: "acme") { runners%s { nodes { id } } } }' % membership)["data"]
+    data = ask(f'{{ group(fullPath: "acme") {{ runners{membership} {{ nodes {{ id }} }} }} }}')["data"]
     assert {number(node["id"]) for node in data["group"]["runners"]["nodes"]} == expected
 
 
 @pytest.mark.parametrize(
-    "asked_for",
+    ("given", "rest"),
     [
-        "type: INSTANCE_TYPE",
-        "status: OFFLINE",
-        "status: ONLINE, paused: false",
-        "paused: true",
-        'tagList: ["large"]',
+        ("type: INSTANCE_TYPE", "type=instance_type"),
+        ("status: OFFLINE", "status=offline"),
+        ("status: ONLINE, paused: false", "status=online&paused=false"),
+        ("paused: true", "paused=true"),
+        ('tagList: ["large"]', "tag_list=large"),
     ],
 )
-def test_filters_are_those_of_rest(world: Any, ask: Ask, asked_for: str) -> None:
-    rest = asked_for.replace(": ", "=").replace(", ", "&").replace('["', "").replace('"]', "")
-    expected = {
-        row["id"] for row in world.json(f"/runners/all?{rest.lower().replace('taglist', 'tag_list')}")
-    }
-    nodes = ask("{ runners(%s) { nodes { id } } }" % asked_for)["data"]["runners"]["nodes"]
+def test_filters_are_those_of_rest(world: Any, ask: Ask, given: str, rest: str) -> None:
+    expected = {row["id"] for row in world.json(f"/runners/all?{rest}")}
+    nodes = ask(f"{{ runners({given}) {{ nodes {{ id }} }} }}")["data"]["runners"]["nodes"]
     assert {number(node["id"]) for node in nodes} == expected != set()
 
 
@@ -245,7 +241,7 @@ def test_a_complex_query_is_refused_with_its_score(ask: Ask) -> None:
 def test_the_score_follows_gitlabs_rule(ask: Ask) -> None:
     spread = "fragment f on CiRunnerConnection { count nodes { ... on CiRunner { id } } }"
     for inside in ("count nodes { id }", "...f"):
-        query = "{ queryComplexity { score } runners(first: 50) { %s } }" % inside
+        query = f"{{ queryComplexity {{ score }} runners(first: 50) {{ {inside} }} }}"
         query += spread if "..." in inside else ""
         # 2 for the score, and 1 + (count 1 + nodes 1 + id 1) for the list, of which 50 rows make half more.
         assert ask(query)["data"]["queryComplexity"]["score"] == 2 + 4 + 2

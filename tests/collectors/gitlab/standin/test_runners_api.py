@@ -88,7 +88,7 @@ def test_jobs_show_the_runner_and_the_process_that_executes_them(world: Any) -> 
 
 
 def test_jobs_of_a_runner_are_newest_first(world: Any) -> None:
-    for _ in range(12):
+    for _ in range(40):
         world.act("new_pipeline", project=101, jobs=[{"name": "a", "run": 5}])
         world.run(30)
     rows = ids(world.json("/runners/1/jobs"))
