@@ -131,7 +131,7 @@ def test_two_addresses_of_ours_that_overlap_are_told_as_such(first: str, second:
     with pytest.raises(ExporterError) as caught:
         bind([f"{first}:{port}", f"{second}:{port}"])
     assert str(caught.value) == (
-        f"cannot listen on {second}:{port}: it overlaps with {shown}, which the configuration names too"
+        f"cannot listen on {second}:{port}: it overlaps with {shown}, where this program listens already"
     )
     _close(bind([f"{second}:{port}"]))
 
