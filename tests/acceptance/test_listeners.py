@@ -323,6 +323,7 @@ def test_sockets_of_systemd_that_nobody_asked_for_are_told(make: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as tcp:
         exporter.start(**_pass("metrics", [tcp]))
         _wait(exporter, f"127.0.0.1:{exporter.port}")
+    assert exporter.terminate() == 0
     assert "set metrics.systemd_socket: true" in exporter.log_path.read_text()
 
 

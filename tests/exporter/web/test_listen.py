@@ -247,6 +247,18 @@ def test_a_folder_that_is_missing_is_told(place: Path) -> None:
         bind([f"unix:{place}/m.sock"])
 
 
+def test_a_socket_that_cannot_be_made_private_does_not_stay(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    with pytest.raises(ExporterError, match="this user may not make a socket there"):
+        bind([f"unix:{place}"])
+    assert not place.exists()
+
+
 def test_a_path_that_is_too_long_is_told(place: Path) -> None:
     with pytest.raises(
         ExporterError, match=r"cannot listen on 'unix:/.*': it must have a path of at most 107 bytes"
