@@ -83,6 +83,10 @@ class MetricsSettings(Section):
     web_config_file: Path | None = Field(
         default=None, description="Prometheus web configuration file: TLS, basic auth, headers"
     )
+    probes_without_password: bool = Field(
+        default=False,
+        description="whether /healthz, /-/healthy and /-/ready need no password, and no rate limit counts them",
+    )
     lifecycle: bool = Field(
         default=False,
         description="whether POST /-/reload and PUT /log_level are answered on the metrics address",

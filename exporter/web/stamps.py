@@ -25,18 +25,21 @@ class Stamped:
             Unreadable: it is missing, not a regular file, forbidden or larger than *limit* bytes.
         """
         self._seen[path] = _stamp(path)
-        with reading():
-            # Opening a FIFO would wait for whoever writes to it, for ever.
-            with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-                about = os.fstat(file.fileno())
-                if not stat.S_ISREG(about.st_mode):
-                    raise Unreadable("this is not a regular file")
-                self._seen[path] = _known(about)
-                return within(file, limit)
+        # Not waiting: opening a FIFO would take until somebody writes to it, and that may be never.
+        with reading(), open(path, "rb", opener=_without_waiting) as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise Unreadable("this is not a regular file")
+            self._seen[path] = _known(about)
+            return within(file, limit)
 
     def changed(self) -> bool:
         """Whether any file that was read, or could not be read, is not what it was."""
         return any(_stamp(path) != stamp for path, stamp in self._seen.items())
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _stamp(path: Path) -> Stamp:

@@ -13,8 +13,8 @@ from exporter.web.webread import load_web_config
 
 _log = logging.getLogger(__name__)
 _NO_LONGER = (
-    "the web configuration file no longer asks for passwords; that may be half of a file being written, so the"
-    " old one stays: reload (SIGHUP) if it is meant"
+    "the web configuration file no longer asks for passwords; it may be half written, so the old one stays:"
+    " reload (SIGHUP) if that is meant"
 )
 _SWITCHED = "the web configuration file switches TLS on or off, which needs a restart; the old one stays"
 

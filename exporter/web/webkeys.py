@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StrictBool
@@ -75,24 +75,38 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _one_of(kind: str, names: Iterable[str]) -> Callable[[str], str]:
-    known = tuple(names)
+WORDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "client_auth_type": ("client_auth_type", ("", *CLIENT_AUTH)),
+    "min_version": ("TLS version", tuple(TLS_VERSIONS)),
+    "max_version": ("TLS version", tuple(TLS_VERSIONS)),
+    "cipher_suites": ("cipher suite", (*CIPHER_SUITES, *TLS13_SUITES)),
+    "curve_preferences": ("curve", tuple(CURVES)),
+}
+"""The keys of ``tls_server_config`` with a fixed vocabulary: what its words are called, and the words."""
+
+
+def word_fault(key: str, value: Any) -> str | None:
+    """Why *value* is no word for *key*, one of :data:`WORDS`; ``None`` when it is, or is no text at all."""
+    kind, words = WORDS[key]
+    if not isinstance(value, str) or value in words:
+        return None
+    if value in _UNVERIFIED:
+        return (
+            f"{value} is not offered: a certificate that is demanded but not verified keeps nobody out."
+            " Use RequireAndVerifyClientCert with client_ca_file"
+        )
+    return unknown(kind, value, tuple(word for word in words if word))
+
+
+def _word(key: str) -> Callable[[str], str]:
+    """A check that lets words of *key* pass; :func:`word_fault` tells the person what is wrong."""
 
     def check(value: str) -> str:
-        if value not in known:
-            raise ValueError(unknown(kind, value, known))
+        if word_fault(key, value):
+            raise ValueError("is not known")
         return value
 
     return check
-
-
-def _client_auth(value: str) -> str:
-    if value in _UNVERIFIED:
-        raise ValueError(
-            "is not offered: a certificate that is demanded but not verified keeps nobody out."
-            " Use RequireAndVerifyClientCert with client_ca_file"
-        )
-    return _one_of("client_auth_type", CLIENT_AUTH)(value) if value else value
 
 
 def _hash(value: SecretStr) -> SecretStr:
@@ -126,9 +140,10 @@ def _interval(value: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(_text)]
-_Version = Annotated[Text, AfterValidator(_one_of("TLS version", TLS_VERSIONS))]
-_Cipher = Annotated[Text, AfterValidator(_one_of("cipher suite", (*CIPHER_SUITES, *TLS13_SUITES)))]
-_Curve = Annotated[Text, AfterValidator(_one_of("curve", CURVES))]
+_Auth = Annotated[Text, AfterValidator(_word("client_auth_type"))]
+_Version = Annotated[Text, AfterValidator(_word("min_version"))]
+_Cipher = Annotated[Text, AfterValidator(_word("cipher_suites"))]
+_Curve = Annotated[Text, AfterValidator(_word("curve_preferences"))]
 
 
 class TlsKeys(Section):
@@ -140,7 +155,7 @@ class TlsKeys(Section):
     key: SecretStr | None = None
     client_ca_file: Text | None = None
     client_ca: Text | None = None
-    client_auth_type: Annotated[Text, AfterValidator(_client_auth)] | None = None
+    client_auth_type: _Auth | None = None
     client_allowed_sans: tuple[Text, ...] | None = None
     min_version: _Version | None = None
     max_version: _Version | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from exporter.config import secrets
 from exporter.config import yaml as strict_yaml
@@ -60,6 +60,7 @@ class _Reader:
         self._parse()
         pieces = {name: self._piece(name) for name in ("cert", "key", "client_ca")}
         self._check_pieces(pieces)
+        self._check_words()
         self._check_headers()
         try:
             WebKeys.model_validate(self.draft.data)
@@ -189,7 +190,7 @@ class _Reader:
             message = "needs client_ca_file (or client_ca): without it anybody's certificate would do"
             self.draft.report((_TLS, "client_auth_type"), message)
         if sans is not None and wanted is not _VERIFYING:
-            message = "needs client_auth_type RequireAndVerifyClientCert: others let in who has no certificate"
+            message = "needs client_auth_type RequireAndVerifyClientCert: others let in who has none"
             self.draft.report((_TLS, "client_allowed_sans"), message)
         elif sans == ():
             self.draft.report((_TLS, "client_allowed_sans"), "is empty: nobody could come in; leave it out")
@@ -220,6 +221,15 @@ class _Reader:
 
     # -- the rest ------------------------------------------------------------------------------
 
+    def _check_words(self) -> None:
+        for key in webkeys.WORDS:
+            value = self.draft.get((_TLS, key))
+            words = enumerate(value) if isinstance(value, list) else [(None, value)]
+            for index, word in words:
+                fault = webkeys.word_fault(key, word)
+                if fault:
+                    self.draft.report((_TLS, key) if index is None else (_TLS, key, index), fault)
+
     def _check_headers(self) -> None:
         headers = self.draft.get(("http_server_config", "headers"))
         for name, value in headers.items() if isinstance(headers, dict) else ():
@@ -246,4 +256,5 @@ class _Reader:
 
 
 def _is_empty(value: Any) -> bool:
-    return value is None or value == "" or (hasattr(value, "get_secret_value") and not value.get_secret_value())
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    return text is None or text == ""

@@ -21,6 +21,7 @@ def test_nothing_at_all_is_the_defaults(loaded):
             "addr": ["127.0.0.1:9101"],
             "path": "/metrics",
             "web_config_file": None,
+            "probes_without_password": False,
             "lifecycle": False,
             "max_series_per_family": 50000,
         },
@@ -93,7 +94,8 @@ kafka: {}
     addresses = "must be host:port, such as 127.0.0.1:9101, [::1]:9101 or :9101 for every interface"
     assert problems(text) == [
         ":3: metrics.adr: unknown key; did you mean addr? "
-        "Allowed here: enabled, addr, path, web_config_file, lifecycle, max_series_per_family",
+        "Allowed here: enabled, addr, path, web_config_file, probes_without_password, lifecycle, "
+        "max_series_per_family",
         f":4: metrics.addr.0: {addresses} (got 'a:99999')",
         f":4: metrics.addr.1: {addresses} (got 'b')",
         ":5: metrics.path: must begin with / and hold no blank, ? or # (got 'x')",

@@ -65,11 +65,12 @@ def test_the_time_zone_itself():
 
 def test_every_key_is_described(models):
     keys = {described.key: described for described in describe_schema(models)}
-    assert list(keys)[:6] == [
+    assert list(keys)[:7] == [
         "metrics.enabled",
         "metrics.addr",
         "metrics.path",
         "metrics.web_config_file",
+        "metrics.probes_without_password",
         "metrics.lifecycle",
         "metrics.max_series_per_family",
     ]
