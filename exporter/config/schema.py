@@ -85,7 +85,7 @@ class MetricsSettings(Section):
     )
     probes_without_password: bool = Field(
         default=False,
-        description="whether /healthz, /-/healthy and /-/ready need no password, and no rate limit counts them",
+        description="whether /healthz, /-/healthy and /-/ready need no password, and have no rate limit",
     )
     lifecycle: bool = Field(
         default=False,
