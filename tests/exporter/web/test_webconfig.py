@@ -422,7 +422,8 @@ def test_a_certificate_of_no_use_is_told_by_the_key_that_names_it(
         ("client_allowed_sans: [a]", "client_allowed_sans: needs client_auth_type RequireAndVerify"),
         ("min_version: TLS13, max_version: TLS12", "max_version: leaves no TLS version to speak"),
         (
-            "client_auth_type: RequireAndVerifyClientCert, client_ca_file: other.crt, client_allowed_sans: []",
+            "client_auth_type: RequireAndVerifyClientCert, client_allowed_sans: [],"
+            " client_ca_file: other.crt",
             "client_allowed_sans: is empty: nobody could come in",
         ),
     ],
