@@ -50,5 +50,5 @@ def _stamp(path: Path) -> Stamp:
 
 
 def _known(about: os.stat_result) -> Stamp:
-    # The mode and the owner too: a file that could not be read may be readable after a chmod.
-    return (about.st_mtime_ns, about.st_size, about.st_ino, about.st_dev, about.st_mode, about.st_uid)
+    # The time of the last chmod or chown too: what could not be read may be readable after it.
+    return (about.st_mtime_ns, about.st_ctime_ns, about.st_size, about.st_ino, about.st_dev)

@@ -136,6 +136,11 @@ def test_a_password_is_asked_for_in_one_line(guard: Any, connect: Any) -> None:
         ("", "open sesame", 401),
         ("nobody", "", 401),
         ("nobody", "open sesame", 401),
+        (
+            "nobody",
+            "fakepassword",
+            401,
+        ),  # that of the hash which exporter-toolkit compares unknown users with
         ("bob:", "b", 401),  # the first colon ends the name: such a user can never come in
         ("jürgen", "geheimnis€", 200),
         ("jürgen".encode("latin-1"), "geheimnis€", 401),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import textwrap
 from collections.abc import Callable
@@ -93,6 +94,7 @@ AGREED_GOOD = {
     "verify": TLS + ", client_auth_type: RequireAndVerifyClientCert, client_ca_file: other.crt}",
     "oldest and newest": TLS + ", min_version: TLS10, max_version: TLS13}",
     "one version": TLS + ", min_version: TLS12, max_version: TLS12}",
+    # Go 1.22 and newer refuse the suites without ECDHE; Debian's promtool and many exporters take them.
     "all ciphers": TLS + f", cipher_suites: [{', '.join((*CIPHER_SUITES, *TLS13_SUITES))}]}}",
     "ciphers of 1.3": TLS + ", cipher_suites: [TLS_AES_128_GCM_SHA256]}",
     "no ciphers": TLS + ", cipher_suites: []}",
@@ -238,6 +240,54 @@ def test_our_verdict_is_that_of_promtool_or_differs_for_a_reason(
 
 def _quoted(path: Path) -> str:
     return '"' + path.read_text().replace("\n", "\\n") + '"'
+
+
+SANS = "client_ca_file: other.crt, client_allowed_sans: [localhost]"
+VERIFY = "client_auth_type: RequireAndVerifyClientCert"
+CERT_MISSING = "cert_file: is required (or cert)"
+KEY_MISSING = "key_file: is required (or key)"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", None),
+        ("hunting: the snark", "hunting: unknown key"),
+        ("tls_server_config: {cert_filse: server.crt}", "cert_filse: unknown key; did you mean cert_file?"),
+        ("tls_server_config: {cert_file: '', key_file: server.key}", CERT_MISSING),
+        ("tls_server_config: {cert: '', key_file: server.key}", CERT_MISSING),
+        ("tls_server_config: {cert_file: server.crt, key_file: ''}", KEY_MISSING),
+        ("tls_server_config: {cert_file: server.crt, key: ''}", KEY_MISSING),
+        (
+            "tls_server_config: {cert_file: '', key_file: '', client_auth_type: x}",
+            "client_auth_type: unknown client_auth_type",
+        ),
+        ("tls_server_config: {cert_file: some, key_file: server.key}", "cert_file: the file does not exist"),
+        ("tls_server_config: {cert_file: server.crt, key_file: some}", "key_file: the file does not exist"),
+        (TLS + ", client_ca_file: other.crt}", "client_ca_file: is set, but client_auth_type asks for no"),
+        (TLS + f", client_ca_file: some, {VERIFY}}}", "client_ca_file: the file does not exist"),
+        ("basic_auth_users: {john: doe}", "basic_auth_users.john: is not a bcrypt hash"),
+        (TLS + ", cipher_suites: [TLS_RSA_WITH_AES_2048_CBC_SHA]}", "cipher_suites.0: unknown cipher suite"),
+        (TLS + ", curve_preferences: [CurveP257]}", "curve_preferences.0: unknown curve"),
+        (TLS + ", min_version: TLS111}", "min_version: unknown TLS version"),
+        ("http_server_config: {headers: {X-Content-Type-Options: x}}", "must be one of: nosniff"),
+        ("http_server_config: {headers: {X-Frame-Options: x}}", "must be one of: deny, sameorigin"),
+        ("http_server_config: {headers: {X-Forwarded-For: x}}", "X-Forwarded-For: unknown header"),
+        (TLS + f", {SANS}, {VERIFY}}}", None),
+        (TLS + f", {SANS}, client_auth_type: VerifyClientCertIfGiven}}", "client_allowed_sans: needs"),
+        (TLS + ", client_allowed_sans: [localhost]}", "client_allowed_sans: needs"),
+        ("rate_limit: {interval: 1s, burst: 1}", None),
+    ],
+)
+def test_exporter_toolkit_s_own_cases_end_alike(
+    write: Callable[[str | bytes], Path], text: str, told: str | None
+) -> None:
+    path = write(text)
+    if told is None:
+        load_web_config(path)
+    else:
+        with pytest.raises(ConfigError, match=re.escape(told)):
+            load_web_config(path)
 
 
 def test_every_key_arrives(load: Callable[[str | bytes], WebConfig], folder: Path) -> None:
