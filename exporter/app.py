@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +18,11 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 from pydantic import BaseModel, SecretStr
-from starlette.types import ASGIApp
 
 from exporter import __version__, logs
 from exporter.clock import timestamp
 from exporter.config.load import Config, load
+from exporter.config.schema import MetricsSettings
 from exporter.config.secrets import SecretUrl
 from exporter.contract import Collector
 from exporter.errors import ConfigError, ExporterError
@@ -31,9 +33,11 @@ from exporter.rounds.scheduler import Engine
 from exporter.store.sql import SqlStore
 from exporter.web.app import PROBES, WebParts, build_app, build_log_level_app
 from exporter.web.gate import Gate
+from exporter.web.groups import Group, Listener, group_named, open_listeners
 from exporter.web.landing import LandingPage
-from exporter.web.listen import bind
+from exporter.web.listen import address_of, bind, close_all
 from exporter.web.server import WebServer
+from exporter.web.systemd import are_passed, passed_sockets
 from exporter.web.webconfig import TlsConfig
 from exporter.web.webfile import WebConfigFile
 from exporter.web.webread import load_web_config
@@ -99,6 +103,29 @@ def _secrets(value: Any) -> Iterator[str]:
         yield value.get_secret_value()
 
 
+def _open_listeners(metrics: MetricsSettings) -> list[Listener]:
+    """What answers HTTP, bound; nothing when the server is off.
+
+    Raises:
+        ExporterError: an address cannot be taken, or systemd passed no socket though it should.
+    """
+    if not metrics.enabled:
+        return []
+    if not metrics.systemd_socket and are_passed(os.environ):
+        log.warning("systemd passed sockets on which nobody will answer: set metrics.systemd_socket: true")
+    passed = passed_sockets(os.environ) if metrics.systemd_socket else []
+    addresses = {
+        Group.METRICS: () if metrics.systemd_socket else metrics.addr,
+        Group.HEALTH: metrics.health_addr,
+        Group.ADMIN: metrics.admin_addr,
+    }
+    return open_listeners(addresses, [(group_named(name), one) for name, one in passed])
+
+
+def _url(address: str, scheme: str = "http") -> str:
+    return address if address.startswith("unix:") else f"{scheme}://{address}"
+
+
 class App:
     """The running service."""
 
@@ -107,13 +134,20 @@ class App:
         self._config = source.load()
         refuse_idleness(self._config)
         settings = self._config.settings
+        self._telemetry_path = settings.metrics.path
         logs.configure(settings.log.level, settings.log.format, sys.stderr)
         web_file = settings.metrics.web_config_file
         self._web = WebConfigFile(web_file) if web_file and settings.metrics.enabled else None
         # Ports first: the commonest mistake should cost nothing, and leave nothing behind.
-        self._sockets = bind(settings.metrics.addr if settings.metrics.enabled else ())
-        self._log_sockets = bind([f"127.0.0.1:{settings.log.port}"]) if settings.log.port else []
-        self.parts = Parts(self._config, SqlStore(settings.store.url.get_secret_value()))
+        with ExitStack() as undo:
+            self._listeners = _open_listeners(settings.metrics)
+            for listener in self._listeners:
+                undo.callback(listener.close)
+            taken = [one for listener in self._listeners for one in listener.sockets]
+            self._log_sockets = bind([f"127.0.0.1:{settings.log.port}"], taken) if settings.log.port else []
+            undo.callback(close_all, self._log_sockets)
+            self.parts = Parts(self._config, SqlStore(settings.store.url.get_secret_value()))
+            undo.pop_all()
         self.engine = Engine(
             self.parts.store,
             self.parts.metrics,
@@ -130,11 +164,8 @@ class App:
     def start(self) -> None:
         """Show what the store has, listen, and begin to poll."""
         self.engine.adopt(self.parts.rounds)
-        if self._sockets:
-            # JOIN TLS: give WebServer tls=self._tls(), and take the next two lines away.
-            if self._tls():
-                raise ExporterError("this build cannot serve TLS: take tls_server_config out")
-            self._servers.append(WebServer(self._web_app(), self._sockets))
+        parts = self._web_parts()
+        self._servers += [self._server(parts, listener) for listener in self._listeners]
         if self._log_sockets:
             self._servers.append(WebServer(build_log_level_app(logs.set_level), self._log_sockets))
         for server in self._servers:
@@ -145,25 +176,39 @@ class App:
             extra={
                 "version": __version__,
                 "collectors": ", ".join(self.parts.collectors) or "none",
-                "listening": ", ".join(self.addresses()) or "nowhere (metrics.enabled is false)",
+                "listening": self._listening(),
             },
         )
 
-    def addresses(self) -> list[str]:
-        """Where the metrics are, as URLs."""
-        urls = []
-        scheme = "https" if self._tls() else "http"
-        for one in self._sockets:
-            host, port = one.getsockname()[:2]
-            urls.append(f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
-        return urls
-
-    def _web_app(self) -> ASGIApp:
-        app = build_app(self._web_parts())
-        if self._web is None:
-            return app
+    def _server(self, parts: WebParts, listener: Listener) -> WebServer:
+        """The server for *listener*."""
+        app = build_app(parts, listener.groups)
+        if self._web is None or not listener.guarded:
+            return WebServer(app, listener.sockets)
         open_paths = PROBES if self._config.settings.metrics.probes_without_password else frozenset()
-        return Gate(app, self._web.current, open_paths, clock=self.parts.clock)
+        gate = Gate(app, self._web.current, open_paths, clock=self.parts.clock)
+        # JOIN TLS: give WebServer tls=self._tls(), and take the next two lines away.
+        if self._tls():
+            raise ExporterError("this build cannot serve TLS: take tls_server_config out")
+        return WebServer(gate, listener.sockets)
+
+    def addresses(self) -> list[str]:
+        """Where the metrics are: URLs, and ``unix:/path`` for Unix sockets."""
+        found = [one for one in self._listeners if Group.METRICS in one.groups]
+        return [url for listener in found for url in self._urls(listener)]
+
+    def _urls(self, listener: Listener) -> list[str]:
+        scheme = "https" if listener.guarded and self._tls() else "http"
+        return [_url(address, scheme) for address in listener.addresses]
+
+    def _listening(self) -> str:
+        """Every address, and what it answers, for the log."""
+        told = [
+            f"{url} ({', '.join(group for group in Group if group in listener.groups)})"
+            for listener in self._listeners
+            for url in self._urls(listener)
+        ] + [f"{_url(address_of(one))} (log level)" for one in self._log_sockets]
+        return ", ".join(told) or "nowhere (metrics.enabled is false)"
 
     def _tls(self) -> Callable[[], TlsConfig | None] | None:
         """What gives the TLS settings of the moment; ``None`` means plain HTTP."""
@@ -178,7 +223,7 @@ class App:
             landing=self._landing,
             reload=self.reload,
             set_log_level=logs.set_level,
-            telemetry_path=metrics.path,
+            telemetry_path=self._telemetry_path,
             lifecycle=metrics.lifecycle,
             config=lambda: config_text(self._config),
         )
@@ -187,13 +232,12 @@ class App:
         return self.parts.registry.pieces(form, gzip=gzip, names=names, collectors=collectors)
 
     def _landing(self) -> LandingPage:
-        path = self._config.settings.metrics.path
         return LandingPage(
             name="ci-exporter",
             version=__version__,
             description="Prometheus exporter for CI: every finished run counted exactly once.",
             links=[
-                (path, "Metrics"),
+                (self._telemetry_path, "Metrics"),
                 ("/healthz", "Health"),
                 ("/-/ready", "Readiness"),
                 ("/-/config", "Configuration"),

@@ -45,6 +45,8 @@ unit aside, :class:`Unauthorized` stops polling until the credentials change, :c
 configuration.
 '''
 
+from typing import TYPE_CHECKING, Any
+
 from exporter.contract import (
     Backfills,
     Batch,
@@ -65,12 +67,19 @@ from exporter.contract import (
     Unit,
     UnitTrouble,
 )
-from exporter.errors import ConfigError, SourceError, Unauthorized, UnitUnavailable
+from exporter.errors import ConfigError, SourceError, Stopped, Unauthorized, UnitUnavailable
 from exporter.families import Distribution, Family, Sample, Samples, counter, gauge, histogram
 from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
+from exporter.rounds.backoff import Backoff, jittered
+from exporter.runnermetrics import RESULT_TO_STATUS, FetchResult, JobStatus, RunnerMetrics
+
+if TYPE_CHECKING:
+    from exporter.web.embedded import MetricsServer
 
 __all__ = [
+    "RESULT_TO_STATUS",
     "Backfills",
+    "Backoff",
     "Batch",
     "Collector",
     "CollectorConfig",
@@ -82,19 +91,24 @@ __all__ = [
     "Distribution",
     "Explains",
     "Family",
+    "FetchResult",
     "JobRun",
+    "JobStatus",
     "Known",
+    "MetricsServer",
     "Observation",
     "Page",
     "PipelineRun",
     "PolledConfig",
     "Position",
     "RefKind",
+    "RunnerMetrics",
     "Sample",
     "Samples",
     "Schedule",
     "SourceError",
     "Status",
+    "Stopped",
     "Trouble",
     "Unauthorized",
     "Unit",
@@ -103,4 +117,14 @@ __all__ = [
     "counter",
     "gauge",
     "histogram",
+    "jittered",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Late: a poller that brings its metrics to a server of its own needs none of ours.
+    if name == "MetricsServer":
+        from exporter.web.embedded import MetricsServer
+
+        return MetricsServer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

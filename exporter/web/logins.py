@@ -8,6 +8,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 MAX_KNOWN = 100
 """Logins that are remembered as right."""
@@ -50,10 +51,7 @@ class Logins:
         if known is not None and key in self._right:
             self._right.move_to_end(key)
             return True
-        right = await self._ask(key, expected, password) and known is not None
-        if right:
-            self._remember(key)
-        return right
+        return await self._ask(key, expected, password) and known is not None
 
     async def _ask(self, key: bytes, expected: bytes, password: bytes) -> bool:
         """bcrypt's verdict; of several who ask the same at once, all wait for one calculation."""
@@ -64,14 +62,17 @@ class Logins:
             loop = asyncio.get_running_loop()
             waiting = loop.run_in_executor(self._thread, _verify, expected, password)
             self._waiting[key] = waiting
-            waiting.add_done_callback(lambda _done: self._waiting.pop(key, None))
+            waiting.add_done_callback(partial(self._settle, key))
         # Shielded: one client that leaves must not take the answer from the others.
         return await asyncio.shield(waiting)
 
-    def _remember(self, key: bytes) -> None:
-        self._right[key] = None
-        if len(self._right) > MAX_KNOWN:
-            self._right.popitem(last=False)
+    def _settle(self, key: bytes, verdict: asyncio.Future[bool]) -> None:
+        """Take *key* from those that wait to those that are right, in one step: nobody may ask in between."""
+        del self._waiting[key]
+        if not verdict.cancelled() and not verdict.exception() and verdict.result():
+            self._right[key] = None
+            if len(self._right) > MAX_KNOWN:
+                self._right.popitem(last=False)
 
     def _key(self, user: bytes, expected: bytes, password: bytes) -> bytes:
         digest = hashlib.blake2b(key=self._secret, digest_size=32)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -90,15 +90,17 @@ class ExporterProcess:
         if self._process and self._process.poll() is None:
             self.kill()
 
-    def start(self) -> Self:
-        """Start the process, without waiting for anything."""
+    def start(self, *flags: str, launcher: Sequence[str] = (), pass_fds: Sequence[int] = ()) -> Self:
+        """Start the process, without waiting for anything; *launcher* is what is run, and runs it."""
+        arguments = ["--config", str(self.config_path), *flags]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "exporter", "serve", "--config", str(self.config_path)],
+                [*launcher, sys.executable, "-m", "exporter", "serve", *arguments],
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
                 env=_environment(),
+                pass_fds=pass_fds,
             )
         return self
 
