@@ -12,7 +12,7 @@ import requests
 import yaml
 
 from tests.acceptance.conftest import MakeExporter, StartStandIn
-from tests.support.process import ExporterProcess, run_cli, wait_until
+from tests.support.process import ExporterProcess, free_port, run_cli, wait_until
 from tests.support.promtool import accepts_web_config
 
 
@@ -98,3 +98,15 @@ def test_the_flag_of_other_exporters_names_the_file(exporter: ExporterProcess, t
     assert f"{other}:1: http_server_config.headers.Server: unknown header" in done.stderr
     done = run_cli("check", "--config", str(exporter.config_path))
     assert done.returncode == 0, done.stderr
+
+
+def test_an_address_for_probes_alone_needs_no_password(exporter: ExporterProcess) -> None:
+    config = yaml.safe_load(exporter.config_path.read_text())
+    port = free_port()
+    config["metrics"] |= {"health_addr": f"127.0.0.1:{port}", "probes_without_password": False}
+    exporter.write_config(config)
+    exporter.session.auth = ("alice", "one")
+    exporter.start().wait_ready()
+    assert _status(exporter, path="/healthz") == 401
+    assert requests.get(f"http://127.0.0.1:{port}/healthz", timeout=10).status_code == 200
+    assert requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).status_code == 404
