@@ -42,6 +42,7 @@ class FleetReader:
         self._config = config
         self._context = context
         self.troubles: list[UnitTrouble] = []
+        self.blind = False  # no scope could be read
         self.scopes = scopes_of(config)
         self._outdated = False
         self._ways = Ways(graphql=config.graphql == "auto")
@@ -67,6 +68,7 @@ class FleetReader:
             self._projects.forget()
         seen = _Seen({}, {}, {})
         readable = [scope for scope in self.scopes if self._read_scope(scope, seen)]
+        self.blind = not readable
         self._add_below(readable, seen)
         self._add_details(seen)
         runners = self._with_jobs(seen, readable)

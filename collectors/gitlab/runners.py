@@ -72,7 +72,7 @@ class GitLabRunners(Collector[RunnersConfig]):
         """The whole fleet; a scope that cannot be read is told, and the others are shown."""
         fleet = self._reader.read()
         troubles = self._reader.troubles
-        if len({trouble.name for trouble in troubles}) >= len(self._reader.scopes):
+        if self._reader.blind:
             raise UnitUnavailable(_together(troubles).detail, troubles[0].reason)
         shown, surplus = self._reader.shown(fleet)
         self.context.page.note_dropped(

@@ -76,6 +76,15 @@ def test_a_scope_that_is_refused_is_told_and_the_others_are_shown(fleet_of: Made
     assert "project acme/gone: GitLab says 404" in troubles(lab)
 
 
+def test_runners_are_shown_though_the_projects_of_their_group_are_hidden(fleet_of: Made) -> None:
+    lab = fleet_of(**ACME)
+    runner(lab)
+    lab.server.faults({"kind": "status", "status": 403, "path": "/groups/acme/projects"})
+    samples(lab)
+    assert lab.exporter.value("ci_runner_online") == 1
+    assert troubles(lab).startswith("group acme: forbidden")
+
+
 def test_series_vanish_when_no_scope_can_be_read_any_more(fleet_of: Made) -> None:
     lab = fleet_of()
     runner(lab)
