@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.attack import SECRETS, Siege, Target
+from tests.support.attack import SECRETS, STORE, Siege, Target
 from tests.support.process import ROOT
 from tests.support.wire import HEALTH, SCRAPE, heard, leaks
 
+PRIVATE = (STORE, str(ROOT), sys.prefix, tempfile.gettempdir())
 MakeTarget = Callable[..., Target]
 
 
@@ -52,12 +54,11 @@ def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
 
 
 @pytest.fixture(autouse=True)
-def discretion(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After each test: nothing that the program answered or logged tells a secret, a path or a traceback."""
+def discretion() -> Iterator[None]:
+    """After each test: nothing that the program answered told a secret, a path or a traceback."""
     heard.clear()
     yield
-    private = [str(ROOT), sys.prefix, str(request.config._tmp_path_factory.getbasetemp())]  # type: ignore[attr-defined]
-    assert leaks(heard, SECRETS, private) == []
+    assert leaks(heard, SECRETS, PRIVATE) == []
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,7 +18,7 @@ from tests.support.process import ExporterProcess, free_port, wait_until
 from tests.support.wire import Reply, Wire
 
 TOKEN, PASSWORD, STORE = "glpat-9d1Qx7vTq2", "dsn-pass-Zk83Lw", "vault-of-runs-5512"
-SECRETS = (TOKEN, PASSWORD, STORE)
+SECRETS = (TOKEN, PASSWORD)
 BRICKS = 41_000
 """Series that make a body of a little more than 5 MB."""
 
