@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from pydantic import BaseModel, SecretStr
 from exporter import __version__, logs
 from exporter.clock import timestamp
 from exporter.config.load import Config, load
+from exporter.config.schema import MetricsSettings
 from exporter.config.secrets import SecretUrl
 from exporter.contract import Collector
 from exporter.errors import ConfigError
@@ -29,9 +32,11 @@ from exporter.rendering import Format
 from exporter.rounds.scheduler import Engine
 from exporter.store.sql import SqlStore
 from exporter.web.app import WebParts, build_app, build_log_level_app
+from exporter.web.groups import Group, Listener, group_named, open_listeners
 from exporter.web.landing import LandingPage
-from exporter.web.listen import bind
+from exporter.web.listen import address_of, bind, close_all
 from exporter.web.server import WebServer
+from exporter.web.systemd import are_passed, passed_sockets
 
 log = logging.getLogger(__name__)
 
@@ -97,6 +102,29 @@ def _secrets(value: Any) -> Iterator[str]:
         yield value.get_secret_value()
 
 
+def _open_listeners(metrics: MetricsSettings) -> list[Listener]:
+    """What answers HTTP, bound; nothing when the server is off.
+
+    Raises:
+        ExporterError: an address cannot be taken, or systemd passed no socket though it should.
+    """
+    if not metrics.enabled:
+        return []
+    if not metrics.systemd_socket and are_passed(os.environ):
+        log.warning("systemd passed sockets on which nobody will answer: set metrics.systemd_socket: true")
+    passed = passed_sockets(os.environ) if metrics.systemd_socket else []
+    addresses = {
+        Group.METRICS: () if metrics.systemd_socket else metrics.addr,
+        Group.HEALTH: metrics.health_addr,
+        Group.ADMIN: metrics.admin_addr,
+    }
+    return open_listeners(addresses, [(group_named(name), one) for name, one in passed])
+
+
+def _url(address: str) -> str:
+    return address if address.startswith("unix:") else f"http://{address}"
+
+
 class App:
     """The running service."""
 
@@ -107,9 +135,14 @@ class App:
         settings = self._config.settings
         logs.configure(settings.log.level, settings.log.format, sys.stderr)
         # Ports first: the commonest mistake should cost nothing, and leave nothing behind.
-        self._sockets = bind(settings.metrics.addr if settings.metrics.enabled else ())
-        self._log_sockets = bind([f"127.0.0.1:{settings.log.port}"]) if settings.log.port else []
-        self.parts = Parts(self._config, SqlStore(settings.store.url.get_secret_value()))
+        with ExitStack() as undo:
+            self._listeners = _open_listeners(settings.metrics)
+            for listener in self._listeners:
+                undo.callback(listener.close)
+            self._log_sockets = bind([f"127.0.0.1:{settings.log.port}"]) if settings.log.port else []
+            undo.callback(close_all, self._log_sockets)
+            self.parts = Parts(self._config, SqlStore(settings.store.url.get_secret_value()))
+            undo.pop_all()
         self.engine = Engine(
             self.parts.store,
             self.parts.metrics,
@@ -126,8 +159,8 @@ class App:
     def start(self) -> None:
         """Show what the store has, listen, and begin to poll."""
         self.engine.adopt(self.parts.rounds)
-        if self._sockets:
-            self._servers.append(WebServer(build_app(self._web_parts()), self._sockets))
+        parts = self._web_parts()
+        self._servers += [self._server(parts, listener) for listener in self._listeners]
         if self._log_sockets:
             self._servers.append(WebServer(build_log_level_app(logs.set_level), self._log_sockets))
         for server in self._servers:
@@ -138,17 +171,29 @@ class App:
             extra={
                 "version": __version__,
                 "collectors": ", ".join(self.parts.collectors) or "none",
-                "listening": ", ".join(self.addresses()) or "nowhere (metrics.enabled is false)",
+                "listening": self._listening(),
             },
         )
 
+    def _server(self, parts: WebParts, listener: Listener) -> WebServer:
+        """The server for *listener*."""
+        app = build_app(parts, listener.groups)
+        # WEB CONFIGURATION: where listener.guarded, its Gate goes around app, and its TLS into the server.
+        return WebServer(app, listener.sockets)
+
     def addresses(self) -> list[str]:
-        """Where the metrics are, as URLs."""
-        urls = []
-        for one in self._sockets:
-            host, port = one.getsockname()[:2]
-            urls.append(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-        return urls
+        """Where the metrics are: URLs, and ``unix:/path`` for Unix sockets."""
+        found = [one for one in self._listeners if Group.METRICS in one.groups]
+        return [_url(address) for listener in found for address in listener.addresses]
+
+    def _listening(self) -> str:
+        """Every address, and what it answers, for the log."""
+        told = [
+            f"{_url(address)} ({', '.join(group for group in Group if group in listener.groups)})"
+            for listener in self._listeners
+            for address in listener.addresses
+        ] + [f"{_url(address_of(one))} (log level)" for one in self._log_sockets]
+        return ", ".join(told) or "nowhere (metrics.enabled is false)"
 
     def _web_parts(self) -> WebParts:
         metrics = self._config.settings.metrics

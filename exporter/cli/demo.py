@@ -59,6 +59,9 @@ def _welcome(
     """Tell the visitor where to look."""
     lines = ["", "ci-exporter demo is running:"]
     for url in app.addresses():
+        if url.startswith("unix:"):
+            lines.append(f"  metrics    /metrics, / and /-/ready on {url}")
+            continue
         lines += [f"  metrics    {url}/metrics", f"  overview   {url}/", f"  readiness  {url}/-/ready"]
     lines += [f"  source     {source.title}" for _, source in sources]
     lines += [f"  missing    {reason}" for reason in missing]

@@ -51,8 +51,14 @@ def _with_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--web.listen-address",
         action="append",
-        metavar="HOST:PORT",
-        help="serve metrics here (repeatable); switches the server on",
+        metavar="ADDRESS",
+        help="serve metrics on this host:port or unix:/path (repeatable); switches the server on",
+    )
+    parser.add_argument(
+        "--web.systemd-socket",
+        action="store_true",
+        default=None,
+        help="serve metrics on the sockets of a systemd socket unit instead; switches the server on",
     )
     parser.add_argument("--web.config.file", type=Path, metavar="FILE", help="Prometheus web configuration")
     parser.add_argument("--web.telemetry-path", metavar="PATH", help="where metrics are (/metrics)")
@@ -94,10 +100,11 @@ def overrides(options: argparse.Namespace) -> dict[str, Any]:
         "log.level": given.get("log.level"),
         "log.format": given.get("log.format"),
         "metrics.addr": given.get("web.listen_address"),
+        "metrics.systemd_socket": given.get("web.systemd_socket"),
         "metrics.web_config_file": given.get("web.config.file"),
         "metrics.path": given.get("web.telemetry_path"),
         "metrics.lifecycle": given.get("web.enable_lifecycle"),
     }
-    if found["metrics.addr"]:
+    if found["metrics.addr"] or found["metrics.systemd_socket"]:
         found["metrics.enabled"] = True
     return {key: value for key, value in found.items() if value is not None}

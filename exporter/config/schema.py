@@ -7,7 +7,6 @@ import re
 import zoneinfo
 from collections.abc import Mapping
 from datetime import UTC, tzinfo
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,12 +20,12 @@ from pydantic import (
     field_validator,
 )
 
+from exporter.config.address import read_address
 from exporter.config.secrets import SecretUrl
 from exporter.contract import CollectorConfig
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 _STORES = ("sqlite://", "postgresql://", "postgres://", "postgresql+psycopg://")
-_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?\Z")
 
 
 def _one_or_many(value: Any) -> Any:
@@ -34,20 +33,8 @@ def _one_or_many(value: Any) -> Any:
 
 
 def _address(value: str) -> str:
-    host, colon, port = value.rpartition(":")
-    good = bool(colon) and bool(re.fullmatch(r"[0-9]{1,5}", port)) and int(port) <= 65535
-    if not good or not _is_host(host):
-        raise ValueError("must be host:port, such as 127.0.0.1:9101, [::1]:9101 or :9101 for every interface")
+    read_address(value)
     return value
-
-
-def _is_host(host: str) -> bool:
-    if host.startswith("[") and host.endswith("]"):
-        try:
-            return bool(IPv6Address(host[1:-1].partition("%")[0]))
-        except ValueError:
-            return False
-    return not host or bool(_HOST.match(host))
 
 
 def _level(value: Any) -> Any:
@@ -61,6 +48,10 @@ def _store_url(value: SecretUrl) -> SecretUrl:
     return value
 
 
+Addresses = Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], BeforeValidator(_one_or_many)]
+"""One address to listen on, or a list of them; :mod:`exporter.config.address` says what may be written."""
+
+
 class Section(BaseModel):
     """A part of the configuration: frozen, refuses unknown keys, and tells no values in its errors."""
 
@@ -71,13 +62,24 @@ class MetricsSettings(Section):
     """The HTTP server."""
 
     enabled: bool = Field(default=False, description="whether to listen at all")
-    addr: Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], BeforeValidator(_one_or_many)] = (
-        Field(
-            default=("127.0.0.1:9101",),
-            min_length=1,
-            description="host:port to listen on, or a list of them; put a proxy or web_config_file in front "
-            "before binding wider than loopback",
-        )
+    addr: Addresses = Field(
+        default=("127.0.0.1:9101",),
+        min_length=1,
+        description="host:port or unix:/path to listen on, or a list of them; put a proxy or web_config_file "
+        "in front before binding wider than loopback",
+    )
+    health_addr: Addresses = Field(
+        default=(),
+        description="one address or a list that answers /healthz, /-/healthy and /-/ready alone, without the "
+        "TLS and passwords of web_config_file",
+    )
+    admin_addr: Addresses = Field(
+        default=(),
+        description="one address or a list that answers /-/config, /-/reload and /log_level in place of addr",
+    )
+    systemd_socket: bool = Field(
+        default=False,
+        description="whether to serve on the sockets of a systemd socket unit in place of addr",
     )
     path: str = Field(default="/metrics", description="path of the exposition")
     web_config_file: Path | None = Field(
@@ -85,7 +87,7 @@ class MetricsSettings(Section):
     )
     lifecycle: bool = Field(
         default=False,
-        description="whether POST /-/reload and PUT /log_level are answered on the metrics address",
+        description="whether POST /-/reload and PUT /log_level are answered, there or on admin_addr",
     )
     max_series_per_family: int = Field(
         default=50000, ge=1, description="series above this are dropped and counted, per family"

@@ -6,8 +6,8 @@ import asyncio
 import functools
 import logging
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl
 
@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.errors import ConfigError, ExporterError
 from exporter.rendering import Format
+from exporter.web.groups import EVERYTHING, Group
 from exporter.web.landing import CONTENT_SECURITY_POLICY, LandingPage, render_landing
 from exporter.web.metrics import negotiate, read_filters, wants_gzip
 
@@ -51,8 +52,9 @@ class Render(Protocol):
 class WebParts:
     """What the server gets from the rest of the program.
 
-    ``render``, ``landing`` and ``reload`` run in threads, up to four at once, and ``reload`` never twice
-    at once; ``readiness`` and ``set_log_level`` run on the server's loop and must answer from memory.
+    ``render``, ``landing`` and ``reload`` run in threads, up to four at once for each application, and
+    ``reload`` never twice at once for one; ``readiness`` and ``set_log_level`` run on a server's loop and
+    must answer from memory.
     ``readiness`` gives ``None`` when ready, else the reason. ``reload`` and ``set_log_level`` raise
     :class:`ConfigError` when they refuse. ``lifecycle`` switches both of them on. ``config`` gives the
     configuration as text with every secret masked; ``None`` leaves the route out.
@@ -68,31 +70,43 @@ class WebParts:
     config: Callable[[], str] | None = None
 
 
-def build_app(parts: WebParts) -> Starlette:
-    """The application for the main listener.
+def build_app(parts: WebParts, groups: Set[Group] = EVERYTHING) -> Starlette:
+    """The application for a listener that answers *groups*.
 
     Raises:
         ConfigError: the telemetry path is no path, or is taken by another route.
     """
     pages = _Pages(parts)
-    routes = [
-        Route("/healthz", _healthz, methods=["GET"]),
-        Route("/-/healthy", _healthy, methods=["GET"]),
-        Route("/-/ready", pages.ready, methods=["GET"]),
-        Route("/-/reload", pages.reload, methods=["POST", "PUT"]),
-        Route("/log_level", pages.log_level, methods=["PUT"]),
-    ]
-    if parts.config:
-        routes.append(Route("/-/config", pages.config, methods=["GET"]))
+    table = _own_routes(parts, pages)
     path = parts.telemetry_path
-    if not _TELEMETRY_PATH.fullmatch(path) or path in {route.path for route in routes}:
+    # Against all groups: which of them share an address is another setting.
+    if not _TELEMETRY_PATH.fullmatch(path) or path in {one.path for own in table.values() for one in own}:
         raise ConfigError(
             f"the telemetry path {path!r} must be a path such as /metrics, and not one of our own"
         )
-    routes.append(Route(path, pages.metrics, methods=["GET"]))
+    table[Group.METRICS] = [Route(path, pages.metrics, methods=["GET"])]
     if path != "/":
-        routes.append(Route("/", pages.landing, methods=["GET"]))
+        table[Group.METRICS].append(Route("/", pages.landing, methods=["GET"]))
+    routes = [route for group in Group if group in groups for route in table[group]]
+    pages.paths = frozenset(route.path for route in routes)
     return _application(routes)
+
+
+def _own_routes(parts: WebParts, pages: _Pages) -> dict[Group, list[Route]]:
+    """The endpoints of each group, without those whose path the operator chooses."""
+    config = Route("/-/config", pages.config, methods=["GET"])
+    return {
+        Group.HEALTH: [
+            Route("/healthz", _healthz, methods=["GET"]),
+            Route("/-/healthy", _healthy, methods=["GET"]),
+            Route("/-/ready", pages.ready, methods=["GET"]),
+        ],
+        Group.ADMIN: [
+            Route("/-/reload", pages.reload, methods=["POST", "PUT"]),
+            Route("/log_level", pages.log_level, methods=["PUT"]),
+            *([config] if parts.config else []),
+        ],
+    }
 
 
 def build_log_level_app(set_log_level: Callable[[str], None]) -> Starlette:
@@ -107,10 +121,11 @@ def build_log_level_app(set_log_level: Callable[[str], None]) -> Starlette:
 
 
 class _Pages:
-    """The routes that need the parts."""
+    """The endpoints that need the parts; ``paths`` are those that this listener answers."""
 
     def __init__(self, parts: WebParts) -> None:
         self._parts = parts
+        self.paths: frozenset[str] = frozenset()
         self._reloading = asyncio.Lock()
 
     async def metrics(self, request: Request) -> Response:
@@ -131,8 +146,11 @@ class _Pages:
         return _InPieces(body, headers)
 
     async def landing(self, request: Request) -> Response:
-        page = render_landing(await _in_thread(self._parts.landing))
-        return HTMLResponse(page, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
+        page = await _in_thread(self._parts.landing)
+        # What another address answers cannot be linked to: its name is not known from in here.
+        links = [(href, text) for href, text in page.links if href[:1] != "/" or href in self.paths]
+        html = render_landing(replace(page, links=links))
+        return HTMLResponse(html, headers={"content-security-policy": CONTENT_SECURITY_POLICY})
 
     async def ready(self, request: Request) -> Response:
         reason = self._parts.readiness()

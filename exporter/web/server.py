@@ -17,7 +17,7 @@ from uvicorn import Config
 from exporter.clock import Clock, SystemClock
 from exporter.errors import ExporterError
 from exporter.web.limits import BACKLOG, DEFAULT_LIMITS, Limits
-from exporter.web.listen import bind
+from exporter.web.listen import address_of, bind
 from exporter.web.protocol import Connections, GuardedProtocol
 from exporter.web.whole import WholeMessages
 
@@ -33,7 +33,8 @@ _log = logging.getLogger(__name__)
 class WebServer:
     """One application served on some sockets, from :meth:`start` until :meth:`stop`; not to be reused.
 
-    ``addresses`` are the places it listens on, as ``host:port``. *tls* ``None`` means plain HTTP.
+    ``addresses`` are the places it listens on, as ``host:port`` or ``unix:/path``. *tls* ``None`` means
+    plain HTTP.
     The default executor of its loop is bounded: ``limits.workers`` threads.
     """
 
@@ -46,7 +47,7 @@ class WebServer:
         tls: SslContextFactory | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.addresses = [_address(one) for one in sockets]
+        self.addresses = [address_of(one) for one in sockets]
         self._config = _uvicorn_config(WholeMessages(app))
         self._sockets = list(sockets)
         self._limits = limits
@@ -165,8 +166,3 @@ async def _drain(shared: Connections, seconds: float) -> None:
     # One turn to make a connection that was just accepted, one to cut it, one to close its socket.
     for _ in range(3):
         await asyncio.sleep(0)
-
-
-def _address(bound: socket.socket) -> str:
-    host, port = bound.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

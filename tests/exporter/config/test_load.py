@@ -19,6 +19,9 @@ def test_nothing_at_all_is_the_defaults(loaded):
         "metrics": {
             "enabled": False,
             "addr": ["127.0.0.1:9101"],
+            "health_addr": [],
+            "admin_addr": [],
+            "systemd_socket": False,
             "path": "/metrics",
             "web_config_file": None,
             "lifecycle": False,
@@ -90,10 +93,14 @@ collectors:
 kafka: {}
 """
     polled = "poll_interval_seconds, poll_interval_max_seconds, rediscover_interval_seconds, backfill_days"
-    addresses = "must be host:port, such as 127.0.0.1:9101, [::1]:9101 or :9101 for every interface"
+    addresses = (
+        "must be host:port, such as 127.0.0.1:9101, [::1]:9101 or :9101 for every interface,"
+        " or unix:/path/to.sock"
+    )
     assert problems(text) == [
         ":3: metrics.adr: unknown key; did you mean addr? "
-        "Allowed here: enabled, addr, path, web_config_file, lifecycle, max_series_per_family",
+        "Allowed here: enabled, addr, health_addr, admin_addr, systemd_socket, path, web_config_file, lifecycle, "
+        "max_series_per_family",
         f":4: metrics.addr.0: {addresses} (got 'a:99999')",
         f":4: metrics.addr.1: {addresses} (got 'b')",
         ":5: metrics.path: must begin with / and hold no blank, ? or # (got 'x')",
@@ -228,7 +235,7 @@ def test_a_wrong_flag_is_told_as_such(problems):
     assert problems("log: {level: debug}", None, log__level="loud", metrics__addr=["x"]) == [
         "command line: log.level: must be one of: debug, info, warning, error (got 'loud')",
         "command line: metrics.addr.0: must be host:port, such as 127.0.0.1:9101, [::1]:9101 or :9101 "
-        "for every interface (got 'x')",
+        "for every interface, or unix:/path/to.sock (got 'x')",
     ]
 
 

@@ -61,7 +61,7 @@ def test_several_addresses_are_bound_in_order() -> None:
     ],
 )
 def test_an_unreadable_address_is_explained(address: str) -> None:
-    with pytest.raises(ExporterError, match=r"write host:port, such as 127\.0\.0\.1:9101"):
+    with pytest.raises(ExporterError, match=r"it must be host:port, such as 127\.0\.0\.1:9101"):
         bind([address])
 
 
