@@ -29,6 +29,7 @@ __all__ = ["LandingPage", "Render", "WebParts", "build_app", "build_log_level_ap
 
 T = TypeVar("T")
 _TELEMETRY_PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
+_FOLDERS = re.compile(r"(?<![\w.:/-])/(?:[^\s/:'\"]+/)+(?=[^\s/])")
 _LEVEL_HELP = "send level=LEVEL as the body, with one of debug, info, warning, error"
 _LIFECYCLE_OFF = "this is off: set metrics.lifecycle: true or start with --web.enable-lifecycle"
 _log = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ class _Pages:
 
     async def ready(self, request: Request) -> Response:
         reason = self._parts.readiness()
-        return _text("ready") if reason is None else _text(f"not ready: {reason}", 503)
+        return _text("ready") if reason is None else _text(f"not ready: {_without_folders(reason)}", 503)
 
     async def config(self, request: Request) -> Response:
         assert self._parts.config  # noqa: S101  the route is there only with it
@@ -167,7 +168,7 @@ class _Pages:
             async with self._reloading:
                 await _in_thread(self._parts.reload)
         except ExporterError as exc:
-            return _text(str(exc), 500)
+            return _text(_without_folders(str(exc)), 500)
         return _text("configuration reloaded")
 
     async def log_level(self, request: Request) -> Response:
@@ -214,6 +215,11 @@ async def _change_log_level(request: Request, set_log_level: Callable[[str], Non
 async def _in_thread(call: Callable[[], T]) -> T:
     """*call*'s result, from the bounded executor that the server gave its loop."""
     return await asyncio.get_running_loop().run_in_executor(None, call)
+
+
+def _without_folders(sentence: str) -> str:
+    """*sentence* with only the names of the files in it: where they lie is for the log, not for a client."""
+    return _FOLDERS.sub("", sentence)
 
 
 def _text(sentence: str, status: int = 200) -> Response:
