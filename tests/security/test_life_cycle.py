@@ -8,7 +8,6 @@ import threading
 import time
 from contextlib import ExitStack
 
-import pytest
 import yaml
 
 from tests.security.conftest import MakeTarget

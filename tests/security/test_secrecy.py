@@ -20,8 +20,8 @@ BAD_FILES = {
     "a secret file that is missing": "collectors: {{gitlab: {{token_file: {folder}/no-such-token}}}}\n",
     "a secret where none belongs": "store: {{url: 'redis://u:{password}@h/{store}'}}\n",
     "an unset variable": "collectors: {{gitlab: {{token: '${{NO_SUCH_VARIABLE}}'}}}}\n",
-    "an unknown collector": "collectors: {{'{token}': {{}}}}\n",
-    "a bad query file": "collectors: {{postgres: {{databases: {{main: {{dsn: 'x', files: ['{folder}/*.no']}}}}}}}}\n",
+    "an unknown collector": "collectors: {{nobody: {{token: '{token}'}}}}\n",
+    "no query file": "collectors: {{postgres: {{databases: {{m: {{dsn: x, files: ['{folder}/*.no']}}}}}}}}\n",
     "a source that cannot be built": "collectors: {{gitlab: {{url: '{token}', token: '{password}'}}}}\n",
 }
 
@@ -79,7 +79,7 @@ def test_a_refused_reload_tells_what_is_wrong_but_neither_secrets_nor_folders(
 
 
 def test_the_lifecycle_is_closed_unless_it_was_opened(make_target: MakeTarget) -> None:
-    target = make_target().start().wait_built()
+    target = make_target(lifecycle=False).start().wait_built()
     assert target.ask("/-/reload", method="POST").status == 403
     assert target.ask("/log_level", method="PUT", body=b"level=debug").status == 403
     assert "configuration reloaded" not in target.log_path.read_text()

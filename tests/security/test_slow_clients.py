@@ -28,7 +28,7 @@ def test_a_slow_request_is_closed_at_its_deadline(
     siege: Siege, kind: str, deadline: float, refusal: bytes
 ) -> None:
     attackers = siege.repelled(kind, deadline + 30)
-    assert deadline - 0.5 < min(_seconds(attackers))
+    assert min(_seconds(attackers)) > deadline - 0.5
     assert max(_seconds(attackers)) < deadline + SLACK
     assert {one.heard[: len(refusal)] for one in attackers} == {refusal}
 
@@ -50,6 +50,6 @@ def test_honest_clients_are_answered_at_once_all_the_while(siege: Siege) -> None
 
 def test_an_idle_connection_is_kept_for_a_minute(siege: Siege) -> None:
     attackers = siege.repelled("idle", 90)
-    assert 59.0 < min(_seconds(attackers))
+    assert min(_seconds(attackers)) > 59.0
     assert max(_seconds(attackers)) < 60 + SLACK
     assert {one.heard.count(b"HTTP/1.1 200 OK") for one in attackers} == {1}

@@ -7,7 +7,7 @@ import http.client
 import pytest
 
 from tests.support.attack import Target
-from tests.support.wire import HEALTH, HOST, Reply
+from tests.support.wire import HEALTH, HOST
 
 GET = b"GET /healthz HTTP/1.1\r\n"
 PUT = b"PUT /log_level HTTP/1.1\r\n" + HOST

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -170,10 +171,8 @@ class Siege:
     def _hear(self, attacker: Attacker) -> None:
         data = b""
         if attacker.reads:
-            try:
+            with contextlib.suppress(ConnectionError):
                 data = attacker.wire.sock.recv(65536)
-            except ConnectionError:
-                pass
         attacker.heard += data
         if not data:
             attacker.closed_after = time.monotonic() - attacker.started

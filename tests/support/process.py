@@ -54,7 +54,7 @@ def run_cli(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess
 
 
 def _environment(*import_from: Path) -> dict[str, str]:
-    """The environment without what a developer may have set for a real GitLab; ``import_from`` are folders."""
+    """The environment without what a developer may have set for a real GitLab."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("GITLAB_", "CI_EXPORTER"))
     }

@@ -6,10 +6,9 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from ci_exporter import Batch, Collector, CollectorConfig, PolledConfig, Position, Sample, Unit, gauge
 from prometheus_client.metrics_core import Metric
 from pydantic import Field
-
-from ci_exporter import Batch, Collector, CollectorConfig, PolledConfig, Position, Sample, Unit, gauge
 
 BRICKS = gauge("wall_brick_temperature_celsius", "One of very many series.", ("course", "brick", "mason"))
 PASSAGES = gauge("gate_open", "Whether the gate is open, once it is.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import struct
@@ -49,10 +50,8 @@ class Wire:
 
     def send(self, data: bytes) -> Self:
         """Send *data*, as far as the server takes it: one that refuses early closes early."""
-        try:
+        with contextlib.suppress(ConnectionError):
             self.sock.sendall(data)
-        except ConnectionError:
-            pass
         return self
 
     def ask(self, target: str = "/metrics", *fields: str, method: str = "GET", body: bytes = b"") -> Reply:
