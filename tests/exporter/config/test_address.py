@@ -76,5 +76,5 @@ def test_a_socket_needs_an_absolute_path(text):
 
 
 def test_a_path_is_measured_in_bytes():
-    with pytest.raises(ValueError, match="at most 107 bytes for a Unix socket, not 109$"):
+    with pytest.raises(ValueError, match=r"at most 107 bytes for a Unix socket, not 109$"):
         read_address("unix:/" + "ä" * 54)
