@@ -8,12 +8,11 @@ import threading
 import time
 from contextlib import ExitStack
 
-import yaml
-
 from tests.security.conftest import MakeTarget
+from tests.security.test_syntax import REFUSED
 from tests.support.attack import Target
 from tests.support.process import wait_until
-from tests.support.wire import SCRAPE, Wire
+from tests.support.wire import HEALTH, SCRAPE, Wire
 
 STOP_SECONDS = 5.0
 SLACK = 3.0
@@ -49,13 +48,51 @@ def test_an_address_that_cannot_be_is_refused_in_one_sentence(make_target: MakeT
 
 def test_ipv6_and_ipv4_are_served_by_one_process(make_target: MakeTarget) -> None:
     target = make_target()
-    config = yaml.safe_load(target.config_path.read_text())
-    config["metrics"]["addr"] = [f"[::1]:{target.port}", f"127.0.0.1:{target.port}"]
-    target.config_path.write_text(yaml.safe_dump(config))
+    target.configure(addr=[f"[::1]:{target.port}", f"127.0.0.1:{target.port}"])
     target.start().wait_built()
     with Wire(socket.create_connection(("::1", target.port), timeout=30)) as wire:
         assert wire.ask("/metrics?collect[]=gate").status == 200
     assert target.ask("/healthz").status == 200
+
+
+def test_a_unix_socket_is_served_as_strictly_as_a_port_and_gone_after_the_stop(
+    make_target: MakeTarget,
+) -> None:
+    target = make_target()
+    place = target.folder / "metrics.sock"
+    target.configure(addr=[f"127.0.0.1:{target.port}", f"unix:{place}"])
+    target.start().wait_built()
+
+    def wire() -> Wire:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(place))
+        return Wire(sock)
+
+    assert place.stat().st_mode & 0o007 == 0
+    with ExitStack() as stack:
+        for _ in range(300):
+            stack.enter_context(wire())
+        with wire() as scraper:
+            assert scraper.ask("/metrics").status == 200
+    for status, data in REFUSED.values():
+        with wire() as attacker:
+            assert attacker.send(data).reply().status == status
+    assert target.terminate(30) == 0
+    assert not place.exists()
+
+
+def test_a_socket_of_systemd_is_served_and_outlives_the_stop(make_target: MakeTarget) -> None:
+    target = make_target()
+    with socket.create_server(("127.0.0.1", target.port)) as bound:
+        # What systemd does: our process id in a variable, and the socket as descriptor 3.
+        launcher = ("sh", "-c", f'export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@" 3<&{bound.fileno()}', "sh")
+        for _ in range(2):
+            # Nobody is refused before the start or between two: whoever comes waits.
+            with target.wire() as waiting:
+                waiting.send(HEALTH)
+                target.start("--web.systemd-socket", launcher=launcher, pass_fds=(bound.fileno(),))
+                assert waiting.reply().body == b"ok\n"
+            assert target.terminate(30) == 0
 
 
 def test_sigterm_lets_the_scrape_in_flight_finish_and_cuts_who_only_holds_on(make_target: MakeTarget) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import yaml
+
 from tests.support import wall
 from tests.support.process import ExporterProcess, free_port, wait_until
 from tests.support.wire import Reply, Wire
@@ -37,6 +39,12 @@ class Target(ExporterProcess):
             wall.install(folder / "installed")
         config = {**_configuration(folder, bricks), "metrics": metrics}
         super().__init__(folder, config, name=name, import_from=(folder / "installed",))
+
+    def configure(self, **metrics: Any) -> None:
+        """Change the block ``metrics`` for the next start."""
+        config = yaml.safe_load(self.config_path.read_text())
+        config["metrics"].update(metrics)
+        self.config_path.write_text(yaml.safe_dump(config))
 
     def wire(self, receive_buffer: int | None = None) -> Wire:
         """A new connection."""

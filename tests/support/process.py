@@ -98,11 +98,13 @@ class ExporterProcess:
         if self._process and self._process.poll() is None:
             self.kill()
 
-    def start(self) -> Self:
-        """Start the process, without waiting for anything."""
+    def start(self, *more: str, launcher: tuple[str, ...] = (), pass_fds: tuple[int, ...] = ()) -> Self:
+        """Start the process, without waiting for anything; *launcher* is a command that execs the rest."""
+        serve = [sys.executable, "-m", "exporter", "serve", "--config", str(self.config_path), *more]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "exporter", "serve", "--config", str(self.config_path)],
+                [*launcher, *serve],
+                pass_fds=pass_fds,
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
