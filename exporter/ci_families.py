@@ -131,6 +131,14 @@ JOB_QUEUE = histogram(
     unit="seconds",
     source="every finished job",
 )
+RUNNER_QUEUE = histogram(
+    "ci_runner_job_queue_duration_seconds",
+    "How long finished jobs waited, by the sort of runner that took them, each observed once and kept.",
+    ("provider", "project", "runner_type"),
+    buckets=QUEUE_BUCKETS,
+    unit="seconds",
+    source="every finished job",
+)
 JOB_RETRIES = counter(
     "ci_job_retries_total",
     "Jobs started again under the same name in the same run, kept over restarts.",
@@ -190,6 +198,7 @@ JOB_FAMILIES: tuple[Family, ...] = (
     JOB_RUNS,
     JOB_DURATION,
     JOB_QUEUE,
+    RUNNER_QUEUE,
     JOB_RETRIES,
     JOB_STATUS,
     JOB_LAST_ID,

@@ -19,6 +19,7 @@ from exporter.errors import SourceError
 from exporter.families import Family, Labels, Sample, Samples
 from exporter.model.runs import JobRun, PipelineRun, RefKind
 from exporter.model.views import UnitView
+from exporter.runnermetrics import RunnerMetrics
 
 
 class CollectorConfig(BaseModel):
@@ -150,6 +151,7 @@ class Batch:
     trouble: UnitTrouble | None = None
     failure: SourceError | None = None
     answered: bool = True
+    waited_out: bool = False
 
 
 class Known(Protocol):
@@ -224,6 +226,7 @@ class Context:
     ``stopping`` is set when waits must end. ``wake`` asks for the unit of that key to be polled now.
     ``timezone`` is the one that the operator's days are counted in. In a ``rehearsal`` one round is tried
     out: nothing may be left behind at the source. No family may show more than ``max_series_per_family``.
+    ``work`` is what the engine did so far, for all collectors.
     """
 
     page: Page
@@ -236,6 +239,7 @@ class Context:
     rehearsal: bool = False
     max_series_per_family: int = 50_000
     wake: Callable[[str], None] = lambda _key: None
+    work: RunnerMetrics = field(default_factory=lambda: RunnerMetrics(per_collector=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +252,7 @@ class Schedule:
 
     base: float
     maximum: float
-    discover: float
+    discover: float = 3600
     retry: float | None = None
 
 

@@ -92,6 +92,8 @@ def job_increments(job: JobRun) -> list[Increment]:
         added.append(Increment(ci_families.JOB_DURATION, labels, job.duration_seconds))
     if job.queue_seconds is not None:
         added.append(Increment(ci_families.JOB_QUEUE, labels, job.queue_seconds))
+        if job.runner_type:
+            added.append(Increment(ci_families.RUNNER_QUEUE, (job.runner_type.value,), job.queue_seconds))
     return added
 
 

@@ -41,6 +41,7 @@ class Parts:
         self.clock = clock or SystemClock()
         self.stopping = threading.Event()
         self.metrics = SelfMetrics(__version__)
+        store.committing = self.metrics.work.report_state
         self.exposition = Exposition(max_series_per_family=config.settings.metrics.max_series_per_family)
         self.registry = Registry(self.exposition, self.metrics)
         self.collectors: dict[str, Collector[Any]] = {}
@@ -87,6 +88,7 @@ class Parts:
             rehearsal=self.rehearsal,
             max_series_per_family=config.settings.metrics.max_series_per_family,
             wake=lambda key: self.wake(cls.name, key),
+            work=self.metrics.work,
         )
         return cls(block, context)
 

@@ -21,7 +21,9 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from exporter.contract import UnitTrouble
 from exporter.families import Family, clean, counter, gauge, histogram
+from exporter.runnermetrics import RunnerMetrics
 
+_FIRST_FAILURE = 400
 API_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30)
 
 BUILD_INFO = gauge(
@@ -139,7 +141,10 @@ M = TypeVar("M", bound=MetricWrapperBase)
 
 
 class SelfMetrics:
-    """The exporter's own series; survives a reload, so that its counters never go back."""
+    """The exporter's own series; survives a reload, so that its counters never go back.
+
+    ``work`` counts what the engine does whether or not a collector shows it, for the same reason.
+    """
 
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -164,6 +169,7 @@ class SelfMetrics:
         self.reload_successful = self._gauge(RELOAD_SUCCESSFUL)
         self.reload_timestamp = self._gauge(RELOAD_TIMESTAMP)
         self.leader = self._gauge(LEADER)
+        self.work = RunnerMetrics(version=version, per_collector=True)
         self.troubles: Callable[[], list[tuple[str, UnitTrouble]]] = list
         self.series: Callable[[], dict[str, int]] = dict
         self.dropped: Callable[[], dict[tuple[str, str], int]] = dict
@@ -209,6 +215,7 @@ class SelfMetrics:
 
     def forget(self, collector: str) -> None:
         """Drop the gauges of a collector that is gone."""
+        self.work.forget(collector)
         for family in (
             self.last_success,
             self.collector_success,
@@ -229,6 +236,8 @@ class Observer:
 
     def request(self, operation: str, code: str, seconds: float) -> None:
         """One call ended."""
+        if not code.isdecimal() or int(code) >= _FIRST_FAILURE:
+            self._metrics.work.client_error(operation)
         self._metrics.api_requests.labels(self._collector, operation, code).inc()
         self._metrics.api_duration.labels(self._collector, operation).observe(seconds)
 

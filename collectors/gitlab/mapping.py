@@ -11,6 +11,7 @@ from typing import Any
 
 from exporter.contract import Unit
 from exporter.errors import BadAnswer
+from exporter.model.runners import RunnerType
 from exporter.model.runs import Execution, JobRun, PipelineRun, RefKind, Status
 
 STATUSES = {
@@ -27,6 +28,11 @@ STATUSES = {
     "failed": Status.FAILED,
     "canceled": Status.CANCELED,
     "skipped": Status.SKIPPED,
+}
+_RUNNER_TYPES = {
+    "instance_type": RunnerType.INSTANCE,
+    "group_type": RunnerType.GROUP,
+    "project_type": RunnerType.PROJECT,
 }
 CHILD = "parent_pipeline"
 # Source: GitLab, doc/ci/jobs/job_rules.md, and app/models/concerns/enums/ci/pipeline.rb.
@@ -248,7 +254,17 @@ def job(detail: Any, run_id: int, *, unknown: Unknown) -> JobRun:
         queue_seconds=_seconds(entry.get("queued_duration")) if started_at else None,
         failure_reason=_failure_reason(entry, status, unknown),
         allow_failure=bool(entry.get("allow_failure")),
+        runner_type=_runner_type(entry.get("runner"), unknown) if started_at else None,
     )
+
+
+def _runner_type(runner: Any, unknown: Unknown) -> RunnerType:
+    """Whom the runner of a started job works for; unknown once the runner is deleted."""
+    word = runner.get("runner_type") if isinstance(runner, dict) else None
+    kind = _RUNNER_TYPES.get(word, RunnerType.UNKNOWN) if isinstance(word, str) else RunnerType.UNKNOWN
+    if word and kind is RunnerType.UNKNOWN:
+        unknown("runner_type")
+    return kind
 
 
 def downstream(bridge: Any) -> Downstream | None:

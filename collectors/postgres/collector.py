@@ -26,6 +26,7 @@ from exporter.model.views import Total, UnitView
 if TYPE_CHECKING:
     from collectors.postgres.database import Database
     from collectors.postgres.listening import Listeners
+    from collectors.postgres.running import Run
     from collectors.postgres.standing import FileStanding
 
 _RETRY_SECONDS = 2  # after a lost connection; doubles with every further failure
@@ -209,6 +210,7 @@ class Postgres(Collector[PostgresConfig]):
             rehearsal=self.context.rehearsal,
         )
         failure = None
+        self._count_failures(run, standing)
         if standing.errors:
             # A statement that fails is run again at its own time; only a lost connection is worth hurrying.
             wait = None if run.lost else self._until_next(job)
@@ -219,6 +221,11 @@ class Postgres(Collector[PostgresConfig]):
             failure=failure,
             answered=run.reached,
         )
+
+    def _count_failures(self, run: Run, standing: FileStanding) -> None:
+        """Tell the engine which calls failed: each query, but a lost connection once for all of them."""
+        for _ in standing.errors[:1] if run.lost else standing.errors:
+            self.context.work.client_error("query" if run.reached else "connect")
 
     def unit_samples(self, view: UnitView) -> Samples | None:
         """The totals of events that the file of this unit brought; ``None`` if it counts none."""

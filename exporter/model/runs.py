@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from exporter.model.runners import RunnerType
+
 
 class Status(StrEnum):
     """Where a run or job stands; the vendor's own words are mapped onto these by its collector."""
@@ -108,7 +110,8 @@ class JobRun:
     """One job of a run, as last seen.
 
     Identity: ``job_id`` within its unit. A retried job is a new job of the same ``run_id`` and
-    ``name``. ``failure_reason`` is empty unless the job failed.
+    ``name``. ``failure_reason`` is empty unless the job failed. ``runner_type`` is ``None`` until a runner
+    took the job, and where the provider knows no such thing.
     """
 
     job_id: int
@@ -123,3 +126,4 @@ class JobRun:
     queue_seconds: float | None = None
     failure_reason: str = ""
     allow_failure: bool = False
+    runner_type: RunnerType | None = None

@@ -65,12 +65,16 @@ from exporter.contract import (
     Unit,
     UnitTrouble,
 )
-from exporter.errors import ConfigError, SourceError, Unauthorized, UnitUnavailable
+from exporter.errors import ConfigError, SourceError, Stopped, Unauthorized, UnitUnavailable
 from exporter.families import Distribution, Family, Sample, Samples, counter, gauge, histogram
 from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
+from exporter.rounds.backoff import Backoff, jittered
+from exporter.runnermetrics import RESULT_TO_STATUS, FetchResult, JobStatus, RunnerMetrics
 
 __all__ = [
+    "RESULT_TO_STATUS",
     "Backfills",
+    "Backoff",
     "Batch",
     "Collector",
     "CollectorConfig",
@@ -82,7 +86,9 @@ __all__ = [
     "Distribution",
     "Explains",
     "Family",
+    "FetchResult",
     "JobRun",
+    "JobStatus",
     "Known",
     "Observation",
     "Page",
@@ -90,11 +96,13 @@ __all__ = [
     "PolledConfig",
     "Position",
     "RefKind",
+    "RunnerMetrics",
     "Sample",
     "Samples",
     "Schedule",
     "SourceError",
     "Status",
+    "Stopped",
     "Trouble",
     "Unauthorized",
     "Unit",
@@ -103,4 +111,5 @@ __all__ = [
     "counter",
     "gauge",
     "histogram",
+    "jittered",
 ]

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from enum import StrEnum
 
 from exporter.contract import Schedule
+from exporter.runnermetrics import FetchResult
 
 _MAX_SHIFT = 5
 _LONG_SHIFT = 30  # of retries, which begin at a second or two
 _JITTER = 0.2
-
-
-class Result(StrEnum):
-    """What a poll brought; a label value."""
-
-    TASK = "task"
-    EMPTY = "empty"
-    ERROR = "error"
+_CHANCE = random.Random()  # noqa: S311 - jitter, not a secret
 
 
 @dataclass(slots=True)
@@ -34,11 +27,11 @@ class Backoff:
     empty: int = 0
     errors: int = 0
 
-    def note(self, result: Result, *, busy: bool = False) -> None:
+    def note(self, result: FetchResult, *, busy: bool = False) -> None:
         """Count one poll; a poll that was cut short by a shutdown is not to be noted."""
-        if result is Result.ERROR:
+        if result is FetchResult.ERROR:
             self.errors += 1
-        elif result is Result.EMPTY:
+        elif result is FetchResult.EMPTY:
             self.empty, self.errors = (1 if busy else self.empty + 1), 0
         else:
             self.empty = self.errors = 0
@@ -55,6 +48,6 @@ class Backoff:
         return min(self.schedule.base * float(1 << min(count - 1, _MAX_SHIFT)), self.schedule.maximum)
 
 
-def jittered(seconds: float, chance: random.Random) -> float:
+def jittered(seconds: float, chance: random.Random = _CHANCE) -> float:
     """*seconds* give or take a fifth, so that units do not poll in step."""
     return seconds * chance.uniform(1 - _JITTER, 1 + _JITTER)

@@ -21,6 +21,11 @@ class Crew:
         self._workers: set[int] = set()
         self._wanted = 0
 
+    @property
+    def size(self) -> int:
+        """How many threads it is to have."""
+        return self._wanted
+
     def resize(self, workers: int) -> None:
         """Have *workers* threads from now on; surplus ones leave when they have nothing in hand."""
         with self._turn:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from exporter.errors import ExporterError, SourceError
-from exporter.rounds.backoff import Result
 from exporter.rounds.round import CollectorRounds, UnitState
+from exporter.runnermetrics import FetchResult
 
 
 def run_once(rounds: Sequence[CollectorRounds], *, capacity: int) -> dict[str, list[str]]:
@@ -38,7 +38,7 @@ def _drain(rounds: CollectorRounds, state: UnitState) -> str | None:
         visit = rounds.visit(state)
         if visit is None:
             return None
-        if visit.result is Result.ERROR:
+        if visit.result is FetchResult.ERROR:
             reason = state.error or (state.trouble.detail if state.trouble else "")
             return f"{state.stored.unit.name} could not be read" + (f": {reason}" if reason else "")
         if visit.wait > 0:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +13,9 @@ from exporter.clock import Clock, timestamp
 from exporter.contract import Batch, Collector, Discovery, Position, Schedule, Trouble, UnitTrouble
 from exporter.errors import ExporterError, SourceError, Stopped, Unauthorized, UnitUnavailable
 from exporter.exposition import CollectorPage
-from exporter.rounds.backoff import Backoff, Result
+from exporter.rounds.backoff import Backoff
 from exporter.rounds.display import Display
+from exporter.runnermetrics import FetchResult
 from exporter.selfmetrics import SelfMetrics
 from exporter.store.base import Saved, Store, StoredUnit
 
@@ -45,7 +48,7 @@ class Visit:
     ``exactly`` is a wait that beats the others, and is not to be jittered.
     """
 
-    result: Result
+    result: FetchResult
     wait: float
     at_least: float = 0.0
     exactly: float | None = None
@@ -74,6 +77,8 @@ class CollectorRounds:
         self._display = Display(collector, page, store)
         self._store = store
         self._metrics = metrics
+        self._work = metrics.work
+        self._work.begin(self.name)
         self._clock = clock
         self._lock = threading.Lock()
         self._units: dict[str, UnitState] = {}
@@ -116,8 +121,8 @@ class CollectorRounds:
     def discover(self) -> list[UnitState]:
         """Ask the source for its units; returns those that were not polled before."""
         try:
-            discovery = self.collector.discover()
-            new = self._take_over(discovery)
+            with self._work.job(self.name):
+                new = self._take_over(self.collector.discover())
         except Stopped:
             return []
         except Unauthorized as error:
@@ -133,7 +138,7 @@ class CollectorRounds:
             self._discovery_failed(failure)
             raise failure from error
         self._discovery_error = None
-        self._discovery_backoff.note(Result.TASK)
+        self._discovery_backoff.note(FetchResult.TASK)
         self._discovered = True
         self._update_success()
         return new
@@ -143,7 +148,7 @@ class CollectorRounds:
         level = logging.DEBUG if self._discovery_error else logging.WARNING
         log.log(level, "discovery failed", extra={"collector": self.name, "error": str(error)})
         self._discovery_error = str(error)
-        self._discovery_backoff.note(Result.ERROR)
+        self._discovery_backoff.note(FetchResult.ERROR)
         self._update_success()
 
     @property
@@ -208,8 +213,10 @@ class CollectorRounds:
     def visit(self, state: UnitState) -> Visit | None:
         """Poll one unit once, save and show what came; ``None`` when the answer no longer matters."""
         started = self._clock.monotonic()
+        interval = state.backoff.interval
         try:
-            batch, saved = self._poll(state)
+            with self._work.job(self.name):
+                batch, result = self._poll(state)
         except Stopped:
             return None
         except Unauthorized as error:
@@ -224,23 +231,43 @@ class CollectorRounds:
             log.exception("poll raised", extra=self._where(state))
             visit = self._failed(state, ExporterError(f"{type(error).__name__}: {error}"), logged=True)
         else:
-            visit = self._succeeded(state, batch, saved)
-        state.last_polled = self._clock.monotonic()
+            visit = self._succeeded(state, batch, result)
+        first, state.last_polled = state.last_polled < 0, self._clock.monotonic()
+        if first or state.backoff.interval != interval:
+            self._show_backoff()
         self._note_round(state, state.last_polled - started)
         return visit if self.alive else None
 
-    def _poll(self, state: UnitState) -> tuple[Batch, Saved]:
+    def _poll(self, state: UnitState) -> tuple[Batch, FetchResult]:
         """Poll, save and show; everything here may raise."""
         stored = self._store.position(state.stored.id)
         position = Position(stored.cursor, stored.counts_from, self._store.known(stored.id))
-        batch = self.collector.poll(state.stored.unit, position)
-        saved = self._store.save(stored.id, batch, self._clock.now())
-        self._show(state, stored, batch, saved)
-        if batch.failure:
-            if batch.answered:
-                state.visited = self._answered = True  # readiness need not wait for the rest
-            raise batch.failure
-        return batch, saved
+        with self._work.fetch(self.name) as fetch, self._unless_stopping():
+            batch = self.collector.poll(state.stored.unit, position)
+            fetch.answered()
+            saved = self._store.save(stored.id, batch, self._clock.now())
+            self._show(state, stored, batch, saved)
+            if batch.failure:
+                if batch.answered:
+                    state.visited = self._answered = True  # readiness need not wait for the rest
+                raise batch.failure
+            if batch.waited_out:
+                fetch.waited_out()
+            # What is known already is no news; plain numbers always are, or they would be read ever
+            # more rarely.
+            news = bool(saved.changed) or batch.samples is not None
+            fetch.result = FetchResult.TASK if news else FetchResult.EMPTY
+        return batch, fetch.result
+
+    @contextmanager
+    def _unless_stopping(self) -> Iterator[None]:
+        """Have a failure during the stop be part of the stop: it is nobody's fault."""
+        try:
+            yield
+        except SourceError as error:
+            if self.collector.context.stopping.is_set():
+                raise Stopped("stopping") from error
+            raise
 
     def _show(self, state: UnitState, stored: StoredUnit, batch: Batch, saved: Saved) -> None:
         """Show what *batch* changed."""
@@ -259,10 +286,8 @@ class CollectorRounds:
         if self._display.unhide(stored.id) or caught_up or saved.changed or batch.unit:
             self._display.show(stored.id)
 
-    def _succeeded(self, state: UnitState, batch: Batch, saved: Saved) -> Visit:
+    def _succeeded(self, state: UnitState, batch: Batch, result: FetchResult) -> Visit:
         """Book a poll that was saved."""
-        # What is known already is no news; plain numbers always are, or they would be read ever more rarely.
-        result = Result.TASK if saved.changed or batch.samples is not None else Result.EMPTY
         state.backoff.note(result, busy=batch.busy)
         if state.error or (state.trouble and not batch.trouble):
             log.info("project readable again", extra=self._where(state))
@@ -298,14 +323,14 @@ class CollectorRounds:
         state.trouble = trouble
         state.error = ""
         state.visited = True
-        state.backoff.note(Result.ERROR)
+        state.backoff.note(FetchResult.ERROR)
         self._answered = True
         self._display.hide(state.stored.id)
-        return Visit(Result.ERROR, state.backoff.schedule.maximum)
+        return Visit(FetchResult.ERROR, state.backoff.schedule.maximum)
 
     def _failed(self, state: UnitState, error: ExporterError, *, logged: bool = False) -> Visit:
         """Book a failed poll: what is shown stays, and the wait grows."""
-        state.backoff.note(Result.ERROR)
+        state.backoff.note(FetchResult.ERROR)
         if not logged:
             # The first failure is news; the following ones only repeat it.
             level = logging.DEBUG if state.error else logging.WARNING
@@ -314,7 +339,7 @@ class CollectorRounds:
         # A source that fails for one project must not hold up the others; our own store must be mended.
         if isinstance(error, SourceError) and state.backoff.errors >= _GIVE_UP_AFTER:
             state.visited = True
-        return Visit(Result.ERROR, state.backoff.interval, at_least=asked_wait(error))
+        return Visit(FetchResult.ERROR, state.backoff.interval, at_least=asked_wait(error))
 
     def _halt(self, error: Unauthorized) -> None:
         """Stop polling: every further call would be refused, and might lock the account."""
@@ -337,6 +362,16 @@ class CollectorRounds:
         return True
 
     # -- bookkeeping ---------------------------------------------------------------------------
+
+    def skip(self) -> None:
+        """A poll that was due is left out: nobody wants it any more."""
+        self._work.skipped(self.name)
+
+    def _show_backoff(self) -> None:
+        """Show the wait of the unit that is polled most often: with news anywhere, it is the base."""
+        if self.alive:
+            waits = (state.backoff.interval for state in self.states() if state.last_polled >= 0)
+            self._work.backoff(min(waits, default=self.collector.schedule.base), self.name)
 
     def _where(self, state: UnitState) -> dict[str, str]:
         return {"collector": self.name, "project": state.stored.unit.name}

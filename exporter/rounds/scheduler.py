@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -67,7 +66,6 @@ class Engine:
         self._crew = Crew("poll")
         self._lanes: dict[tuple[str, str], Crew] = {}
         self._making_lanes = threading.Lock()
-        self._chance = random.Random()  # noqa: S311 - jitter, not a secret
         self._scheduler = BackgroundScheduler(
             executors={"default": DebugExecutor()},
             # A due task is late at worst, never skipped.
@@ -75,6 +73,7 @@ class Engine:
             timezone="UTC",
         )
         metrics.troubles = self.troubles
+        metrics.work.capacity = self.workers
 
     def adopt(self, rounds: Sequence[CollectorRounds]) -> None:
         """Take *rounds* in and show what the store has for them."""
@@ -221,6 +220,10 @@ class Engine:
 
     # -- tasks ---------------------------------------------------------------------------------
 
+    def workers(self) -> int:
+        """How many polls can run at once: the shared capacity, and what lanes have for themselves."""
+        return self.capacity + sum(crew.size for crew in list(self._lanes.values()))
+
     def _agendas(self) -> list[Agenda]:
         return [crew.agenda for crew in [self._crew, *list(self._lanes.values())]]
 
@@ -279,13 +282,14 @@ class Engine:
         if rounds.alive and rounds.halted is None:
             # After a failure, those that nobody polls yet still wait for their first turn.
             task = Task((rounds.name, "/discover"), lambda: self._discover(rounds, all_units=all_units))
-            wait = max(jittered(rounds.discovery_wait, self._chance), at_least)
+            wait = max(jittered(rounds.discovery_wait), at_least)
             last_run = self._clock.monotonic()
             self._at(f"{rounds.name}:/discover", wait, lambda: self._crew.agenda.add(task, last_run))
 
     def _visit(self, rounds: CollectorRounds, state: UnitState) -> None:
         """Poll one unit and set its next poll."""
         if not rounds.is_current(state) or not self._leading:
+            rounds.skip()
             return
         visit = rounds.visit(state)
         if visit is None or not rounds.is_current(state):
@@ -295,7 +299,7 @@ class Engine:
             return
         wait = visit.exactly
         if wait is None:
-            wait = max(jittered(visit.wait, self._chance), visit.at_least)
+            wait = max(jittered(visit.wait), visit.at_least)
         self._at(f"{rounds.name}:{state.stored.unit.key}", wait, lambda: self._poll_now(rounds, state))
 
     def _at(self, job_id: str, seconds: float, action: Callable[[], None]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -37,7 +38,12 @@ class Saved:
 
 
 class Store(Protocol):
-    """Where runs, jobs and totals live; every verb is one transaction and may be called from any thread."""
+    """Where runs, jobs and totals live; every verb is one transaction and may be called from any thread.
+
+    ``committing`` is entered around each transaction that writes; whoever wants to count them sets it.
+    """
+
+    committing: Callable[[], AbstractContextManager[None]]
 
     def register(
         self, target: str, units: Sequence[Unit], *, backfill_days: int, now: datetime

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,6 +38,7 @@ class SqlStore:
     """
 
     def __init__(self, url: str) -> None:
+        self.committing: Callable[[], AbstractContextManager[None]] = nullcontext
         self._engine = open_engine(url)
         self._sqlite = self._engine.dialect.name == "sqlite"
         self._turn = threading.RLock() if self._sqlite else nullcontext()
@@ -191,6 +192,7 @@ class SqlStore:
     def _write(self) -> Iterator[Connection]:
         """A transaction that commits at the end of the block, or leaves no trace."""
         with (
+            self.committing(),
             store_errors(self._engine.url),
             self._turn,
             self._engine.connect().execution_options(writes=True) as connection,

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from exporter.plugins import collector_classes
-from exporter.rounds.backoff import Result
 from exporter.rounds.round import Visit
+from exporter.runnermetrics import FetchResult
 from tests.support.harness import Lab, gitlab
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
@@ -78,14 +78,14 @@ def test_waits_longer_and_longer_while_the_source_fails(lab: Lab) -> None:
     waits: list[float] = []
     for _ in range(6):
         visits = lab.exporter.poll()
-        assert {visit.result for visit in visits if visit} == {Result.ERROR}
+        assert {visit.result for visit in visits if visit} == {FetchResult.ERROR}
         waits.append(next(visit.wait for visit in visits if visit))
     assert waits == [30, 60, 120, 240, 300, 300]
     lab.server.faults()
     lab.pipeline()
     lab.advance(60)
     visits = lab.exporter.poll()
-    assert visits[0] == Visit(Result.TASK, 30)
+    assert visits[0] == Visit(FetchResult.TASK, 30)
 
 
 def test_shows_what_it_had_while_the_source_fails(lab: Lab) -> None:

@@ -26,8 +26,8 @@ from exporter.clock import FixedClock
 from exporter.contract import Context
 from exporter.exposition import Exposition
 from exporter.rendering import Format
-from exporter.rounds.backoff import Result
 from exporter.rounds.round import CollectorRounds, Visit
+from exporter.runnermetrics import FetchResult
 from exporter.selfmetrics import SelfMetrics
 from exporter.store.sql import SqlStore
 
@@ -124,8 +124,8 @@ class Exporter:
             while self.rounds.is_current(state):
                 visit = self.rounds.visit(state)
                 visits.append(visit)
-                left -= visit is not None and visit.result is Result.ERROR
-                if visit is None or not left or (visit.result is not Result.ERROR and visit.wait > 0):
+                left -= visit is not None and visit.result is FetchResult.ERROR
+                if visit is None or not left or (visit.result is not FetchResult.ERROR and visit.wait > 0):
                     break
         return visits
 

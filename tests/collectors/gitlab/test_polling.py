@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 import sqlalchemy as sa
 
-from exporter.rounds.backoff import Result
+from exporter.runnermetrics import FetchResult
 from tests.support.harness import PROJECT, Lab
 
 FAILS = {"name": "unit", "attempts": [{"run": 30, "outcome": "failed"}, {"run": 30}]}
@@ -498,7 +498,7 @@ def test_slow_matters_that_fail_hold_up_no_counts(lab_of: Callable[..., Lab]) ->
     lab.advance(120)
     visits = [visit.result for visit in lab.exporter.poll() if visit]
     assert runs(lab) == {"success": 1}
-    assert visits == [Result.TASK], "once, and then at the usual pace"
+    assert visits == [FetchResult.TASK], "once, and then at the usual pace"
     assert [trouble.reason.value for trouble in lab.exporter.rounds.troubles()] == ["bad_data"]
     lab.server.faults()
     lab.run(60, 30)

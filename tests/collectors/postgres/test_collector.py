@@ -22,8 +22,8 @@ from exporter.app import ConfigSource
 from exporter.errors import ConfigError
 from exporter.parts import Parts
 from exporter.rendering import Format
-from exporter.rounds.backoff import Result
 from exporter.rounds.once import run_once
+from exporter.runnermetrics import FetchResult
 from exporter.store.sql import SqlStore
 from tests.support.querylab import QueryLab, page
 
@@ -196,7 +196,7 @@ def test_a_database_that_is_away_at_the_start_is_no_reason_to_stop(
     lab.metric("m", "SELECT 1 AS v")
     doors(False)
     visit = lab.poll()
-    assert visit.result is Result.ERROR
+    assert visit.result is FetchResult.ERROR
     assert lab.succeeding == {"t/m": False}
     assert "first round" in (lab.rounds.not_ready() or "")
     doors(True)

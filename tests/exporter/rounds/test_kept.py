@@ -14,8 +14,9 @@ from exporter.errors import ExporterError, SourceError, UnitUnavailable
 from exporter.families import Sample, Samples
 from exporter.model.views import UnitView
 from exporter.rendering import Format
-from exporter.rounds.backoff import Backoff, Result
+from exporter.rounds.backoff import Backoff
 from exporter.rounds.round import CollectorRounds, UnitState
+from exporter.runnermetrics import FetchResult
 from exporter.store.sql import SqlStore
 from tests.support.fakes import DEPTH, EVENTS, Kept, World, value
 
@@ -102,7 +103,7 @@ def both(number: float, events: float) -> dict[str, float]:
 def test_totals_and_polled_samples_of_a_unit_are_shown_together(process: Start) -> None:
     one = process()
     visit = one.poll(batch(5, "1", "2"))
-    assert (visit.result, one.shown) == (Result.TASK, both(5, 2))
+    assert (visit.result, one.shown) == (FetchResult.TASK, both(5, 2))
     one.poll(batch(6, "1", "2"))
     assert one.shown == both(6, 2)
     one.poll(batch(6, "3"))
@@ -304,7 +305,7 @@ def test_a_poll_that_fails_in_part_is_saved_and_shown_and_counts_as_failed(
         succeeded = one.own("last_success_timestamp_seconds")
         one.world.clock.advance(60)  # type: ignore[attr-defined]
         visit = one.poll(batch(6, "1", "2", failure=failure))
-    assert (visit.result, visit.at_least, visit.exactly) == (Result.ERROR, 77, None)
+    assert (visit.result, visit.at_least, visit.exactly) == (FetchResult.ERROR, 77, None)
     assert one.shown == both(6, 2)
     assert one.own("collector_success") == 0
     assert one.own("last_success_timestamp_seconds") == succeeded
@@ -378,13 +379,13 @@ def test_the_instant_of_the_next_poll_is_asked_after_success_only(process: Start
 def test_retries_begin_with_the_retry_however_idle_the_unit_was(idle: int) -> None:
     backoff = Backoff(Schedule(100, 300, 60, retry=2))
     for _ in range(idle):
-        backoff.note(Result.EMPTY)
+        backoff.note(FetchResult.EMPTY)
     found = []
     for _ in range(12):
-        backoff.note(Result.ERROR)
+        backoff.note(FetchResult.ERROR)
         found.append(backoff.interval)
     assert found == [2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300, 300]
-    backoff.note(Result.TASK)
+    backoff.note(FetchResult.TASK)
     assert backoff.interval == 100
 
 
@@ -392,7 +393,7 @@ def test_a_retry_is_what_it_says_even_if_longer_than_the_base() -> None:
     backoff = Backoff(Schedule(10, 300, 60, retry=60))
     waits = []
     for _ in range(2000):
-        backoff.note(Result.ERROR)
+        backoff.note(FetchResult.ERROR)
         waits.append(backoff.interval)
     assert waits[:4] == [60, 120, 240, 300]
     assert waits[-1] == 300

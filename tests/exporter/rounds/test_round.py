@@ -15,8 +15,8 @@ from exporter.errors import ExporterError, SourceError, Stopped, StoreError, Una
 from exporter.families import Sample, gauge
 from exporter.model.runs import RefKind, Status
 from exporter.rendering import Format
-from exporter.rounds.backoff import Result
 from exporter.rounds.round import CollectorRounds, UnitState, asked_wait
+from exporter.runnermetrics import FetchResult
 from exporter.store.sql import SqlStore
 from tests.support.fakes import NOW, PageCollector, Source, World, run, value
 
@@ -74,7 +74,7 @@ def test_a_poll_is_saved_counted_and_shown(bench: Bench) -> None:
     states = bench.discover(ONE)
     visit = bench.rounds.visit(states["1"])
     assert visit
-    assert (visit.result, visit.wait) == (Result.TASK, 10)
+    assert (visit.result, visit.wait) == (FetchResult.TASK, 10)
     assert bench.counted() == 1
     assert 'ref="main",ref_kind="branch",source="push",status="success"} 1.0' in bench.text()
     assert bench.source.positions[0].cursor is None
@@ -88,10 +88,10 @@ def test_a_poll_that_repeats_what_is_known_brings_no_news(bench: Bench) -> None:
     states = bench.discover(ONE)
     visits = [bench.rounds.visit(states["1"]) for _ in range(4)]
     assert [(visit.result, visit.wait) for visit in visits if visit] == [
-        (Result.TASK, 10),
-        (Result.EMPTY, 10),
-        (Result.EMPTY, 20),
-        (Result.EMPTY, 40),
+        (FetchResult.TASK, 10),
+        (FetchResult.EMPTY, 10),
+        (FetchResult.EMPTY, 20),
+        (FetchResult.EMPTY, 40),
     ]
 
 
@@ -162,7 +162,7 @@ def test_a_store_that_fails_fails_the_poll_and_keeps_what_is_shown(
         patch.setattr(bench.store, "save", full)
         visit = bench.rounds.visit(states["1"])
         assert visit
-        assert visit.result is Result.ERROR
+        assert visit.result is FetchResult.ERROR
         assert bench.counted() == 1
     bench.rounds.visit(states["1"])
     assert bench.counted() == 2
@@ -189,7 +189,7 @@ def test_a_unit_that_cannot_be_read_is_hidden_and_reported_once(
     for _ in range(3):
         visit = bench.rounds.visit(states["1"])
         assert visit
-        assert (visit.result, visit.wait) == (Result.ERROR, 80)
+        assert (visit.result, visit.wait) == (FetchResult.ERROR, 80)
         bench.rounds.follow()
         assert not bench.shown()
     assert [r.message for r in caplog.records if r.levelno >= logging.WARNING] == ["project needs attention"]
@@ -368,7 +368,7 @@ def test_plain_samples_are_shown_and_stay_when_the_store_is_followed(bench: Benc
     source, rounds, state = sampler(bench, depth(5), SourceError("down"))
     visit = rounds.visit(state)
     assert visit
-    assert visit.result is Result.TASK
+    assert visit.result is FetchResult.TASK
     for _ in range(2):
         rounds.follow()
         rounds.discover()
@@ -403,7 +403,7 @@ def test_plain_samples_that_cannot_be_shown_fail_the_poll_and_keep_the_old_ones(
     rounds.visit(state)
     visit = rounds.visit(state)
     assert visit
-    assert visit.result is Result.ERROR
+    assert visit.result is FetchResult.ERROR
     assert 'ci_depth{queue="q"} 5.0' in bench.text()
     assert value(bench.world, "ci_exporter_collector_success", collector="sql") == 0
 

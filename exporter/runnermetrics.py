@@ -1,0 +1,460 @@
+"""Runner-style counters: what a poller fetched, the jobs that it ran, and the reports it delivered."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from types import MappingProxyType
+from typing import NamedTuple, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.samples import Sample
+
+from exporter.clock import Clock, SystemClock
+from exporter.errors import Stopped
+from exporter.families import Family, counter, gauge, histogram
+
+NAMESPACE = "ci_exporter"
+FETCH_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
+JOB_BUCKETS = tuple(2**exponent for exponent in range(14))
+REPORT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
+M = TypeVar("M", bound=MetricWrapperBase)
+
+
+class FetchResult(StrEnum):
+    """What a poll brought: news, nothing new, or a failure; a label value."""
+
+    TASK = "task"
+    EMPTY = "empty"
+    ERROR = "error"
+
+
+class JobStatus(StrEnum):
+    """How a unit of work ended; a label value."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    UNKNOWN = "unknown"
+
+
+class ReportResult(StrEnum):
+    """Whether a report was taken; a label value."""
+
+    SUCCESS = "success"
+    ERROR = "error"
+
+
+class _Results(dict[str, JobStatus]):
+    """What sources call their results; a word that is none of them is unknown, whatever it is."""
+
+    def __missing__(self, word: object) -> JobStatus:
+        name = str(word).lower().removeprefix("result_")
+        return self.get(name, JobStatus.UNKNOWN)
+
+
+RESULT_TO_STATUS: Mapping[str, JobStatus] = MappingProxyType(
+    _Results(
+        {
+            **{status.value: status for status in JobStatus},
+            "succeeded": JobStatus.SUCCESS,
+            "passed": JobStatus.SUCCESS,
+            "failed": JobStatus.FAILURE,
+            "error": JobStatus.FAILURE,
+            "timed_out": JobStatus.FAILURE,
+            "canceled": JobStatus.CANCELLED,
+            "aborted": JobStatus.CANCELLED,
+            "unspecified": JobStatus.UNKNOWN,
+        }
+    )
+)
+"""``RESULT_TO_STATUS[word]`` for the result words of CI systems, in any case, also with ``RESULT_`` before.
+
+Numbers are no words: 0 means success to a shell and nothing yet to some servers, so it is unknown.
+"""
+
+
+class RunnerFamilies(NamedTuple):
+    """All families of one namespace, in the order in which they are shown."""
+
+    info: Family
+    capacity: Family
+    uptime: Family
+    fetch: Family
+    fetch_duration: Family
+    backoff: Family
+    client_errors: Family
+    job: Family
+    job_duration: Family
+    job_running: Family
+    utilization: Family
+    report_state: Family
+    report_state_duration: Family
+    report_log: Family
+    report_log_duration: Family
+    buffer_rows: Family
+
+
+@cache
+def runner_families(namespace: str = NAMESPACE, *, per_collector: bool = True) -> RunnerFamilies:
+    """The families under *namespace*; those of polls and jobs tell collectors apart if *per_collector*.
+
+    Without collectors, and under the namespace of an existing runner of this kind, names, labels and buckets
+    are those that its boards and alerts use.
+
+    Raises:
+        ValueError: *namespace* cannot begin a metric name.
+    """
+    if not namespace:
+        raise ValueError("the namespace is empty; write one, such as ci_exporter")
+    by = ("collector",) if per_collector else ()
+
+    def gauge_(name: str, text: str, labels: tuple[str, ...] = (), unit: str = "") -> Family:
+        return gauge(f"{namespace}_{name}", text, labels, unit=unit, source="engine")
+
+    def total(name: str, text: str, labels: tuple[str, ...]) -> Family:
+        return counter(f"{namespace}_{name}", text, labels, source="engine")
+
+    def seconds(name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()) -> Family:
+        name = f"{namespace}_{name}"
+        return histogram(name, text, labels, buckets=buckets, unit="seconds", source="engine")
+
+    return RunnerFamilies(
+        info=gauge_("info", "Constant 1; labels tell the version and the name.", ("version", "name")),
+        capacity=gauge_("capacity", "Jobs that can run at once."),
+        uptime=gauge_("uptime_seconds", "Time since the start, at the scrape.", unit="seconds"),
+        fetch=total(
+            "poll_fetch_total",
+            "Polls: `task` brought news, `empty` nothing (or a long poll's deadline came), `error` failed.",
+            (*by, "result"),
+        ),
+        fetch_duration=seconds(
+            "poll_fetch_duration_seconds",
+            "How long polls took to be answered, but for those that a long poll's deadline ended.",
+            FETCH_BUCKETS,
+            by,
+        ),
+        backoff=gauge_(
+            "poll_backoff_seconds",
+            "Wait between polls, before jitter: the base while there is news, longer when idle or failing.",
+            by,
+            "seconds",
+        ),
+        client_errors=total(
+            "client_errors_total", "Calls to a source that failed, by operation.", ("method",)
+        ),
+        job=total("job_total", "Units of work that ended, by outcome.", (*by, "status")),
+        job_duration=seconds(
+            "job_duration_seconds", "How long units of work took, saving included.", JOB_BUCKETS, by
+        ),
+        job_running=gauge_("job_running", "Units of work under way, at the scrape."),
+        utilization=gauge_(
+            "job_capacity_utilization_ratio",
+            "Units of work under way to those that can be at once; 0 without capacity.",
+        ),
+        report_state=total("report_state_total", "Reports of state (commits to the store).", ("result",)),
+        report_state_duration=seconds(
+            "report_state_duration_seconds",
+            "How long reports of state took, failed ones too.",
+            REPORT_BUCKETS,
+        ),
+        report_log=total("report_log_total", "Reports of what happened (deliveries to sinks).", ("result",)),
+        report_log_duration=seconds(
+            "report_log_duration_seconds",
+            "How long reports of what happened took, failed ones too.",
+            REPORT_BUCKETS,
+        ),
+        buffer_rows=gauge_(
+            "report_log_buffer_rows",
+            "Rows that wait to be delivered, summed at the scrape over all reporters.",
+        ),
+    )
+
+
+@dataclass(slots=True)
+class Fetch:
+    """One poll under way. ``result`` ``None`` means that it is not to be counted."""
+
+    result: FetchResult | None = FetchResult.EMPTY
+    _answered_at: float | None = None
+    _observed: bool = True
+    _clock: Clock = field(default_factory=SystemClock)
+
+    def found(self, news: bool = True) -> None:
+        """Say whether the poll brought news."""
+        self.result = FetchResult.TASK if news else FetchResult.EMPTY
+
+    def answered(self) -> None:
+        """Stop the watch: what follows within the block is no part of the poll."""
+        self._answered_at = self._clock.monotonic()
+
+    def waited_out(self) -> None:
+        """The deadline of a long poll came first: nothing new, and a duration that tells nothing."""
+        self.result, self._observed = FetchResult.EMPTY, False
+
+
+@dataclass(slots=True)
+class Job:
+    """One unit of work under way; it ends as ``status`` unless it raises."""
+
+    status: JobStatus = JobStatus.SUCCESS
+
+
+class RunnerMetrics:
+    """What a poller, its jobs and its reports did, as metrics under a namespace; thread-safe.
+
+    Usable by any program: it registers nowhere by itself, and can be registered in any registry of
+    prometheus_client. ``capacity`` may be a callable, which is then read at the scrape. A *per_collector*
+    set gives the polls and jobs the label ``collector``. An end by :class:`Stopped`, by Ctrl-C or by a
+    cancelled task is a shutdown, and no error.
+    """
+
+    def __init__(
+        self,
+        namespace: str = NAMESPACE,
+        *,
+        version: str = "",
+        name: str = "",
+        capacity: int | Callable[[], int] = 1,
+        per_collector: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self.namespace = namespace
+        self.version = version
+        self.name = name
+        self.capacity = capacity
+        self.families = families = runner_families(namespace, per_collector=per_collector)
+        self._clock = clock or SystemClock()
+        self._started = self._clock.monotonic()
+        self._turn = threading.Lock()
+        self._running = 0
+        self._buffers: dict[int, Callable[[], int]] = {}
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._registry = CollectorRegistry()
+        self._fetched = self._counter(families.fetch)
+        self._fetch_seconds = self._histogram(families.fetch_duration)
+        waits = families.backoff
+        self._backoff = Gauge(waits.name, waits.help, waits.labels, unit=waits.unit, registry=self._registry)
+        self._client_errors = self._counter(families.client_errors)
+        self._jobs = self._counter(families.job)
+        self._job_seconds = self._histogram(families.job_duration)
+        self._states = self._counter(families.report_state)
+        self._state_seconds = self._histogram(families.report_state_duration)
+        self._logs = self._counter(families.report_log)
+        self._log_seconds = self._histogram(families.report_log_duration)
+        for result in ReportResult:
+            self._states.labels(result.value)
+            self._logs.labels(result.value)
+        if not per_collector:
+            self._show(())
+
+    def _counter(self, family: Family) -> Counter:
+        return Counter(family.name, family.help, family.labels, registry=self._registry)
+
+    def _histogram(self, family: Family) -> Histogram:
+        return Histogram(
+            family.name,
+            family.help,
+            family.labels,
+            buckets=family.buckets,
+            unit=family.unit,
+            registry=self._registry,
+        )
+
+    # -- recording -----------------------------------------------------------------------------
+
+    def begin(self, collector: str) -> None:
+        """Show the series of *collector* at once, at zero."""
+        self._show((collector,))
+
+    def _show(self, by: tuple[str, ...]) -> None:
+        for result in FetchResult:
+            self._fetched.labels(*by, result.value)
+        for status in JobStatus:
+            self._jobs.labels(*by, status.value)
+        _of(self._fetch_seconds, by)
+        _of(self._job_seconds, by)
+
+    def forget(self, collector: str) -> None:
+        """Drop the gauge of a collector that is gone; its counters stay, since counters never go back."""
+        with suppress(KeyError):  # prometheus_client raises it up to some version
+            self._backoff.remove(collector)
+
+    @contextmanager
+    def fetch(
+        self,
+        collector: str = "",
+        *,
+        method: str = "",
+        deadline: type[Exception] | tuple[type[Exception], ...] = (),
+    ) -> Iterator[Fetch]:
+        """Count and time one poll; say in the block whether it :meth:`~Fetch.found` news.
+
+        What it raises makes it an error, counted for the operation *method* too if that is given; a
+        *deadline* exception means that a long poll brought nothing. All of them go on to the caller.
+        """
+        one = Fetch(_clock=self._clock)
+        began = self._clock.monotonic()
+        try:
+            yield one
+        except deadline:
+            one.waited_out()
+            raise
+        except Stopped:
+            one.result = None
+            raise
+        except Exception:
+            one.result = FetchResult.ERROR
+            if method:
+                self.client_error(method)
+            raise
+        except BaseException:
+            one.result = None
+            raise
+        finally:
+            if one.result is not None:
+                by = (collector,) if collector else ()
+                self._fetched.labels(*by, one.result.value).inc()
+                if one._observed:
+                    ended = self._clock.monotonic() if one._answered_at is None else one._answered_at
+                    _of(self._fetch_seconds, by).observe(ended - began)
+
+    def backoff(self, seconds: float, collector: str = "") -> None:
+        """Tell the wait before the next poll, without its jitter."""
+        _of(self._backoff, (collector,) if collector else ()).set(seconds)
+
+    def client_error(self, method: str) -> None:
+        """A call to a source failed; *method* is a constant that names the operation."""
+        self._client_errors.labels(method).inc()
+
+    @contextmanager
+    def job(self, collector: str = "") -> Iterator[Job]:
+        """Count and time one unit of work; set its ``status`` if it is no success."""
+        one = Job()
+        began = self._clock.monotonic()
+        with self._turn:
+            self._running += 1
+        try:
+            yield one
+        except Stopped:
+            one.status = JobStatus.CANCELLED
+            raise
+        except Exception:
+            one.status = JobStatus.FAILURE
+            raise
+        except BaseException:
+            one.status = JobStatus.CANCELLED
+            raise
+        finally:
+            with self._turn:
+                self._running -= 1
+            by = (collector,) if collector else ()
+            self._jobs.labels(*by, one.status.value).inc()
+            _of(self._job_seconds, by).observe(self._clock.monotonic() - began)
+
+    def skipped(self, collector: str = "") -> None:
+        """A unit of work was left out: nobody wanted it any more."""
+        by = (collector,) if collector else ()
+        self._jobs.labels(*by, JobStatus.SKIPPED.value).inc()
+
+    @contextmanager
+    def report_state(self) -> Iterator[None]:
+        """Count and time one report of state: a commit, a call that says how a job stands."""
+        with self._report(self._states, self._state_seconds):
+            yield
+
+    @contextmanager
+    def report_log(self) -> Iterator[None]:
+        """Count and time one report of what happened: a delivery of log rows or events."""
+        with self._report(self._logs, self._log_seconds):
+            yield
+
+    @contextmanager
+    def _report(self, counted: Counter, seconds: Histogram) -> Iterator[None]:
+        began = self._clock.monotonic()
+        result: ReportResult | None = ReportResult.SUCCESS
+        try:
+            yield
+        except Stopped:
+            result = None
+            raise
+        except Exception:
+            result = ReportResult.ERROR
+            raise
+        except BaseException:
+            result = None
+            raise
+        finally:
+            if result is not None:
+                counted.labels(result.value).inc()
+                seconds.observe(self._clock.monotonic() - began)
+
+    def add_buffer(self, rows: Callable[[], int]) -> Callable[[], None]:
+        """Have *rows*, which tells how many wait to be delivered, summed at each scrape.
+
+        Returns:
+            What to call when the buffer is gone.
+        """
+        key = id(rows)
+        with self._turn:
+            self._buffers = {**self._buffers, key: rows}
+
+        def remove() -> None:
+            with self._turn:
+                self._buffers = {other: kept for other, kept in self._buffers.items() if other != key}
+
+        return remove
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family with its samples, in the order of :class:`RunnerFamilies`."""
+        return self._collect(self.name)
+
+    def _collect(self, name: str) -> Iterator[Metric]:
+        found = {metric.name: metric for metric in [*self._read_now(name), *self._registry.collect()]}
+        yield from (found[family.name] for family in self.families)
+
+    def collect_as(self, namespace: str, *, name: str) -> Iterator[Metric]:
+        """The same under another namespace and name."""
+        skip = len(self.namespace)
+        for metric in self._collect(name):
+            renamed = Metric(namespace + metric.name[skip:], metric.documentation, metric.type, metric.unit)
+            renamed.samples = [
+                Sample(namespace + sample.name[skip:], *sample[1:]) for sample in metric.samples
+            ]
+            yield renamed
+
+    def describe(self) -> Iterator[Metric]:
+        """Every family, without samples."""
+        for family in self.families:
+            yield family.metric()
+
+    def _read_now(self, name: str) -> Iterator[Metric]:
+        """What is read at the scrape."""
+        capacity = self.capacity() if callable(self.capacity) else self.capacity
+        running = self._running
+        families = self.families
+        info = GaugeMetricFamily(families.info.name, families.info.help, labels=families.info.labels)
+        info.add_metric([self.version, name], 1)
+        yield info
+        for family, value in (
+            (families.capacity, capacity),
+            (families.uptime, self._clock.monotonic() - self._started),
+            (families.job_running, running),
+            (families.utilization, running / capacity if capacity > 0 else 0),
+            (families.buffer_rows, sum(rows() for rows in self._buffers.values())),
+        ):
+            yield GaugeMetricFamily(family.name, family.help, value, unit=family.unit)
+
+
+def _of(metric: M, by: tuple[str, ...]) -> M:
+    """The child for these label values; the metric itself where it has no labels."""
+    return metric.labels(*by) if by else metric
