@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from contextlib import ExitStack
 from tests.security.conftest import MakeTarget
 from tests.security.test_syntax import REFUSED
 from tests.support.attack import Target
-from tests.support.process import wait_until
+from tests.support.process import ROOT, wait_until
 from tests.support.wire import HEALTH, SCRAPE, Wire
 
 STOP_SECONDS = 5.0
@@ -84,13 +85,18 @@ def test_a_unix_socket_is_served_as_strictly_as_a_port_and_gone_after_the_stop(
 def test_a_socket_of_systemd_is_served_and_outlives_the_stop(make_target: MakeTarget) -> None:
     target = make_target()
     with socket.create_server(("127.0.0.1", target.port)) as bound:
-        # What systemd does: our process id in a variable, and the socket as descriptor 3.
-        launcher = ("sh", "-c", f'export LISTEN_FDS=1 LISTEN_PID=$$; exec "$@" 3<&{bound.fileno()}', "sh")
+        launcher = [
+            sys.executable,
+            str(ROOT / "tests/support/activate.py"),
+            "metrics",
+            str(bound.fileno()),
+            "--",
+        ]
         for _ in range(2):
             # Nobody is refused before the start or between two: whoever comes waits.
             with target.wire() as waiting:
                 waiting.send(HEALTH)
-                target.start("--web.systemd-socket", launcher=launcher, pass_fds=(bound.fileno(),))
+                target.start("--web.systemd-socket", launcher=launcher, pass_fds=[bound.fileno()])
                 assert waiting.reply().body == b"ok\n"
             assert target.terminate(30) == 0
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -70,7 +70,7 @@ class ExporterProcess:
         config: Mapping[str, Any],
         *,
         name: str = "exporter",
-        import_from: tuple[Path, ...] = (),
+        import_from: Sequence[Path] = (),
     ) -> None:
         self._import_from = import_from
         self.port = free_port()
@@ -98,17 +98,17 @@ class ExporterProcess:
         if self._process and self._process.poll() is None:
             self.kill()
 
-    def start(self, *more: str, launcher: tuple[str, ...] = (), pass_fds: tuple[int, ...] = ()) -> Self:
-        """Start the process, without waiting for anything; *launcher* is a command that execs the rest."""
-        serve = [sys.executable, "-m", "exporter", "serve", "--config", str(self.config_path), *more]
+    def start(self, *flags: str, launcher: Sequence[str] = (), pass_fds: Sequence[int] = ()) -> Self:
+        """Start the process, without waiting for anything; *launcher* is what is run, and runs it."""
+        arguments = ["--config", str(self.config_path), *flags]
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [*launcher, *serve],
-                pass_fds=pass_fds,
+                [*launcher, sys.executable, "-m", "exporter", "serve", *arguments],
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
                 env=_environment(*self._import_from),
+                pass_fds=pass_fds,
             )
         return self
 

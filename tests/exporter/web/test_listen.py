@@ -139,7 +139,7 @@ def test_two_addresses_of_ours_that_overlap_are_told_as_such(first: str, second:
 def test_a_port_that_a_stranger_has_is_not_called_ours() -> None:
     stranger = bind(["127.0.0.1:0"])
     port = stranger[0].getsockname()[1]
-    with pytest.raises(ExporterError, match="the port is already in use$"):
+    with pytest.raises(ExporterError, match=r"the port is already in use$"):
         bind([f"127.0.0.2:{port}", f"[::1]:{port}", f"127.0.0.1:{port}"])
     _close(stranger)
 
