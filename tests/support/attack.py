@@ -7,6 +7,7 @@ import os
 import re
 import select
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -21,7 +22,8 @@ from tests.support.process import ExporterProcess, free_port, wait_until
 from tests.support.wire import Reply, Wire
 
 TOKEN, PASSWORD, STORE = "glpat-9d1Qx7vTq2", "dsn-pass-Zk83Lw", "vault-of-runs-5512"
-SECRETS = (TOKEN, PASSWORD)
+LOGIN = ("prometheus", "web-login-Yq5t0D")
+SECRETS = (TOKEN, PASSWORD, LOGIN[1])
 BRICKS = 41_000
 """Series that make a body of a little more than 5 MB."""
 
@@ -29,11 +31,14 @@ BRICKS = 41_000
 class Target(ExporterProcess):
     """``ci-exporter serve`` with something to lose: sources with secrets (which do not answer), and 5 MB.
 
-    While :attr:`gate` exists every scrape waits; :attr:`knocked` exists once one does.
+    While :attr:`gate` exists every scrape waits; :attr:`knocked` exists once one does. With a
+    :attr:`context` honest clients speak TLS, and :attr:`fields` are what they add to their headers.
     """
 
     def __init__(self, folder: Path, *, bricks: int = BRICKS, name: str = "target", **metrics: Any) -> None:
         self.folder = folder
+        self.context: ssl.SSLContext | None = None
+        self.fields: tuple[str, ...] = ()
         self.gate, self.knocked = folder / "closed", folder / "knocked"
         if not (folder / "installed").exists():
             wall.install(folder / "installed")
@@ -47,7 +52,14 @@ class Target(ExporterProcess):
         self.config_path.write_text(yaml.safe_dump(config))
 
     def wire(self, receive_buffer: int | None = None) -> Wire:
-        """A new connection."""
+        """A new connection, by TLS if there is a context."""
+        wire = self.tcp(receive_buffer)
+        if self.context is not None:
+            wire.secure(self.context)
+        return wire
+
+    def tcp(self, receive_buffer: int | None = None) -> Wire:
+        """A new connection on which nothing was said yet."""
         sock = socket.socket()
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
@@ -58,11 +70,17 @@ class Target(ExporterProcess):
     def ask(self, target: str = "/metrics", *fields: str, method: str = "GET", body: bytes = b"") -> Reply:
         """One request on a connection of its own."""
         with self.wire() as wire:
-            return wire.ask(target, *fields, method=method, body=body)
+            return wire.ask(target, *self.fields, *fields, method=method, body=body)
+
+    def _alive(self) -> bool:
+        try:
+            return self.ask("/healthz").status == 200
+        except (OSError, EOFError):
+            return False
 
     def wait_built(self) -> Self:
         """Wait until the wall is shown."""
-        wait_until(lambda: self.answers("/healthz") or self.process.poll() is not None, "alive")
+        wait_until(lambda: self._alive() or self.process.poll() is not None, "alive")
         assert self.process.poll() is None, self.log_path.read_text()
         wait_until(lambda: b"\nwall_brick" in self.ask("/metrics?collect[]=wall").body, "the wall stands")
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
+import ssl
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -47,6 +48,15 @@ class Wire:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.sock.close()
+
+    def secure(self, context: ssl.SSLContext) -> Self:
+        """Shake hands as a TLS client; closes if that fails."""
+        try:
+            self.sock = context.wrap_socket(self.sock, server_hostname="127.0.0.1")
+        except BaseException:
+            self.sock.close()
+            raise
+        return self
 
     def send(self, data: bytes) -> Self:
         """Send *data*, as far as the server takes it: one that refuses early closes early."""
