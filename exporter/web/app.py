@@ -24,6 +24,7 @@ from exporter.rendering import Format
 from exporter.web.groups import EVERYTHING, Group
 from exporter.web.landing import CONTENT_SECURITY_POLICY, LandingPage, render_landing
 from exporter.web.metrics import negotiate, read_filters, wants_gzip
+from exporter.web.renders import Renders
 
 __all__ = ["LandingPage", "Render", "WebParts", "build_app", "build_log_level_app"]
 
@@ -128,6 +129,7 @@ class _Pages:
         self._parts = parts
         self.paths: frozenset[str] = frozenset()
         self._reloading = asyncio.Lock()
+        self._renders = Renders[Sequence[bytes]]()
 
     async def metrics(self, request: Request) -> Response:
         fmt = negotiate(",".join(request.headers.getlist("accept")))
@@ -137,8 +139,8 @@ class _Pages:
             headers["content-encoding"] = "gzip"
         try:
             filters = read_filters(request.url.query)
-            render = functools.partial(self._parts.render, fmt, gzip, filters.names, filters.collectors)
-            body = await _in_thread(render)
+            asked = (fmt, gzip, filters.names, filters.collectors)
+            body = await self._renders.get(asked, functools.partial(self._parts.render, *asked))
         except (KeyError, IndexError):
             # Also LookupErrors, but of the kind that is a mistake of ours, not of the client.
             raise

@@ -29,7 +29,7 @@ from tests.support.process import free_port
 
 CONNECTIONS = 32
 SECONDS = 5.0
-FEWEST = 64
+FEWEST = CONNECTIONS
 SIZES = {"tiny": 10, "5 MB": 41_000}
 REWRITTEN = 50_000
 PER_ENTITY = 100
@@ -98,7 +98,7 @@ def _parts(shown: Shown) -> WebParts:
 
 
 def load(port: int, encoding: str, connections: int) -> None:
-    """Scrape for a while on so many connections, kept open where the server does, and print what that took."""
+    """Scrape for a while on so many connections, kept open where the server does; print what that took."""
     print(json.dumps(scrape(port, encoding, connections, SECONDS, FEWEST)))
 
 

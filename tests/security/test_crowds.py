@@ -85,3 +85,12 @@ def test_a_thousand_resets_in_the_middle_leave_no_file_and_no_thread(target: Tar
     assert target.ask("/healthz").status == 200
     wait_until(lambda: target.descriptors() <= descriptors, "no descriptor is left")
     wait_until(lambda: target.threads() <= threads, "no thread is left")
+
+
+def test_clients_that_leave_in_mid_body_do_not_fill_the_log(target: Target) -> None:
+    for _ in range(50):
+        wire = target.wire(4096).send(SCRAPE)
+        wire.sock.recv(1)
+        wire.reset()
+    assert target.ask("/healthz").status == 200
+    assert '"asyncio"' not in target.log_path.read_text()
