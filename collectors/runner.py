@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client.metrics_core import Metric
 from pydantic import Field
 
-from exporter.contract import Collector, CollectorConfig, Context
+from exporter.contract import Collector, CollectorConfig, Context, DemoSource
 from exporter.families import Family
 from exporter.runnermetrics import NAMESPACE, RunnerFamilies, runner_families
 
@@ -46,6 +47,11 @@ class Runner(Collector[RunnerConfig]):
     def declared(self) -> tuple[Family, ...]:
         """The families under the configured namespace."""
         return self._families
+
+    @classmethod
+    def start_demo(cls, directory: Path) -> DemoSource:
+        """It has no source: the demo's own engine is what there is to see."""
+        return DemoSource({}, "the engine of this demo, as ci_exporter_poll_…, _job_… and _report_…", ())
 
     def collect(self) -> Iterator[Metric]:
         """All of it, from memory."""

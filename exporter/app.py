@@ -133,13 +133,15 @@ class App:
         self._config = source.load()
         refuse_idleness(self._config)
         settings = self._config.settings
+        self._telemetry_path = settings.metrics.path
         logs.configure(settings.log.level, settings.log.format, sys.stderr)
         # Ports first: the commonest mistake should cost nothing, and leave nothing behind.
         with ExitStack() as undo:
             self._listeners = _open_listeners(settings.metrics)
             for listener in self._listeners:
                 undo.callback(listener.close)
-            self._log_sockets = bind([f"127.0.0.1:{settings.log.port}"]) if settings.log.port else []
+            taken = [one for listener in self._listeners for one in listener.sockets]
+            self._log_sockets = bind([f"127.0.0.1:{settings.log.port}"], taken) if settings.log.port else []
             undo.callback(close_all, self._log_sockets)
             self.parts = Parts(self._config, SqlStore(settings.store.url.get_secret_value()))
             undo.pop_all()
@@ -184,14 +186,18 @@ class App:
     def addresses(self) -> list[str]:
         """Where the metrics are: URLs, and ``unix:/path`` for Unix sockets."""
         found = [one for one in self._listeners if Group.METRICS in one.groups]
-        return [_url(address) for listener in found for address in listener.addresses]
+        return [url for listener in found for url in self._urls(listener)]
+
+    def _urls(self, listener: Listener) -> list[str]:
+        # WEB CONFIGURATION: https where listener.guarded, if it has TLS.
+        return [_url(address) for address in listener.addresses]
 
     def _listening(self) -> str:
         """Every address, and what it answers, for the log."""
         told = [
-            f"{_url(address)} ({', '.join(group for group in Group if group in listener.groups)})"
+            f"{url} ({', '.join(group for group in Group if group in listener.groups)})"
             for listener in self._listeners
-            for address in listener.addresses
+            for url in self._urls(listener)
         ] + [f"{_url(address_of(one))} (log level)" for one in self._log_sockets]
         return ", ".join(told) or "nowhere (metrics.enabled is false)"
 
@@ -203,7 +209,7 @@ class App:
             landing=self._landing,
             reload=self.reload,
             set_log_level=logs.set_level,
-            telemetry_path=metrics.path,
+            telemetry_path=self._telemetry_path,
             lifecycle=metrics.lifecycle,
             config=lambda: config_text(self._config),
         )
@@ -212,13 +218,12 @@ class App:
         return self.parts.registry.pieces(form, gzip=gzip, names=names, collectors=collectors)
 
     def _landing(self) -> LandingPage:
-        path = self._config.settings.metrics.path
         return LandingPage(
             name="ci-exporter",
             version=__version__,
             description="Prometheus exporter for CI: every finished run counted exactly once.",
             links=[
-                (path, "Metrics"),
+                (self._telemetry_path, "Metrics"),
                 ("/healthz", "Health"),
                 ("/-/ready", "Readiness"),
                 ("/-/config", "Configuration"),

@@ -45,6 +45,8 @@ unit aside, :class:`Unauthorized` stops polling until the credentials change, :c
 configuration.
 '''
 
+from typing import TYPE_CHECKING, Any
+
 from exporter.contract import (
     Backfills,
     Batch,
@@ -71,6 +73,9 @@ from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 from exporter.rounds.backoff import Backoff, jittered
 from exporter.runnermetrics import RESULT_TO_STATUS, FetchResult, JobStatus, RunnerMetrics
 
+if TYPE_CHECKING:
+    from exporter.web.embedded import MetricsServer
+
 __all__ = [
     "RESULT_TO_STATUS",
     "Backfills",
@@ -90,6 +95,7 @@ __all__ = [
     "JobRun",
     "JobStatus",
     "Known",
+    "MetricsServer",
     "Observation",
     "Page",
     "PipelineRun",
@@ -113,3 +119,12 @@ __all__ = [
     "histogram",
     "jittered",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Late: a poller that brings its metrics to a server of its own needs none of ours.
+    if name == "MetricsServer":
+        from exporter.web.embedded import MetricsServer
+
+        return MetricsServer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -77,7 +77,7 @@ def open_listeners(
                 address = parse(text)
                 texts.setdefault(address, text)
                 wanted.setdefault(address, set()).update(answers[group])
-        bound = bind_each(list(texts.values()))
+        bound = bind_each(list(texts.values()), [one for _, one in passed])
     except BaseException:
         close_all([one for _, one in passed])
         raise

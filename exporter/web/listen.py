@@ -37,25 +37,26 @@ Place = tuple[object, ...]
 """An address as the socket module takes it: host, port, and two numbers more for IPv6."""
 
 
-def bind(addresses: Sequence[str]) -> list[socket.socket]:
+def bind(addresses: Sequence[str], beside: Sequence[socket.socket] = ()) -> list[socket.socket]:
     """Listening sockets for *addresses*, in the order given.
 
     They are written ``127.0.0.1:9101``, ``[::1]:9101``, ``localhost:9101``, ``:9101`` or
     ``unix:/path/to.sock``. ``:9101`` is every address of the machine, IPv4 and IPv6. A name gives one
-    socket per address it stands for. The file of a Unix socket goes when the socket is closed.
+    socket per address it stands for. The file of a Unix socket goes when the socket is closed. *beside* are
+    sockets of ours that listen already, to tell them from those of a stranger.
 
     Raises:
         ExporterError: an address cannot be read or taken; none of the sockets stays open then.
     """
-    return [one for sockets in bind_each(addresses) for one in sockets]
+    return [one for sockets in bind_each(addresses, beside) for one in sockets]
 
 
-def bind_each(addresses: Sequence[str]) -> list[list[socket.socket]]:
+def bind_each(addresses: Sequence[str], beside: Sequence[socket.socket] = ()) -> list[list[socket.socket]]:
     """As :func:`bind`, with the sockets of each address by themselves."""
     bound: list[list[socket.socket]] = []
     try:
         for address in addresses:
-            bound.append(_bind_one(address, [one for sockets in bound for one in sockets]))
+            bound.append(_bind_one(address, [*beside, *(one for sockets in bound for one in sockets)]))
     except BaseException:
         for sockets in bound:
             close_all(sockets)
@@ -158,7 +159,7 @@ def _refusal(address: str, exc: OSError, place: Place, earlier: Sequence[socket.
     ours = [address_of(one) for one in earlier if _overlap(one.getsockname(), place)]
     if exc.errno == errno.EADDRINUSE and ours:
         return ExporterError(
-            f"cannot listen on {address}: it overlaps with {ours[0]}, which the configuration names too"
+            f"cannot listen on {address}: it overlaps with {ours[0]}, where this program listens already"
         )
     reason = _REASONS.get(exc.errno or 0, (exc.strerror or "the system refused").lower())
     return ExporterError(f"cannot listen on {address}: {reason}")

@@ -160,12 +160,14 @@ def test_a_start_that_fails_later_leaves_no_socket(make: Make, folder: Path, tmp
 def test_a_port_in_use_is_one_line_whoever_has_it(make: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        for key in ("addr", "health_addr", "admin_addr"):
+        for key in ("addr", "health_addr"):
             exporter = make(**{key: f"127.0.0.1:{port}"})
             assert _refused(exporter) == f"cannot listen on 127.0.0.1:{port}: the port is already in use"
-    assert _refused(make(addr=[f"127.0.0.1:{port}", f":{port}"])) == (
-        f"cannot listen on :{port}: it overlaps with 127.0.0.1:{port}, which the configuration names too"
-    )
+    ours = f"it overlaps with 127.0.0.1:{port}, where this program listens already"
+    assert _refused(make(addr=[f"127.0.0.1:{port}", f":{port}"])) == f"cannot listen on :{port}: {ours}"
+    exporter = make(addr=f"127.0.0.1:{port}")
+    exporter.config_path.write_text(exporter.config_path.read_text() + f"log: {{port: {port}}}\n")
+    assert _refused(exporter) == f"cannot listen on 127.0.0.1:{port}: {ours}"
 
 
 def test_an_address_that_cannot_be_is_found_by_check(make: Make) -> None:
@@ -321,6 +323,7 @@ def test_sockets_of_systemd_that_nobody_asked_for_are_told(make: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as tcp:
         exporter.start(**_pass("metrics", [tcp]))
         _wait(exporter, f"127.0.0.1:{exporter.port}")
+    assert exporter.terminate() == 0
     assert "set metrics.systemd_socket: true" in exporter.log_path.read_text()
 
 

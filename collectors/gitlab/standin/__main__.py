@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--history-days", type=float, default=usual.history_days, help="days of finished pipelines")
     add("--history-pipelines", type=int, help="how many; default: days times rate")
+    add("--runners", type=int, help="that take jobs by tags and reach; default: four that take every job")
     add(
         "--pipelines-per-hour",
         type=float,
@@ -61,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--story", dest="stories", type=_story, action="append", default=[], help="NAME=WEIGHT, repeatable")
     add("--offset", default=usual.offset, help="of all timestamps: Z or like +02:00")
+    add("--admin", action="store_true", help="the token is an administrator's")
+    add("--no-graphql", action="store_true", help="there is no GraphQL")
+    add(
+        "--graphql-missing", action="append", default=[], help="TYPE.FIELD or TYPE.FIELD.ARGUMENT, repeatable"
+    )
     add("--rate-limit", type=int, default=usual.rate_limit, help="requests per minute; 0: no limit")
     add("--rate-headers", action="store_true", help="send RateLimit-* headers")
     add("--latency-ms", type=int, default=usual.latency_ms, help="wait before each answer")
@@ -76,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 def _options(given: argparse.Namespace) -> Options:
     values = {field.name: getattr(given, field.name) for field in fields(Options)}
     values["stories"] = dict(given.stories)
+    values["graphql_missing"] = tuple(given.graphql_missing)
     return Options(**values)
 
 

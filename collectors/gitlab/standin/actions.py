@@ -16,6 +16,7 @@ from collectors.gitlab.standin.records import (
     Plan,
     Project,
 )
+from collectors.gitlab.standin.runner_actions import RunnerActions
 from collectors.gitlab.standin.stories import STORIES, plan_for
 from collectors.gitlab.standin.world import World
 
@@ -52,6 +53,7 @@ class Actions:
             "erase_job": self._erase_job,
             "set_status": self._set_status,
             "pause": self._pause,
+            **RunnerActions(world).by_name,
         }
 
     def run(self, given: Json) -> dict[str, Any]:
@@ -166,6 +168,7 @@ class Actions:
             job = self._job(given)
             job.status = str(given["status"])
             job.version += 1
+            self.world.fleet.active[job.id] = job
         else:
             self.world.engine.move(self._pipeline(given), str(given["status"]))
         return {}

@@ -21,13 +21,16 @@ _ROOT = Path(__file__).resolve().parents[3]
 
 
 def command(options: Mapping[str, object]) -> list[str]:
-    """The command line of a stand-in; ``history_days=7`` becomes ``--history-days 7``, a dict repeats."""
+    """The command line of a stand-in; ``history_days=7`` becomes ``--history-days 7``, a list repeats."""
     line = [sys.executable, "-m", "collectors.gitlab.standin", "--exit-with-parent"]
     for name, value in options.items():
         flag = f"--{name.replace('_', '-')}"
         if name == "stories" and isinstance(value, Mapping):
             for story, weight in value.items():
                 line += ["--story", f"{story}={weight}"]
+        elif isinstance(value, list | tuple):
+            for item in value:
+                line += [flag, str(item)]
         elif value is True:
             line.append(flag)
         elif value is not False and value is not None:
@@ -130,6 +133,14 @@ class StandIn:
         is_json = known.get("content-type", "").startswith("application/json")
         return response.status, json.loads(raw) if is_json else raw.decode(), known
 
+    def graphql(self, query: str, **variables: Any) -> tuple[int, Any]:
+        """Status and JSON of a GraphQL query, with the token."""
+        body = json.dumps({"query": query, "variables": variables})
+        head = {"PRIVATE-TOKEN": self.token, "Content-Type": "application/json"}
+        self._connection.request("POST", "/api/graphql", body, head)
+        response = self._connection.getresponse()
+        return response.status, json.loads(response.read())
+
     def advance(self, seconds: float) -> str:
         """Let simulated time pass; returns the new time, ISO 8601."""
         return str(self.control("POST", "advance", {"seconds": seconds})["now"])
@@ -144,6 +155,10 @@ class StandIn:
         if project_id is not None:
             asked["project_id"] = str(project_id)
         return self.control("GET", f"truth?{urlencode(asked)}")
+
+    def fleet(self) -> dict[str, Any]:
+        """The runners as they are, and the jobs that wait or run."""
+        return self.control("GET", "fleet")
 
     def requests(self, *, log: bool = False, reset: bool = False) -> dict[str, Any]:
         """API requests so far by endpoint and status; *reset* forgets them afterwards."""

@@ -14,6 +14,9 @@ _GROUP = "acme"
 _WORLD: dict[str, object] = {
     "projects": 30,
     "group": _GROUP,
+    "runners": 14,
+    "admin": True,
+    "stories": {"no_runner": 1},
     "history_days": 7,
     "history_pipelines": 600,
     "warm_up": 900,
@@ -26,7 +29,8 @@ _WORLD: dict[str, object] = {
 def demo_source(directory: Path) -> DemoSource:
     """A started demo world, its errors logged in *directory*; it ends with this process.
 
-    A new pipeline begins every four seconds, and as often one finishes.
+    A new pipeline begins every four seconds, and as often one finishes. Of its runners most work, one each
+    is offline, stale, paused and new; now and then a job waits for a runner that is not there.
     """
     token = f"glpat-{secrets.token_hex(10)}"
     directory.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,9 @@ from random import Random
 
 from collectors.gitlab.standin import history
 from collectors.gitlab.standin.composite import composite, latest, transition, union_seconds
+from collectors.gitlab.standin.fleet import Fleet
 from collectors.gitlab.standin.records import (
     COMPLETED,
-    RUNNERS,
     FollowUp,
     Job,
     Pipeline,
@@ -20,19 +20,22 @@ from collectors.gitlab.standin.records import (
     Project,
     User,
 )
-from collectors.gitlab.standin.times import Timeline
+from collectors.gitlab.standin.times import HOUR, SECOND, Timeline
 from collectors.gitlab.standin.truth import Ledger
 
 _WAITING = ("created", "waiting_for_resource", "preparing", "waiting_for_callback", "pending", "scheduled")
+_ASK_EVERY = 2 * SECOND
+_STUCK = HOUR
 
 
 class Engine:
     """The rules of GitLab CI, driven by a timeline; every ended execution goes to the ledger."""
 
-    def __init__(self, timeline: Timeline, ledger: Ledger, chance: Random) -> None:
+    def __init__(self, timeline: Timeline, ledger: Ledger, chance: Random, fleet: Fleet) -> None:
         self.timeline = timeline
         self.ledger = ledger
         self.chance = chance
+        self.fleet = fleet
         self.pipelines: dict[int, Pipeline] = {}
         self.projects: dict[int, Project] = {}
         self.pipeline_ids = itertools.count(1_001)
@@ -182,18 +185,30 @@ class Engine:
 
     def _pend(self, job: Job) -> None:
         job.status, job.queued_at = "pending", self.timeline.now
+        if not job.is_bridge:
+            self.fleet.active[job.id] = job
         delay = 300 if job.is_bridge else job.plan.attempt(job.attempt).queue
         self._later(job, delay, self._run)
         self._refresh(job.pipeline)
 
     def _run(self, job: Job) -> None:
+        if not job.is_bridge and not self.fleet.give(job):
+            self._wait_on(job)
+            return
         job.status, job.started_at = "running", self.timeline.now
         if job.is_bridge:
             self._trigger(job)
         else:
-            job.runner = RUNNERS[job.id % len(RUNNERS)]
             self._later(job, job.plan.attempt(job.attempt).run, self._end)
         self._refresh(job.pipeline)
+
+    def _wait_on(self, job: Job) -> None:
+        """Wait for a free runner; after an hour in vain, GitLab drops what none would take."""
+        waited = self.timeline.now - (job.queued_at or 0)
+        if waited >= _STUCK and self.fleet.stuck(job):
+            self._end_job(job, "failed", "stuck_or_timeout_failure")
+        else:
+            self._later(job, _ASK_EVERY, self._run)
 
     def _trigger(self, job: Job) -> None:
         upstream, plan = job.pipeline, job.plan.bridge
@@ -236,6 +251,7 @@ class Engine:
         job.status, job.finished_at = status, self.timeline.now
         job.failure_reason = (reason or "script_failure") if status == "failed" else ""
         job.version += 1
+        self.fleet.active.pop(job.id, None)
         self.ledger.job(job, self.timeline.now)
 
     def _clone(self, job: Job) -> Job:
@@ -329,6 +345,7 @@ class Engine:
         pipeline.project.pipelines.pop(pipeline.id, None)
         pipeline.project.by_update.pop(pipeline.id, None)
         for job in pipeline.jobs or ():
+            self.fleet.active.pop(job.id, None)
             if job.downstream and job.downstream.is_child and not job.downstream.deleted:
                 self.delete(job.downstream)
         if pipeline.child and not pipeline.child.deleted:

@@ -6,6 +6,7 @@ from random import Random
 
 from collectors.gitlab.standin.records import (
     COMPLETED,
+    FIRST_PROJECT,
     RUNNERS,
     USERS,
     Attempt,
@@ -15,6 +16,7 @@ from collectors.gitlab.standin.records import (
     JobPlan,
     Pipeline,
     Project,
+    RunnerName,
     dice,
 )
 from collectors.gitlab.standin.truth import job_execution, pipeline_execution
@@ -23,6 +25,7 @@ JOBS_PER_PIPELINE = 16
 _STAGES = ("build", "test", "deploy")
 _NAMES = {"build": ("compile",), "test": ("unit", "lint", "integration"), "deploy": ("deploy",)}
 _GAP = 2_000
+_USERNAMES = frozenset(user.username for user in USERS)
 _STATUSES = ("success",) * 74 + ("failed",) * 17 + ("canceled",) * 5 + ("skipped",) * 2 + ("never",) * 2
 _REASONS = ("script_failure", "script_failure", "runner_system_failure", "job_execution_timeout")
 
@@ -114,8 +117,19 @@ def _add_job(jobs: list[Job], pipeline: Pipeline, where: tuple[str, str, int], c
     plan = JobPlan(name, stage, level, (Attempt(),), allow_failure=name == "lint", coverage=coverage)
     number = pipeline.id * JOBS_PER_PIPELINE + len(jobs)
     job = Job(number, pipeline, plan, pipeline.created_at, "success", execution=1)
-    job.runner = RUNNERS[chance.randrange(len(RUNNERS))]
+    job.runner = _runner(pipeline.project, chance.randrange(len(RUNNERS)))
     jobs.append(job)
+
+
+def _runner(project: Project, number: int) -> RunnerName:
+    """One that reaches *project* as it was then; the group's and the project's one serve not all."""
+    chosen = RUNNERS[number]
+    personal = project.first_path.partition("/")[0] in _USERNAMES
+    if chosen.runner_type == "group_type" and personal:
+        return RUNNERS[0]
+    if chosen.runner_type == "project_type" and project.id != FIRST_PROJECT:
+        return RUNNERS[1]
+    return chosen
 
 
 def _fill(job: Job, begin: int, until: int, place: int, chance: Random) -> None:

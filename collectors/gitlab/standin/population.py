@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping
 from random import Random
 
 from collectors.gitlab.standin.engine import Engine
-from collectors.gitlab.standin.records import USERS, MergeRequest, Namespace, Pipeline, Project, User
+from collectors.gitlab.standin.records import (
+    FIRST_PROJECT,
+    USERS,
+    MergeRequest,
+    Namespace,
+    Pipeline,
+    Project,
+    User,
+)
 from collectors.gitlab.standin.times import DAY
 
 _WORDS = (
@@ -38,7 +46,7 @@ class Population:
         self.by_path: dict[str, Project] = {}
         self.moved: dict[str, Project] = {}
         self.users = USERS
-        self._numbers = itertools.count(101)
+        self._numbers = itertools.count(FIRST_PROJECT)
         self._names = itertools.count(1)
         self._namespace_ids = itertools.count(11)
         self.root = group

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from collectors.gitlab.standin.params import Answer, Query, Refusal, offset_page
-from collectors.gitlab.standin.records import RUNNERS, USERS, MergeRequest, Namespace, Project
+from collectors.gitlab.standin.records import USERS, MergeRequest, Namespace, Project
 from collectors.gitlab.standin.render import Render
 from collectors.gitlab.standin.world import World
 
@@ -35,6 +35,14 @@ def find_project(world: World, key: str, query: Query) -> Project:
     target = f"{head}/api/v4/projects/{moved.id}" + (f"/{rest}" if rest else "")
     target += f"?{query.raw}" if query.raw else ""
     raise Refusal(301, f"This resource has been moved permanently to {target}", [("Location", target)])
+
+
+def find_group(world: World, key: str) -> Namespace:
+    """The group of an id or path."""
+    for space in world.people.namespaces.values():
+        if space.kind == "group" and key in (space.path, str(space.id)):
+            return space
+    raise Refusal(404, {"message": "404 Group Not Found"})
 
 
 class ProjectsApi:
@@ -71,7 +79,7 @@ class ProjectsApi:
 
     def group_projects(self, query: Query, key: str) -> Answer:
         """``GET /groups/:id/projects``; only direct ones unless subgroups are included."""
-        group = self._group(key)
+        group = find_group(self.world, key)
         below = f"{group.path}/" if query.flag("include_subgroups") else None
         query.flag("with_shared")
         members = [
@@ -91,13 +99,7 @@ class ProjectsApi:
 
     def group(self, _query: Query, key: str) -> Answer:
         """``GET /groups/:id``."""
-        return Answer(self.render.group(self._group(key)))
-
-    def _group(self, key: str) -> Namespace:
-        for space in self.world.people.namespaces.values():
-            if space.kind == "group" and key in (space.path, str(space.id)):
-                return space
-        raise Refusal(404, {"message": "404 Group Not Found"})
+        return Answer(self.render.group(find_group(self.world, key)))
 
     def _filter(self, query: Query, projects: Iterable[Project]) -> list[Project]:
         archived, search = query.flag("archived"), (query.text("search") or "").lower()
@@ -172,11 +174,6 @@ class ProjectsApi:
 
         rows.sort(key=place, reverse=down)
         return offset_page(query, rows, lambda request: self.render.merge_request(project, request))
-
-    def runners(self, query: Query, key: str) -> Answer:
-        """``GET /projects/:id/runners``."""
-        find_project(self.world, key, query)
-        return offset_page(query, RUNNERS, self.render.runner)
 
 
 def _matching(query: Query, names: Iterable[str]) -> list[str]:

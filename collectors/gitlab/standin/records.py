@@ -40,20 +40,22 @@ class User(NamedTuple):
     username: str
 
 
-class Runner(NamedTuple):
-    """A machine that executes jobs."""
+class RunnerName(NamedTuple):
+    """Which runner took a job, as the job remembers it."""
 
     id: int
     description: str
     runner_type: str
 
 
+FIRST_PROJECT = 101
 USERS = tuple(User(n, name) for n, name in enumerate(("ada", "bela", "cato", "dora", "emil", "fina"), 1))
+# The first four runners of every world that has as many; they executed all of history.
 RUNNERS = (
-    Runner(1, "shared-1", "instance_type"),
-    Runner(2, "shared-2", "instance_type"),
-    Runner(3, "group-large", "group_type"),
-    Runner(4, "project-arm", "project_type"),
+    RunnerName(1, "shared-1", "instance_type"),
+    RunnerName(2, "shared-2", "instance_type"),
+    RunnerName(3, "group-large", "group_type"),
+    RunnerName(4, "project-arm", "project_type"),
 )
 
 
@@ -160,7 +162,8 @@ class Job:
     failure_reason: str = ""
     retried: bool = False
     played: bool = False
-    runner: Runner | None = None
+    runner: RunnerName | None = None
+    manager_id: int | None = None
     downstream: Pipeline | None = None
 
     @property
@@ -249,6 +252,7 @@ class Execution:
 
     Identity: (``kind``, ``pipeline_id`` or ``job_id``, ``execution``). ``finished_at`` is ``None`` when
     skipped, ``started_at`` and ``queue_seconds`` when it never ran. ``project`` is the path at that time.
+    ``runner_type`` is empty when no runner took it.
     """
 
     kind: str
@@ -271,6 +275,7 @@ class Execution:
     name: str = ""
     failure_reason: str = ""
     allow_failure: bool = False
+    runner_type: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """The same with times as ISO 8601 in UTC."""

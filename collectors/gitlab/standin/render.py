@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from collectors.gitlab.standin.fleet import Fleet
 from collectors.gitlab.standin.records import (
     Job,
     MergeRequest,
     Namespace,
     Pipeline,
     Project,
-    Runner,
     User,
     sha_of,
 )
+from collectors.gitlab.standin.runners_render import RunnersRender
 from collectors.gitlab.standin.times import iso
 
 Json = dict[str, Any]
@@ -21,11 +22,13 @@ _LABELS = {"success": "passed", "waiting_for_resource": "waiting for resource"}
 
 
 class Render:
-    """Writes for one instance: its base URL and the offset of all its timestamps."""
+    """Writes for one instance: its base URL, the offset of all its timestamps, its version and runners."""
 
-    def __init__(self, base_url: str, offset: str) -> None:
+    def __init__(self, base_url: str, offset: str, version: str, fleet: Fleet) -> None:
         self.base_url = base_url
         self.offset = offset
+        self.fleet = fleet
+        self.runners = RunnersRender(base_url, offset, version, fleet)
 
     def time(self, moment: int | None) -> str | None:
         """A timestamp in the instance's zone."""
@@ -96,8 +99,10 @@ class Render:
     def job(self, job: Job, now: int) -> Json:
         """A build; its wait and duration grow with *now* until it starts and ends."""
         common = self._processable(job, now)
-        common["runner"] = None if job.runner is None else self.runner(job.runner)
-        common["runner_manager"] = None
+        taker = self.fleet.runners.get(job.runner.id) if job.runner else None
+        common["runner"] = None if taker is None else self.runners.runner(taker, now)
+        used = [m for m in taker.managers if m.id == job.manager_id] if taker else []
+        common["runner_manager"] = self.runners.manager(used[0], now) if used else None
         common["artifacts"], common["artifacts_expire_at"] = [], None
         common["artifacts_file"] = None
         common["tag_list"] = list(job.plan.tags)
@@ -143,23 +148,19 @@ class Render:
         del entry["name"]
         return entry
 
-    def runner(self, runner: Runner) -> Json:
-        """A runner as jobs and lists show it."""
-        return {
-            "id": runner.id,
-            "description": runner.description,
-            "ip_address": None,
-            "active": True,
-            "paused": False,
-            "is_shared": runner.runner_type == "instance_type",
-            "runner_type": runner.runner_type,
-            "name": None,
-            "online": True,
-            "status": "online",
-            "created_at": self.time(0),
-            "created_by": None,
-            "job_execution_status": "idle",
-        }
+    def job_of_runner(self, job: Job, now: int) -> Json:
+        """A build as the list of a runner's jobs shows it: with its project, without the runner."""
+        known = self.simple_project(job.pipeline.project)
+        keys = (
+            "id",
+            "description",
+            "name",
+            "name_with_namespace",
+            "path",
+            "path_with_namespace",
+            "created_at",
+        )
+        return self._processable(job, now) | {"project": {key: known[key] for key in keys}}
 
     def commit(self, key: int, at: int) -> Json:
         """Commit number *key*."""

@@ -7,20 +7,22 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
-from urllib.parse import parse_qsl, unquote
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from collectors.gitlab.standin.actions import Actions
 from collectors.gitlab.standin.faults import Faults, Reply, Rule, spoil
 from collectors.gitlab.standin.params import Answer, Query, Refusal
-from collectors.gitlab.standin.pipelines_api import PipelinesApi
-from collectors.gitlab.standin.projects_api import ProjectsApi
 from collectors.gitlab.standin.render import Render
+from collectors.gitlab.standin.routes import Handler, graphql_api, routes, split
 from collectors.gitlab.standin.times import iso
 from collectors.gitlab.standin.world import World
 
-Handler = Callable[..., Answer]
+if TYPE_CHECKING:
+    from collectors.gitlab.standin.graphql_api import GraphqlApi
+
 _API = "/api/v4/"
+_GRAPHQL = "/api/graphql"
 _CONTROL = "/__standin__/"
 
 
@@ -47,12 +49,19 @@ class Site:
         self.statuses: Counter[str] = Counter()
         self.recent: deque[str] = deque(maxlen=2_000)
         self.rate_limit = world.options.rate_limit
+        self.graphql_missing: tuple[str, ...] | None = world.options.graphql_missing
+        if world.options.no_graphql:
+            self.graphql_missing = None
+        self._graphql_api: GraphqlApi | None = None
         self._window, self._used = 0, 0
-        self._routes = _routes(world, Render(base_url, world.options.offset))
+        self._routes = routes(
+            world, Render(base_url, world.options.offset, world.options.version, world.fleet)
+        )
         self._controls: dict[tuple[str, str], Callable[[Request], object]] = {
             ("POST", "advance"): self._advance,
             ("POST", "action"): self._action,
             ("GET", "truth"): self._truth,
+            ("GET", "fleet"): lambda _: {"now": iso(world.now), **world.fleet.told(world.now)},
             ("GET", "requests"): self._requests,
             ("DELETE", "requests"): self._forget_requests,
             ("GET", "faults"): lambda _: self._show_faults(),
@@ -67,38 +76,61 @@ class Site:
         path = request.target.partition("?")[0]
         if path.startswith(_CONTROL):
             return self._control(request, path.removeprefix(_CONTROL))
-        if not path.startswith(_API):
+        if path == _GRAPHQL:
+            reply = self._spoiled(request, lambda _: self._graphql(request), "graphql")
+        elif path.startswith(_API):
+            reply = self._api(request)
+        else:
             return Reply(200, [("Content-Type", "text/plain")], b"GitLab OK")
-        reply = self._api(request)
         self.statuses[str(reply.status)] += 1
         return reply
 
     def _api(self, request: Request) -> Reply:
-        template, ids = _split(request.target.partition("?")[0].removeprefix(_API))
+        template, ids = split(request.target.partition("?")[0].removeprefix(_API))
         handler = self._routes.get(template)
-        self.counts[f"{request.method} /{'/'.join(template)}" if handler else "unknown"] += 1
+
+        def answer(rule: Rule | None) -> Answer:
+            return self._answer(request, handler, ids, rule)
+
+        return self._spoiled(request, answer, "/".join(template) if handler else "")
+
+    def _spoiled(self, request: Request, answer: Callable[[Rule | None], Answer], name: str) -> Reply:
+        """Count a request to *name*, answer it, and do with the reply what the faults want."""
+        self.counts[f"{request.method} /{name}" if name else "unknown"] += 1
         self.recent.append(f"{request.method} {request.target}")
         rule = self.faults.match(request.target)
-        reply = _reply(self._answer(request, handler, ids, rule))
+        try:
+            self._limit()
+            reply = _reply(answer(rule))
+        except Refusal as refusal:
+            reply = _reply(Answer(refusal.body, refusal.status, list(refusal.headers)))
         reply.delay = self.faults.latency
         reply.headers += self._rate_headers()
         return reply if rule is None else spoil(reply, rule)
 
     def _answer(self, request: Request, handler: Handler | None, ids: list[str], rule: Rule | None) -> Answer:
-        try:
-            self._limit()
-            self._authenticate(request.headers)
-            if handler is None:
-                raise Refusal(404, {"error": "404 Not Found"})
-            if request.method not in ("GET", "HEAD"):
-                raise Refusal(405, {"error": "405 Not Allowed"}, [("Allow", "GET, HEAD, OPTIONS")])
-            query = self._query(request, ids)
-            answer = handler(query, *ids)
-            if rule is not None and rule.kind == "same_page":
-                answer = replace(answer, body=handler(_page_before(query), *ids).body)
-            return answer
-        except Refusal as refusal:
-            return Answer(refusal.body, refusal.status, list(refusal.headers))
+        if not self._knows(request.headers):
+            raise Refusal(401, {"message": "401 Unauthorized"})
+        if handler is None:
+            raise Refusal(404, {"error": "404 Not Found"})
+        if request.method not in ("GET", "HEAD"):
+            raise Refusal(405, {"error": "405 Not Allowed"}, [("Allow", "GET, HEAD, OPTIONS")])
+        query = self._query(request, ids)
+        answer = handler(query, *ids)
+        if rule is not None and rule.kind == "same_page":
+            answer = replace(answer, body=handler(_page_before(query), *ids).body)
+        return answer
+
+    def _graphql(self, request: Request) -> Answer:
+        if not self._knows(request.headers):
+            raise Refusal(401, {"errors": [{"message": "Invalid token"}]})
+        if self.graphql_missing is None:
+            raise Refusal(404, {"errors": [{"message": "Not found!"}]})
+        if request.method != "POST":
+            raise Refusal(405, {"errors": [{"message": "Method not allowed"}]})
+        if self._graphql_api is None:
+            self._graphql_api = graphql_api(self.world, self.graphql_missing)
+        return self._graphql_api.answer(request.body)
 
     def _query(self, request: Request, ids: list[str]) -> Query:
         path, _, raw = request.target.partition("?")
@@ -106,10 +138,9 @@ class Site:
         base = f"http://{host}" if host else self.base_url
         return Query(base + path, raw, dict(zip(("id", "pipeline_id"), ids, strict=False)))
 
-    def _authenticate(self, headers: dict[str, str]) -> None:
+    def _knows(self, headers: dict[str, str]) -> bool:
         given = headers.get("private-token") or headers.get("authorization", "").removeprefix("Bearer ")
-        if given != self.token:
-            raise Refusal(401, {"message": "401 Unauthorized"})
+        return given == self.token
 
     def _limit(self) -> None:
         """Count the request in its minute of real time."""
@@ -154,6 +185,13 @@ class Site:
             return {}
         if given.get("action") == "set_rate_limit":
             self.rate_limit = int(given["per_minute"])
+            return {}
+        if given.get("action") == "set_admin":
+            self.world.admin = bool(given.get("admin", True))
+            return {}
+        if given.get("action") == "set_graphql":
+            self.graphql_missing = tuple(given.get("missing", ())) if given.get("enabled", True) else None
+            self._graphql_api = None
             return {}
         return self.actions.run(given)
 
@@ -212,44 +250,6 @@ class Site:
         engine = self.world.engine
         counts = {"projects": len(engine.projects), "pipelines": len(engine.pipelines)}
         return {"now": iso(self.world.now), "group": self.world.options.group, **counts}
-
-
-def _routes(world: World, render: Render) -> dict[tuple[str, ...], Handler]:
-    projects, pipelines = ProjectsApi(world, render), PipelinesApi(world, render)
-    table: dict[str, Handler] = {
-        "version": projects.version,
-        "metadata": projects.metadata,
-        "user": projects.me,
-        "projects": projects.projects,
-        "projects/:id": projects.project,
-        "groups/:id": projects.group,
-        "groups/:id/projects": projects.group_projects,
-        "users/:id/projects": projects.user_projects,
-        "projects/:id/pipelines": pipelines.pipelines,
-        "projects/:id/pipelines/:id": pipelines.pipeline,
-        "projects/:id/pipelines/:id/jobs": pipelines.pipeline_jobs,
-        "projects/:id/pipelines/:id/bridges": pipelines.bridges,
-        "projects/:id/jobs": pipelines.jobs,
-        "projects/:id/jobs/:id": pipelines.job,
-        "projects/:id/merge_requests": projects.merge_requests,
-        "projects/:id/repository/branches": projects.branches,
-        "projects/:id/repository/branches/:id": projects.branch,
-        "projects/:id/repository/tags": projects.tags,
-        "projects/:id/runners": projects.runners,
-    }
-    return {tuple(template.split("/")): handler for template, handler in table.items()}
-
-
-def _split(path: str) -> tuple[tuple[str, ...], list[str]]:
-    """The template of a path and the ids in it; ids stand second, fourth, or fifth in the repository."""
-    parts = path.split("/")
-    ids: list[str] = []
-    last = 4 if len(parts) > 2 and parts[2] == "repository" else 3
-    for place in (1, last):
-        if place < len(parts):
-            ids.append(unquote(parts[place]))
-            parts[place] = ":id"
-    return tuple(parts), ids
 
 
 def _page_before(query: Query) -> Query:

@@ -9,6 +9,13 @@ from random import Random
 from collectors.gitlab.standin.records import Attempt, BridgePlan, FollowUp, JobPlan, Plan
 
 _REASONS = ("script_failure", "script_failure", "runner_system_failure", "stuck_or_timeout_failure")
+# Every fleet of two runners or more can take all of these; what is not named here has the tag docker.
+_TAGS: Mapping[str, tuple[str, ...]] = {
+    "lint": (),
+    "unit": ("docker", "linux"),
+    "deploy": ("docker", "deploy"),
+    "rollout": ("deploy",),
+}
 
 
 def _queue(chance: Random) -> int:
@@ -22,7 +29,9 @@ def _attempt(chance: Random, outcome: str = "success") -> Attempt:
 
 def _job(chance: Random, name: str, stage: str, level: int) -> JobPlan:
     coverage = round(chance.uniform(60, 99), 1) if name == "unit" and chance.random() < 0.5 else None
-    return JobPlan(name, stage, level, (_attempt(chance),), coverage=coverage, tags=("docker",))
+    return JobPlan(
+        name, stage, level, (_attempt(chance),), coverage=coverage, tags=_TAGS.get(name, ("docker",))
+    )
 
 
 def _usual(chance: Random) -> list[JobPlan]:
@@ -107,7 +116,8 @@ def _parent_child(chance: Random) -> Plan:
 
 
 def _outliving_child(chance: Random) -> Plan:
-    long = JobPlan("soak", "test", 0, (Attempt(1_000, chance.randrange(300_000, 900_000)),))
+    tries = (Attempt(1_000, chance.randrange(300_000, 900_000)),)
+    long = JobPlan("soak", "test", 0, tries, tags=("large",))
     return Plan((*_usual(chance), JobPlan("trigger-soak", "test", 1, bridge=BridgePlan((long,)))))
 
 
@@ -115,6 +125,12 @@ def _deleted(chance: Random) -> Plan:
     jobs = _usual(chance)
     slow = replace(jobs[0], attempts=(Attempt(1_000, 300_000),))
     return Plan(_with(jobs, 0, slow), (FollowUp("delete", "created", chance.randrange(10_000, 120_000)),))
+
+
+def _no_runner(chance: Random) -> Plan:
+    """A job whose tags no runner has waits until somebody gives up."""
+    train = replace(_job(chance, "train", "train", 0), tags=("gpu",))
+    return Plan((train,), (FollowUp("cancel", "created", chance.randrange(120_000, 600_000)),))
 
 
 STORIES: Mapping[str, tuple[float, Callable[[Random], Plan]]] = {
@@ -136,6 +152,8 @@ STORIES: Mapping[str, tuple[float, Callable[[Random], Plan]]] = {
     "outliving_child": (2, _outliving_child),
     "multi_project": (2, _parent_child),
     "deleted": (1, _deleted),
+    # Last and without weight: only a world whose runners look at tags has this problem.
+    "no_runner": (0, _no_runner),
 }
 
 

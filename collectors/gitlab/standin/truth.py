@@ -51,6 +51,7 @@ def job_execution(job: Job, at: int, path: str) -> Execution:
         name=job.plan.name,
         failure_reason=job.failure_reason,
         allow_failure=job.plan.allow_failure,
+        runner_type=job.runner.runner_type if job.runner else "",
     )
 
 

@@ -9,9 +9,18 @@ from functools import partial
 
 from collectors.gitlab.standin import history
 from collectors.gitlab.standin.engine import Engine
+from collectors.gitlab.standin.fleet import Fleet
 from collectors.gitlab.standin.options import Options
 from collectors.gitlab.standin.population import Population
-from collectors.gitlab.standin.records import Execution, Pipeline, Plan, Project, dice
+from collectors.gitlab.standin.records import (
+    FIRST_PROJECT,
+    RUNNERS,
+    Execution,
+    Pipeline,
+    Plan,
+    Project,
+    dice,
+)
 from collectors.gitlab.standin.stories import draw, plan_for
 from collectors.gitlab.standin.times import DAY, HOUR, Timeline
 from collectors.gitlab.standin.truth import Ledger
@@ -30,9 +39,12 @@ class World:
         self.timeline = Timeline(self.start)
         self.ledger = Ledger()
         self.chance = dice(options.seed)
-        self.engine = Engine(self.timeline, self.ledger, self.chance)
+        self.admin = options.admin
+        self.fleet = Fleet(strict=options.runners is not None)
+        self.engine = Engine(self.timeline, self.ledger, self.chance, self.fleet)
         self.people = Population(self.engine, self.chance, options.group)
         self.people.grow(options.projects, self.start, options.history_days)
+        self._stock_fleet()
         self.paused = False
         self.past: list[Pipeline] = []
         self._fill_history()
@@ -81,6 +93,15 @@ class World:
             user=self.people.user(),
             tag=tag,
         )
+
+    def _stock_fleet(self) -> None:
+        wanted, options = self.options.runners, self.options
+        count = len(RUNNERS) if wanted is None else wanted
+        if count < len(RUNNERS) and options.history_days > 0:
+            raise ValueError(f"a world with history has at least {len(RUNNERS)} runners")
+        groups = [space for space in self.people.namespaces.values() if space.kind == "group"]
+        projects = list(self.people.projects) or [FIRST_PROJECT]
+        self.fleet.stock(count, options.seed, self.start, groups, projects)
 
     def _plan(self, story: str, downstream: int | None) -> Plan:
         return plan_for(story, self.chance, downstream)

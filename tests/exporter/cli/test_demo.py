@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from exporter.cli.demo import run_demo
+from exporter.app import App
+from exporter.cli.demo import _welcome, run_demo
 from exporter.contract import DemoSource
 from exporter.errors import ConfigError
 
@@ -23,3 +25,13 @@ def test_without_any_source_it_says_what_to_install(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nothing to show: sql: install ci-exporter\[demo\]"):
         run_demo(tmp_path / "demo", {"sql": Missing}, {})
     assert list((tmp_path / "demo").iterdir()) == []
+
+
+def test_the_visitor_is_told_where_a_unix_socket_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = Mock(App, addresses=lambda: ["http://127.0.0.1:1", "unix:/run/m.sock"])
+    _welcome(app, [], [], tmp_path)
+    told = capsys.readouterr().err
+    assert "  metrics    http://127.0.0.1:1/metrics\n" in told
+    assert "  metrics    /metrics, / and /-/ready on unix:/run/m.sock\n" in told

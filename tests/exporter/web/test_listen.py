@@ -131,7 +131,7 @@ def test_two_addresses_of_ours_that_overlap_are_told_as_such(first: str, second:
     with pytest.raises(ExporterError) as caught:
         bind([f"{first}:{port}", f"{second}:{port}"])
     assert str(caught.value) == (
-        f"cannot listen on {second}:{port}: it overlaps with {shown}, which the configuration names too"
+        f"cannot listen on {second}:{port}: it overlaps with {shown}, where this program listens already"
     )
     _close(bind([f"{second}:{port}"]))
 
@@ -245,6 +245,18 @@ def test_a_folder_that_is_missing_is_told(place: Path) -> None:
     place.write_text("")
     with pytest.raises(ExporterError, match="the folder of that socket is no folder"):
         bind([f"unix:{place}/m.sock"])
+
+
+def test_a_socket_that_cannot_be_made_private_does_not_stay(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    with pytest.raises(ExporterError, match="this user may not make a socket there"):
+        bind([f"unix:{place}"])
+    assert not place.exists()
 
 
 def test_a_path_that_is_too_long_is_told(place: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from exporter.errors import ExporterError
+from exporter.web.listen import address_of
 from exporter.web.systemd import are_passed, passed_sockets
 
 FIRST = 900
@@ -77,6 +78,14 @@ def test_a_unix_socket_of_systemd_keeps_its_file(
         [(_, got)] = passed_sockets(hand_over(one.fileno()), FIRST)
         got.close()
     assert path.is_socket()
+
+
+def test_a_unix_socket_without_a_file_has_an_address(hand_over: Pass) -> None:
+    name = f"ci-exporter-{os.getpid()}"
+    with _listening(socket.AF_UNIX, f"\0{name}") as one:
+        [(_, got)] = passed_sockets(hand_over(one.fileno()), FIRST)
+        assert address_of(got) == f"unix:@{name}"
+        got.close()
 
 
 @pytest.mark.parametrize("told", [{}, {"LISTEN_FDS": "0"}, {"LISTEN_FDS": "x"}, {"LISTEN_PID": "1"}])

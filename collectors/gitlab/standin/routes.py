@@ -1,0 +1,76 @@
+"""Which function answers which path, and the ids in a path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from collectors.gitlab.standin.params import Answer, Refusal
+from collectors.gitlab.standin.pipelines_api import PipelinesApi
+from collectors.gitlab.standin.projects_api import ProjectsApi
+from collectors.gitlab.standin.render import Render
+from collectors.gitlab.standin.runners_api import RunnersApi
+from collectors.gitlab.standin.world import World
+
+if TYPE_CHECKING:
+    from collectors.gitlab.standin.graphql_api import GraphqlApi
+
+Handler = Callable[..., Answer]
+
+
+def graphql_api(world: World, missing: tuple[str, ...]) -> GraphqlApi:
+    """GraphQL, loaded only when asked for; 404 without the package it needs."""
+    try:
+        from collectors.gitlab.standin.graphql_api import GraphqlApi
+    except ModuleNotFoundError:
+        raise Refusal(404, {"errors": [{"message": "Not found!"}]}) from None
+    return GraphqlApi(world, missing)
+
+
+def routes(world: World, render: Render) -> dict[tuple[str, ...], Handler]:
+    """The handlers of REST by the template of their path."""
+    projects, pipelines = ProjectsApi(world, render), PipelinesApi(world, render)
+    runners = RunnersApi(world, render)
+    table: dict[str, Handler] = {
+        "version": projects.version,
+        "metadata": projects.metadata,
+        "user": projects.me,
+        "projects": projects.projects,
+        "projects/:id": projects.project,
+        "groups/:id": projects.group,
+        "groups/:id/projects": projects.group_projects,
+        "users/:id/projects": projects.user_projects,
+        "projects/:id/pipelines": pipelines.pipelines,
+        "projects/:id/pipelines/:id": pipelines.pipeline,
+        "projects/:id/pipelines/:id/jobs": pipelines.pipeline_jobs,
+        "projects/:id/pipelines/:id/bridges": pipelines.bridges,
+        "projects/:id/jobs": pipelines.jobs,
+        "projects/:id/jobs/:id": pipelines.job,
+        "projects/:id/merge_requests": projects.merge_requests,
+        "projects/:id/repository/branches": projects.branches,
+        "projects/:id/repository/branches/:id": projects.branch,
+        "projects/:id/repository/tags": projects.tags,
+        "projects/:id/runners": runners.of_project,
+        "groups/:id/runners": runners.of_group,
+        "runners": runners.own,
+        "runners/all": runners.all,
+        "runners/:id": runners.runner,
+        "runners/:id/managers": runners.managers,
+        "runners/:id/jobs": runners.jobs,
+    }
+    return {tuple(template.split("/")): handler for template, handler in table.items()}
+
+
+def split(path: str) -> tuple[tuple[str, ...], list[str]]:
+    """The template of a path and the ids in it; ids stand second, fourth, or fifth in the repository."""
+    parts = path.split("/")
+    ids: list[str] = []
+    if path == "runners/all":
+        return tuple(parts), ids
+    last = 4 if len(parts) > 2 and parts[2] == "repository" else 3
+    for place in (1, last):
+        if place < len(parts):
+            ids.append(unquote(parts[place]))
+            parts[place] = ":id"
+    return tuple(parts), ids
