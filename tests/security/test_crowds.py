@@ -63,7 +63,8 @@ def test_when_every_connection_waits_for_an_answer_the_next_is_told_so(target: T
         target.gate.touch()
         try:
             busy = _crowd(target, stack, 256, SCRAPE.replace(b"/metrics", b"/metrics?name[]=gate_open"))
-            wait_until(target.knocked.exists, "they are in flight")
+            wait_until(target.knocked.exists, "one is in flight")
+            wait_until(lambda: target.unread() == 0, "all are in flight")
             refused = stack.enter_context(target.wire()).reply()
         finally:
             target.gate.unlink()

@@ -63,9 +63,13 @@ class Target(ExporterProcess):
         sock = socket.socket()
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.settimeout(30)
-        sock.connect(("127.0.0.1", self.port))
-        return Wire(sock)
+        wire = Wire(sock)
+        try:
+            sock.connect(("127.0.0.1", self.port))
+        except OSError:
+            sock.close()
+            raise
+        return wire
 
     def ask(self, target: str = "/metrics", *fields: str, method: str = "GET", body: bytes = b"") -> Reply:
         """One request on a connection of its own."""
@@ -90,6 +94,12 @@ class Target(ExporterProcess):
     def descriptors(self) -> int:
         """Open files and sockets."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def unread(self) -> int:
+        """Bytes that clients sent over IPv4 and that the process has not read yet."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        ours = [row for row in rows if row[1].endswith(f":{self.port:04X}") and row[3] == "01"]
+        return sum(int(row[4].partition(":")[2], 16) for row in ours)
 
     def threads(self) -> int:
         """Threads."""
