@@ -26,11 +26,13 @@ from exporter.web.landing import CONTENT_SECURITY_POLICY, LandingPage, render_la
 from exporter.web.metrics import negotiate, read_filters, wants_gzip
 from exporter.web.renders import Renders
 
-__all__ = ["LandingPage", "Render", "WebParts", "build_app", "build_log_level_app"]
+__all__ = ["PROBES", "LandingPage", "Render", "WebParts", "build_app", "build_log_level_app"]
 
 T = TypeVar("T")
 _TELEMETRY_PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
 _FOLDERS = re.compile(r"(?<![\w.:/-])/(?:[^\s/:'\"]+/)+(?=[^\s/])")
+PROBES = frozenset({"/healthz", "/-/healthy", "/-/ready"})
+"""What an orchestrator asks to learn whether the process is well; they tell nothing else."""
 _LEVEL_HELP = "send level=LEVEL as the body, with one of debug, info, warning, error"
 _LIFECYCLE_OFF = "this is off: set metrics.lifecycle: true or start with --web.enable-lifecycle"
 _log = logging.getLogger(__name__)
