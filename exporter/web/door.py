@@ -179,6 +179,9 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
             self._raw.close()
 
     def abort(self) -> None:
+        if not self._raw.get_write_buffer_size():
+            # Clients report a missing goodbye as an error, and here it is no wait: the kernel takes it.
+            self._say_goodbye()
         self._deaf = True
         self._raw.abort()
 
