@@ -145,6 +145,7 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
     def _say_goodbye(self) -> None:
         self._deaf = True
         if self._secured and self._tls is not None:
+            self._secured = False
             # It wants to read the client's goodbye, for which nobody needs to wait.
             with contextlib.suppress(ssl.SSLError):
                 self._tls.unwrap()

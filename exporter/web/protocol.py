@@ -117,6 +117,10 @@ class GuardedProtocol(H11Protocol):
         # With a limit of 0, "paused" means that the client has not taken everything yet, and
         # "resumed" that it has: exactly the two edges that the write deadline needs.
         transport.set_write_buffer_limits(high=0)
+        # asyncio does this only for sockets made with the protocol named. Without it the body of an answer
+        # waits until the client has acknowledged the head, which takes 40 ms. A Unix socket has no such wait.
+        with contextlib.suppress(OSError):
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.since = self._request_started = self.loop.time()
         if self.shared.draining:
             self.cut()

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from exporter.errors import ConfigError, ExporterError
 from exporter.web.app import WebParts, build_app
+from exporter.web.limits import Limits
 from exporter.web.server import WebServer, bind
 from exporter.web.tls import build_context, expiry
 from exporter.web.webconfig import ClientAuth, TlsConfig
@@ -301,6 +302,23 @@ def test_a_client_without_a_certificate_carries_no_allowed_name(
     )
     assert _healthy(connect(server), pki.client(pki.authority.issue_cert("a.example")))
     assert _refused(connect(server), pki.client())
+
+
+def test_a_client_that_may_not_come_and_stays_is_closed_quietly(
+    serve: Serve, connect: Connect, pki: Pki, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = serve(
+        Limits(linger_seconds=0.1),
+        tls=lambda: pki.config(
+            client_ca=pki.client_ca, client_auth=ClientAuth.REQUIRE_AND_VERIFY, allowed_sans=("a.example",)
+        ),
+    )
+    client = connect(server).secure(pki.client(pki.authority.issue_cert("b.example")))
+    client.send(GET)
+    assert client.remaining() == b""
+    # The server closes for good once the client had its time, and a second time to close is no error.
+    server.stop()
+    assert caplog.records == []
 
 
 # -- changes while it runs
