@@ -28,7 +28,7 @@ from tests.support.load import scrape
 from tests.support.process import free_port
 
 CONNECTIONS = 32
-SECONDS = 5.0
+SECONDS = 4.0
 FEWEST = CONNECTIONS
 SIZES = {"tiny": 10, "5 MB": 41_000}
 REWRITTEN = 50_000

@@ -12,9 +12,9 @@ from contextlib import ExitStack
 import pytest
 import trustme
 import yaml
-from tests.support.certificates import Pki
 
 from tests.support.attack import Target
+from tests.support.certificates import Pki
 from tests.support.process import wait_until
 from tests.support.wire import SCRAPE, Wire
 

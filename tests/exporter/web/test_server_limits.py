@@ -11,8 +11,6 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-import pytest
-
 from exporter.web.app import WebParts, build_app
 from exporter.web.limits import Limits
 from exporter.web.server import WebServer, bind
