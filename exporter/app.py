@@ -25,7 +25,7 @@ from exporter.config.load import Config, load
 from exporter.config.schema import MetricsSettings
 from exporter.config.secrets import SecretUrl
 from exporter.contract import Collector
-from exporter.errors import ConfigError, ExporterError
+from exporter.errors import ConfigError
 from exporter.parts import Parts
 from exporter.plugins import collector_classes
 from exporter.rendering import Format
@@ -187,10 +187,7 @@ class App:
             return WebServer(app, listener.sockets)
         open_paths = PROBES if self._config.settings.metrics.probes_without_password else frozenset()
         gate = Gate(app, self._web.current, open_paths, clock=self.parts.clock)
-        # JOIN TLS: give WebServer tls=self._tls(), and take the next two lines away.
-        if self._tls():
-            raise ExporterError("this build cannot serve TLS: take tls_server_config out")
-        return WebServer(gate, listener.sockets)
+        return WebServer(gate, listener.sockets, tls=self._tls())
 
     def addresses(self) -> list[str]:
         """Where the metrics are: URLs, and ``unix:/path`` for Unix sockets."""
