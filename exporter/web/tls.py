@@ -142,7 +142,7 @@ def _reason(exc: Exception) -> str:
     """The part of an error that means something to a person, as ``key values mismatch``."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return exc.verify_message
-    reason = getattr(exc, "reason", None) or getattr(exc, "strerror", None) or exc.args[-1]
+    reason = getattr(exc, "reason", None) or getattr(exc, "strerror", None) or (exc.args or ("",))[-1]
     return str(reason).replace("_", " ").lower()
 
 

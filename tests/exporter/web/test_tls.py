@@ -114,14 +114,31 @@ def test_the_first_curve_is_the_one_that_clients_need(serve: Serve, connect: Con
     assert _refused(connect(server), other)
 
 
-def test_http_1_1_is_agreed_on_and_no_ticket_is_sent(serve: Serve, connect: Connect, pki: Pki) -> None:
+def test_http_1_1_is_agreed_on(serve: Serve, connect: Connect, pki: Pki) -> None:
     context = pki.client(version=V.TLSv1_3)
     context.set_alpn_protocols(["h2", "http/1.1"])
     client = connect(serve(tls=pki.config)).secure(context)
     assert client.sock.selected_alpn_protocol() == "http/1.1"
-    assert client.sock.compression() is None
     assert client.get("/healthz").status == 200
-    assert not client.sock.session.has_ticket
+
+
+def test_the_application_knows_that_it_is_https(connect: Connect, pki: Pki) -> None:
+    schemes: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        schemes.append(scope["scheme"])
+        await send({"type": "http.response.start", "status": 204})
+        await send({"type": "http.response.body", "body": b""})
+
+    for tls in (pki.config, None):
+        server = WebServer(app, bind(["127.0.0.1:0"]), tls=tls)
+        server.start()
+        try:
+            client = connect(server)
+            (client.secure(pki.client()) if tls else client).get("/")
+        finally:
+            server.stop(1.0)
+    assert schemes == ["https", "http"]
 
 
 # -- files and what is wrong with them
@@ -394,6 +411,22 @@ def test_another_client_ca_counts_for_the_next_connection(serve: Serve, connect:
     assert _refused(connect(server), old)
     assert _healthy(connect(server), new)
     assert kept.get("/healthz").status == 200
+
+
+def test_a_resumed_session_does_not_outlive_the_client_ca(serve: Serve, connect: Connect, pki: Pki) -> None:
+    server = serve(tls=lambda: pki.config(client_ca=pki.client_ca, client_auth=ClientAuth.REQUIRE_AND_VERIFY))
+    context = pki.client(pki.authority.issue_cert("a.example"), version=V.TLSv1_2)
+
+    def resume(session: ssl.SSLSession | None) -> Any:
+        client = connect(server)
+        client.sock = context.wrap_socket(client.sock, server_hostname="127.0.0.1", session=session)
+        return client.sock
+
+    session = resume(None).session
+    assert resume(session).session_reused
+    pki.trust(trustme.CA())
+    with pytest.raises(OSError):
+        resume(session).recv(1)
 
 
 def test_other_settings_count_for_the_next_connection(
