@@ -170,6 +170,7 @@ class App:
             self._servers.append(WebServer(build_log_level_app(logs.set_level), self._log_sockets))
         for server in self._servers:
             server.start()
+        self.parts.metrics.certificate_expiry = self._certificate_expiry
         self.engine.start()
         log.info(
             "started",
@@ -211,6 +212,11 @@ class App:
         """What gives the TLS settings of the moment; ``None`` means plain HTTP."""
         web = self._web
         return (lambda: web.current().tls) if web and web.current().tls else None
+
+    def _certificate_expiry(self) -> datetime | None:
+        """Until when the certificate that clients see is valid."""
+        found = (server.certificate_not_after() for server in self._servers)
+        return next((instant for instant in found if instant), None)
 
     def _web_parts(self) -> WebParts:
         metrics = self._config.settings.metrics

@@ -134,7 +134,9 @@ class Graph:
         if membership == "DIRECT":
             return runner.group is space
         if membership == "ALL_AVAILABLE" and serves_group(runner, space):
-            return True  # its own, its ancestors' and the instance's; and those below, as DESCENDANTS has them
+            return (
+                True  # its own, its ancestors' and the instance's; and those below, as DESCENDANTS has them
+            )
         below, people = f"{space.path}/", self.world.people
         if runner.group is not None:
             return f"{runner.group.path}/".startswith(below)
