@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import platform
 
 from prometheus_client import generate_latest
@@ -35,6 +37,7 @@ def used(world: World) -> None:
     metrics.reload_successful.set(1)
     metrics.reload_timestamp.set(1.5e9)
     metrics.leader.set(1)
+    metrics.certificate_expiry = lambda: datetime(2027, 1, 1, tzinfo=UTC)
     metrics.troubles = lambda: [("gitlab", UnitTrouble("a\ud800", Trouble.NOT_FOUND, "gone"))] * 2
 
 
