@@ -34,6 +34,18 @@ _RELEASE_SECONDS = 0.3
 _MAINTENANCE = "maintenance"
 
 
+class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # the library has no types
+    """APScheduler's, which takes a job that is not there for removed.
+
+    Its own thread removes a job that ran, and finds none when the scheduler is shut down in that moment:
+    the stop would leave a traceback of that thread in the log.
+    """
+
+    def remove_job(self, job_id: str, jobstore: str | None = None) -> None:
+        with suppress(JobLookupError):
+            super().remove_job(job_id, jobstore)
+
+
 class Engine:
     """Runs the rounds of all collectors until stopped.
 
@@ -66,7 +78,7 @@ class Engine:
         self._crew = Crew("poll")
         self._lanes: dict[tuple[str, str], Crew] = {}
         self._making_lanes = threading.Lock()
-        self._scheduler = BackgroundScheduler(
+        self._scheduler = _Scheduler(
             executors={"default": DebugExecutor()},
             # A due task is late at worst, never skipped.
             job_defaults={"misfire_grace_time": None, "coalesce": True},
@@ -176,7 +188,7 @@ class Engine:
             agenda.discard(lambda key: key[0] in self.rounds)
         for job in self._scheduler.get_jobs():
             if not job.id.startswith(_MAINTENANCE):
-                self._forget_job(job.id)
+                self._scheduler.remove_job(job.id)
 
     # -- maintenance ---------------------------------------------------------------------------
 
@@ -313,10 +325,6 @@ class Engine:
             id=job_id,
             replace_existing=True,
         )
-
-    def _forget_job(self, job_id: str) -> None:
-        with suppress(JobLookupError):  # it may run in this very moment
-            self._scheduler.remove_job(job_id)
 
     # -- state ---------------------------------------------------------------------------------
 

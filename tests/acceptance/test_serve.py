@@ -130,9 +130,7 @@ def test_a_port_in_use_is_one_clear_sentence(
 ) -> None:
     standin = start_standin(projects=1)
     exporter = make_exporter(standin)
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", exporter.port))
-        other.listen()
+    with socket.create_server(("127.0.0.1", exporter.port)):
         done = run_cli("serve", "--config", str(exporter.config_path))
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1

@@ -6,20 +6,23 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 from exporter.clock import SystemClock
 from exporter.contract import Schedule, Unit
 from exporter.rendering import Format
+from exporter.rounds import scheduler
 from exporter.rounds.round import CollectorRounds
 from exporter.rounds.scheduler import Engine
 from exporter.store.sql import SqlStore
 from tests.support.fakes import Source, World
+from tests.support.process import PATIENCE
 
 ONE, TWO = Unit("1", "group/app"), Unit("2", "group/lib")
 FAST = Schedule(0.02, 0.05, 0.05)
 
 
-def wait_until(true: Callable[[], object], what: str, seconds: float = 10) -> None:
+def wait_until(true: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     """Look again and again until *true*; fail with *what* after *seconds*."""
     end = time.monotonic() + seconds
     pause = threading.Event()
@@ -70,8 +73,10 @@ class Service:
         self.engine.start()
 
     def stop(self) -> bool:
+        """End it; whether all that ran came to its end. It gets the time that a busy machine takes for that."""
         self.stopped = True
-        return self.engine.stop(5)
+        with patch.object(scheduler, "_RELEASE_SECONDS", PATIENCE):
+            return self.engine.stop(PATIENCE)
 
     def text(self) -> str:
         return self.world.registry.render(Format.TEXT).decode()

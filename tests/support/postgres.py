@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psycopg
 
+from tests.support.process import free_port
 from tests.support.tools import require
 
 
@@ -70,7 +71,7 @@ class PostgresServer:
             self.programs = programs or (
                 (_copied(self.home) if self._user else _installed()) / "pginstall18" / "bin"
             )
-            self.port = _free_port() if tcp else 5432
+            self.port = free_port() if tcp else 5432
             if replica_of is None:
                 self._run(
                     "initdb", "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"
@@ -165,12 +166,6 @@ class PostgresServer:
             user=self._user, cwd=self.home, check=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class TlsDoor:

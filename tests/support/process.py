@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -22,11 +23,37 @@ PATIENCE = 60.0
 _never = threading.Event()
 
 
+_held: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback, IPv4 and IPv6, that nobody listens on, and that is ours until this process ends.
+
+    A socket that is bound and does not listen holds it: the system gives it neither to another process that
+    asks for any port nor to an outgoing connection, also while a program of a test is down between two
+    starts. Who binds it by its number with SO_REUSEADDR, as servers do, still can listen on it.
+    """
+    while True:
+        port = _hold(socket.AF_INET, "127.0.0.1", 0)
+        if port and (not socket.has_ipv6 or _hold(socket.AF_INET6, "::1", port)):
+            return port
+
+
+def _hold(family: int, host: str, port: int) -> int:
+    """Hold *port*, or any for 0; the port, 0 when another has it."""
+    held = socket.socket(family)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        held.bind((host, port))
+    except OSError as error:
+        held.close()
+        if error.errno == errno.EADDRNOTAVAIL:  # this machine has no IPv6
+            return port
+        if error.errno == errno.EADDRINUSE:
+            return 0
+        raise
+    _held.append(held)
+    return int(held.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.rounds.agenda import Agenda, Task
+from tests.support.process import PATIENCE
 
 NEVER = float("-inf")
 
@@ -91,7 +92,7 @@ def test_closing_wakes_everyone_who_waits_and_hands_out_nothing_more() -> None:
         worker.start()
     agenda.close()
     for worker in workers:
-        worker.join(5)
+        worker.join(PATIENCE)
     assert found == [None] * 4
     agenda.add(task("a"), 1.0)
     assert agenda.take() is None
@@ -106,10 +107,12 @@ def test_waiting_for_idleness_ends_when_the_last_match_is_done() -> None:
     assert two
     assert not agenda.wait_idle(lambda key: key[0] == "one", 0.01)
     ended: list[bool] = []
-    waiter = threading.Thread(target=lambda: ended.append(agenda.wait_idle(lambda key: key[0] == "one", 10)))
+    waiter = threading.Thread(
+        target=lambda: ended.append(agenda.wait_idle(lambda key: key[0] == "one", PATIENCE))
+    )
     waiter.start()
     agenda.done(one)
-    waiter.join(5)
+    waiter.join(PATIENCE)
     assert ended == [True]
     assert not agenda.wait_idle(lambda key: True, 0.01)
     agenda.done(two)
@@ -121,7 +124,7 @@ def test_a_new_task_wakes_a_worker_even_while_somebody_waits_for_idleness() -> N
     agenda.add(task("held"), 1.0)
     held = agenda.take()
     assert held
-    waiter = threading.Thread(target=lambda: agenda.wait_idle(lambda key: True, 10))
+    waiter = threading.Thread(target=lambda: agenda.wait_idle(lambda key: True, PATIENCE))
     waiter.start()
     got = threading.Event()
 
@@ -132,11 +135,11 @@ def test_a_new_task_wakes_a_worker_even_while_somebody_waits_for_idleness() -> N
     worker = threading.Thread(target=work)
     worker.start()
     agenda.add(task("new"), 2.0)
-    assert got.wait(5)
+    assert got.wait(PATIENCE)
     agenda.done(task("new"))
     agenda.done(held)
-    waiter.join(5)
-    worker.join(5)
+    waiter.join(PATIENCE)
+    worker.join(PATIENCE)
 
 
 @settings(deadline=None)
@@ -187,7 +190,7 @@ def test_workers_never_run_one_key_twice_at_once_and_lose_nothing() -> None:
             with turn:
                 active[key] -= 1
                 done[key] += 1
-                if sum(done.values()) >= 2000:
+                if len(done) == 7 and min(done.values()) >= 200:
                     finished.set()
             agenda.add(make(key), float(done[key]))
 
@@ -203,9 +206,8 @@ def test_workers_never_run_one_key_twice_at_once_and_lose_nothing() -> None:
         worker.start()
     for number in range(7):
         agenda.add(make(str(number)), -1.0)
-    assert finished.wait(20)
+    assert finished.wait(PATIENCE), "every key again and again, however long one worker is held up"
     agenda.close()
     for worker in workers:
-        worker.join(5)
+        worker.join(PATIENCE)
     assert clashes == []
-    assert min(done.values()) > 2000 / 7 / 2

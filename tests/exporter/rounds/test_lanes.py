@@ -19,8 +19,10 @@ from exporter.rounds import scheduler
 from exporter.store.lease import FileLease, LeaseUnknown
 from tests.support.engine import FAST, Service, wait_until
 from tests.support.fakes import DEPTH, Kept, value
+from tests.support.process import PATIENCE
 
 SELDOM = Schedule(3600, 3600, 3600)
+CLOSE = timedelta(seconds=10)  # to an instant in 7 hours, from which jitter would lead far away
 
 
 @pytest.fixture
@@ -30,7 +32,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
     if not one.stopped:
         one.stop()
     # A poll that was abandoned still saves what it brings, and would open the store anew.
-    assert all(agenda.wait_idle(lambda key: True, 5) for agenda in one.engine._agendas())
+    assert all(agenda.wait_idle(lambda key: True, PATIENCE) for agenda in one.engine._agendas())
     one.store.close()
 
 
@@ -60,7 +62,7 @@ class Gate:
                 self.inside.append(key)
                 self.seen.append(list(self.inside))
             if pause is None:
-                self.free.wait(30)
+                self.free.wait(PATIENCE)
             else:
                 threading.Event().wait(pause)
             with self._turn:
@@ -188,7 +190,7 @@ def test_a_unit_that_is_woken_while_it_is_polled_is_polled_once_more(
     threading.Event().wait(0.1)
     assert len(source.polls) == 2, "once, however often it was woken"
     assert gate.most == 1
-    assert service.engine._scheduler.get_job("fake:1"), "and in its turn"
+    wait_until(lambda: service.engine._scheduler.get_job("fake:1"), "and in its turn")
 
 
 def test_waking_what_there_is_not_does_nothing(service: Service) -> None:
@@ -213,7 +215,7 @@ def test_waking_what_there_is_not_does_nothing(service: Service) -> None:
 
 def _ended(threads: list[threading.Thread]) -> list[threading.Thread]:
     for one in threads:
-        one.join(5)
+        one.join(PATIENCE)
     return threads
 
 
@@ -265,7 +267,7 @@ def test_a_named_instant_is_kept_without_jitter(service: Service) -> None:
     instant = service.world.clock.now() + timedelta(hours=7)
     source = service.source("fake", *units("db", "1"), next_poll=lambda _self, unit, now: instant)
     service.start(source)
-    assert abs((planned(service) - instant).total_seconds()) < 0.05
+    assert abs(planned(service) - instant) < CLOSE
 
 
 @pytest.mark.parametrize(
@@ -287,7 +289,7 @@ def test_an_instant_is_for_after_a_success_and_a_failure_is_retried_soon(service
     source.answers["1"] = [SourceError("down"), SourceError("down"), SourceError("down"), Batch()]
     service.start(source)
     wait_until(lambda: len(source.polls) == 4, "three retries")
-    assert abs((planned(service) - instant).total_seconds()) < 0.05
+    assert abs(planned(service) - instant) < CLOSE
 
 
 def test_an_instant_that_has_passed_means_now(service: Service) -> None:
@@ -309,16 +311,16 @@ def test_stopping_waits_for_the_polls_of_lanes_and_no_longer_than_allowed(
     wait_until(lambda: len(gate.inside) == 3, "polls everywhere")
     started = time.monotonic()
     assert service.engine.stop(0.2) is False
-    assert time.monotonic() - started < 2, "one deadline for all lanes together"
+    assert time.monotonic() - started < PATIENCE / 2, "it gave up long before the polls"
     service.stopped = True
 
 
 def test_polls_of_lanes_that_heed_the_stop_end_with_it(service: Service) -> None:
-    begun = threading.Barrier(3, timeout=10)
+    begun = threading.Barrier(3, timeout=PATIENCE)
 
     def slow() -> Batch:
         begun.wait()
-        service.world.stopping.wait(30)
+        service.world.stopping.wait(PATIENCE)
         raise Stopped("stopping")
 
     source = service.source("fake", *units("a", "a1"), *units("b", "b1"))
@@ -327,7 +329,7 @@ def test_polls_of_lanes_that_heed_the_stop_end_with_it(service: Service) -> None
     begun.wait()
     assert service.stop()
     for worker in lane_threads("fake-a") + lane_threads("fake-b"):
-        worker.join(5)
+        worker.join(PATIENCE)
         assert not worker.is_alive()
 
 
@@ -339,7 +341,7 @@ def test_a_discovery_that_ends_after_the_stop_leaves_no_worker(service: Service,
     assert service.engine.stop(0.01) is False
     service.stopped = True
     gate.free.set()
-    assert service.engine._crew.agenda.wait_idle(lambda key: True, 5)
+    assert service.engine._crew.agenda.wait_idle(lambda key: True, PATIENCE)
     assert not any(one.is_alive() for one in _ended(lane_threads("fake-late")))
     assert source.polls == []
 
@@ -422,7 +424,7 @@ def test_a_poll_that_ends_while_standing_by_shows_nothing(
     gate.free.set()
     wait_until(lambda: not gate.inside, "the end of the poll")
     (agenda,) = [one for one in service.engine._agendas() if one is not service.engine._crew.agenda]
-    assert agenda.wait_idle(lambda key: True, 5)
+    assert agenda.wait_idle(lambda key: True, PATIENCE)
     assert "ci_depth{" not in service.text()
     other.release()
     wait_until(lambda: "ci_depth{" in service.text(), "the samples once it leads again")
@@ -448,7 +450,8 @@ def test_a_store_that_does_not_answer_pauses_the_polls_and_hides_nothing(
         assert "ci_depth{" in service.text()
         assert service.engine.not_ready() is None, "what was shown can still be scraped"
         assert all(
-            agenda.wait_idle(lambda key: key[0] == source.name, 5) for agenda in service.engine._agendas()
+            agenda.wait_idle(lambda key: key[0] == source.name, PATIENCE)
+            for agenda in service.engine._agendas()
         )
         before = len(source.polls)
     wait_until(lambda: len(source.polls) > before, "polls once it answers")

@@ -16,6 +16,7 @@ from exporter.rounds.round import CollectorRounds
 from exporter.store.sql import SqlStore
 from tests.support.engine import FAST, Service, wait_until
 from tests.support.fakes import DEPTH, Source, World, run
+from tests.support.process import PATIENCE
 
 ONE, TWO = Unit("1", "group/app"), Unit("2", "group/lib")
 
@@ -181,7 +182,7 @@ def test_work_under_way_and_capacity_are_read_at_the_scrape(tmp_path: Path) -> N
 
     def wait() -> Batch:
         inside.release()
-        gate.wait(30)
+        gate.wait(PATIENCE)
         return Batch()
 
     def read() -> dict[str, float]:
@@ -192,7 +193,7 @@ def test_work_under_way_and_capacity_are_read_at_the_scrape(tmp_path: Path) -> N
     source.answers = {key: [wait] for key in "123"}
     service.start(source)
     for _ in range(3):
-        assert inside.acquire(timeout=10)
+        assert inside.acquire(timeout=PATIENCE)
     assert read()["ci_exporter_capacity"] == 4, "two for all, two of the lane"
     assert read()["ci_exporter_job_running"] == 3
     assert read()["ci_exporter_job_capacity_utilization_ratio"] == 0.75
@@ -207,7 +208,7 @@ def test_a_poll_that_nobody_wants_any_more_is_skipped(tmp_path: Path) -> None:
     work = service.world.metrics.work
     gate = threading.Event()
     source = service.source("fake", ONE, TWO)
-    source.answers = {"1": [lambda: (gate.wait(30), Batch())[1]]}
+    source.answers = {"1": [lambda: (gate.wait(PATIENCE), Batch())[1]]}
     source.timing = FAST
     service.start(source)
     wait_until(lambda: source.polls == ["1"], "the first poll")
