@@ -229,7 +229,7 @@ class Engine:
         first: float | None = None,
         crew: Crew | None = None,
     ) -> None:
-        """Do *action* on a worker again and again, before any poll that is due; the *first* time sooner."""
+        """Do *action* on a worker (of *crew*) again and again, before any poll; the *first* time sooner."""
         task = Task((_MAINTENANCE, name), action)
         agenda = (crew or self._crew).agenda
         self._scheduler.add_job(

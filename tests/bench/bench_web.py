@@ -17,6 +17,7 @@ from typing import Any
 
 from prometheus_client import start_http_server
 
+from exporter.cli.interpreter import tune
 from exporter.families import Sample, Samples, gauge
 from exporter.rendering import Format
 from exporter.web.app import WebParts, build_app
@@ -68,6 +69,8 @@ class Shown:
 
 def serve(which: str, series: int) -> None:
     """Serve until killed; a line on standard input starts the rounds."""
+    if which == "ours":
+        tune()
     shown = Shown(series)
     port = free_port()
     if which == "ours":
