@@ -12,8 +12,8 @@ _SWITCH_SECONDS = 0.0005
 def tune() -> None:
     """Set all of it; to be called before the first thread starts."""
     _share_heap()
-    # A scrape goes through several threads, and for each step it waits until whoever computes gives up Python's
-    # lock: 5 ms by default. Rounds that render many series would make it several times slower.
+    # A scrape goes through several threads, and at each step it waits until whoever computes gives up
+    # Python's lock: 5 ms by default. Rounds that render many series would make it several times slower.
     sys.setswitchinterval(_SWITCH_SECONDS)
 
 
