@@ -96,7 +96,7 @@ def test_it_starts_moves_and_ends_and_goes_on_at_the_next_start(
 ) -> None:
     began = time.monotonic()
     source = start()
-    assert time.monotonic() - began < 20  # five on a quiet machine
+    assert time.monotonic() - began < 60  # five on a quiet machine
     PostgresConfig.model_validate(source.block)
     before = _ask(_dsn(source))
     assert before[0] > 5000
