@@ -382,14 +382,24 @@ def test_a_server_that_was_down_is_used_at_once_when_it_is_back(
         assert rows(database) == [("1",)]
 
 
-def test_a_server_that_hangs_is_given_up_near_the_deadline(server: PostgresServer, connect: Connect) -> None:
+def test_a_server_that_hangs_is_given_up_near_the_deadline(
+    server: PostgresServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_module, "GRACE_SECONDS", 0.5)
     database = connect(server.tcp_url, connect_timeout=2)
     before = threading.active_count()
-    with database.snapshot(statement_timeout=0.5) as snapshot:
+
+    def freeze() -> None:
+        server.wait_for("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
         server.pause()
+
+    freezer = threading.Thread(target=freeze)
+    with database.snapshot(statement_timeout=3) as snapshot:
+        freezer.start()
         try:
             with takes(3.5, 30), pytest.raises(ConnectionLost, match="query q: the server gave no answer"):
-                snapshot.run(Query("q", "SELECT 1"))
+                snapshot.run(Query("q", "SELECT pg_sleep(60)"))
+            freezer.join()
             with pytest.raises(ConnectionLost):
                 snapshot.run(ONE)
         except BaseException:
