@@ -34,7 +34,7 @@ def _descriptors() -> int:
 def _drip_until_closed(
     clients: Sequence[Any], first: bytes, probe: Callable[[], None], *, since: float | None = None
 ) -> list[float]:
-    """Send each client *first*, then byte after byte; the seconds until each was closed, *since* or from now."""
+    """Send each client *first*, then byte after byte; seconds until each was closed, from *since* or now."""
     started = since or time.monotonic()
     for client in clients:
         with suppress(ConnectionError):  # closed already, if that took long
