@@ -53,7 +53,7 @@ class Credentials(requests.auth.AuthBase):
 
 
 class ApiClient:
-    """GETs JSON from one base URL, for several threads.
+    """GETs JSON from one base URL, or POSTs a question to it, for several threads.
 
     Every call, repeated and redirected ones too, passes the rate limiter and is reported to the
     observer. ``retry_seconds`` is the wait before the first repetition; it doubles.
@@ -103,24 +103,43 @@ class ApiClient:
         Raises:
             Unauthorized: 401. Other statuses, and no answer at all: `SourceError`.
         """
+        return self._call(path, operation, params)
+
+    def post(self, path: str, operation: str, question: Mapping[str, Any]) -> Answer:
+        """POST *question* as JSON; it must change nothing, for it is repeated as a :meth:`get` is."""
+        return self._call(path, operation, None, question)
+
+    def _call(
+        self,
+        path: str,
+        operation: str,
+        params: Mapping[str, Any] | None,
+        question: Mapping[str, Any] | None = None,
+    ) -> Answer:
         url = path if path.startswith("http") else f"{self.base_url}/{path.lstrip('/')}"
         failure = SourceError(f"{self._host}: {operation} failed")
         for attempt in range(_ATTEMPTS):
             if attempt and self._stopping.wait(self.retry_seconds * 2 ** (attempt - 1)):
                 raise Stopped("stopping")
             try:
-                return self._follow(url, operation, params)
+                return self._follow(url, operation, params, question)
             except SourceError as error:
                 if error.permanent:
                     raise
                 failure = error
         raise failure
 
-    def _follow(self, url: str, operation: str, params: Mapping[str, Any] | None) -> Answer:
+    def _follow(
+        self,
+        url: str,
+        operation: str,
+        params: Mapping[str, Any] | None,
+        question: Mapping[str, Any] | None,
+    ) -> Answer:
         """One attempt, redirects within the host included."""
         for _ in range(_MAX_REDIRECTS):
             self._limiter.wait()
-            response, raw = self._send(url, operation, params)
+            response, raw = self._send(url, operation, params, question)
             self._obey(response)
             target = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not target:
@@ -143,15 +162,21 @@ class ApiClient:
         return absolute
 
     def _send(
-        self, url: str, operation: str, params: Mapping[str, Any] | None
+        self,
+        url: str,
+        operation: str,
+        params: Mapping[str, Any] | None,
+        question: Mapping[str, Any] | None,
     ) -> tuple[requests.Response, bytes]:
         """One call: the response, and its body read to the end."""
         started = time.monotonic()
         code = "error"
         try:
-            with self._session.get(
+            with self._session.request(
+                "GET" if question is None else "POST",
                 url,
                 params=params,
+                json=question,
                 timeout=(min(_CONNECT_SECONDS, self._timeout), self._timeout),
                 stream=True,
                 allow_redirects=False,

@@ -31,12 +31,16 @@ from exporter.plugins import collector_classes
 from exporter.rendering import Format
 from exporter.rounds.scheduler import Engine
 from exporter.store.sql import SqlStore
-from exporter.web.app import WebParts, build_app, build_log_level_app
+from exporter.web.app import PROBES, WebParts, build_app, build_log_level_app
+from exporter.web.gate import Gate
 from exporter.web.groups import Group, Listener, group_named, open_listeners
 from exporter.web.landing import LandingPage
 from exporter.web.listen import address_of, bind, close_all
 from exporter.web.server import WebServer
 from exporter.web.systemd import are_passed, passed_sockets
+from exporter.web.webconfig import TlsConfig
+from exporter.web.webfile import WebConfigFile
+from exporter.web.webread import load_web_config
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +56,11 @@ class ConfigSource:
     overrides: Mapping[str, Any]
 
     def load(self) -> Config:
-        """Read and check it; raises `ConfigError` with every problem."""
+        """Read and check it and the web configuration file; raises `ConfigError` with every problem."""
         models = {name: cls.config_model for name, cls in collector_classes().items()}
         config = load(self.path, models=models, env=self.env, overrides=self.overrides)
         if config.settings.metrics.web_config_file is not None:
-            raise ConfigError(
-                "metrics.web_config_file: this version cannot read it yet; leave it out, and put a reverse"
-                " proxy with TLS in front"
-            )
+            load_web_config(config.settings.metrics.web_config_file)
         for secret in _secrets([config.settings, config.collectors]):
             logs.register_secret(secret)
         return config
@@ -121,8 +122,8 @@ def _open_listeners(metrics: MetricsSettings) -> list[Listener]:
     return open_listeners(addresses, [(group_named(name), one) for name, one in passed])
 
 
-def _url(address: str) -> str:
-    return address if address.startswith("unix:") else f"http://{address}"
+def _url(address: str, scheme: str = "http") -> str:
+    return address if address.startswith("unix:") else f"{scheme}://{address}"
 
 
 class App:
@@ -135,6 +136,8 @@ class App:
         settings = self._config.settings
         self._telemetry_path = settings.metrics.path
         logs.configure(settings.log.level, settings.log.format, sys.stderr)
+        web_file = settings.metrics.web_config_file
+        self._web = WebConfigFile(web_file) if web_file and settings.metrics.enabled else None
         # Ports first: the commonest mistake should cost nothing, and leave nothing behind.
         with ExitStack() as undo:
             self._listeners = _open_listeners(settings.metrics)
@@ -167,6 +170,7 @@ class App:
             self._servers.append(WebServer(build_log_level_app(logs.set_level), self._log_sockets))
         for server in self._servers:
             server.start()
+        self.parts.metrics.certificate_expiry = self._certificate_expiry
         self.engine.start()
         log.info(
             "started",
@@ -180,8 +184,11 @@ class App:
     def _server(self, parts: WebParts, listener: Listener) -> WebServer:
         """The server for *listener*."""
         app = build_app(parts, listener.groups)
-        # WEB CONFIGURATION: where listener.guarded, its Gate goes around app, and its TLS into the server.
-        return WebServer(app, listener.sockets)
+        if self._web is None or not listener.guarded:
+            return WebServer(app, listener.sockets)
+        open_paths = PROBES if self._config.settings.metrics.probes_without_password else frozenset()
+        gate = Gate(app, self._web.current, open_paths, clock=self.parts.clock)
+        return WebServer(gate, listener.sockets, tls=self._tls())
 
     def addresses(self) -> list[str]:
         """Where the metrics are: URLs, and ``unix:/path`` for Unix sockets."""
@@ -189,8 +196,8 @@ class App:
         return [url for listener in found for url in self._urls(listener)]
 
     def _urls(self, listener: Listener) -> list[str]:
-        # WEB CONFIGURATION: https where listener.guarded, if it has TLS.
-        return [_url(address) for address in listener.addresses]
+        scheme = "https" if listener.guarded and self._tls() else "http"
+        return [_url(address, scheme) for address in listener.addresses]
 
     def _listening(self) -> str:
         """Every address, and what it answers, for the log."""
@@ -200,6 +207,16 @@ class App:
             for url in self._urls(listener)
         ] + [f"{_url(address_of(one))} (log level)" for one in self._log_sockets]
         return ", ".join(told) or "nowhere (metrics.enabled is false)"
+
+    def _tls(self) -> Callable[[], TlsConfig | None] | None:
+        """What gives the TLS settings of the moment; ``None`` means plain HTTP."""
+        web = self._web
+        return (lambda: web.current().tls) if web and web.current().tls else None
+
+    def _certificate_expiry(self) -> datetime | None:
+        """Until when the certificate that clients see is valid."""
+        found = (server.certificate_not_after() for server in self._servers)
+        return next((instant for instant in found if instant), None)
 
     def _web_parts(self) -> WebParts:
         metrics = self._config.settings.metrics
@@ -264,6 +281,8 @@ class App:
             self.engine.replace(self.parts.rounds)
             self._config = config
             logs.set_level(config.settings.log.level)
+            if self._web:
+                self._web.reload()
             self._loaded()
             for collector in old:
                 collector.close()

@@ -209,6 +209,73 @@ JOB_FAMILIES: tuple[Family, ...] = (
 FAMILIES = PIPELINE_FAMILIES + JOB_FAMILIES
 _PERSISTED = {family.name: family for family in FAMILIES if family.kind != "gauge"}
 
+_RUNNER = ("provider", "runner")
+_QUEUE = ("provider", "runner_type", "tags")
+
+RUNNER_INFO = gauge(
+    "ci_runner_info",
+    f"A runner by its id at the source: what it is called and where it runs. {_POLLED}",
+    (*_RUNNER, "runner_type", "description", "version", "platform", "architecture", "tags"),
+    source="runner",
+)
+RUNNER_ONLINE = gauge(
+    "ci_runner_online",
+    "Whether the source takes the runner to be at work; it may take hours to notice that one is not."
+    f" {_POLLED}",
+    _RUNNER,
+    source="runner",
+)
+RUNNER_PAUSED = gauge(
+    "ci_runner_paused",
+    f"Whether the runner is told to take no jobs. {_POLLED}",
+    _RUNNER,
+    source="runner",
+)
+RUNNER_LAST_CONTACT = gauge(
+    "ci_runner_last_contact_timestamp_seconds",
+    f"When the runner last asked for jobs; absent if it never did. {_POLLED}",
+    _RUNNER,
+    unit="seconds",
+    source="runner",
+)
+RUNNER_JOBS = gauge(
+    "ci_runner_jobs_running",
+    f"Jobs that an online runner executes; absent where the token may not see them. {_POLLED}",
+    _RUNNER,
+    source="runner",
+)
+RUNNERS = gauge(
+    "ci_runners",
+    f"Runners by type and status, those without series of their own too. {_POLLED}",
+    ("provider", "runner_type", "status"),
+    source="all runners in sight",
+)
+QUEUE_JOBS = gauge(
+    "ci_runner_queue_jobs",
+    "Jobs that wait for a runner, by their tags and the narrowest type of online runner that may take them;"
+    f" none if there is no such runner. {_POLLED}",
+    _QUEUE,
+    source="waiting jobs",
+)
+QUEUE_OLDEST = gauge(
+    "ci_runner_queue_oldest_timestamp_seconds",
+    f"When the longest waiting of these jobs began to wait. {_POLLED}",
+    _QUEUE,
+    unit="seconds",
+    source="waiting jobs",
+)
+
+RUNNER_FAMILIES: tuple[Family, ...] = (
+    RUNNERS,
+    RUNNER_INFO,
+    RUNNER_ONLINE,
+    RUNNER_PAUSED,
+    RUNNER_LAST_CONTACT,
+    RUNNER_JOBS,
+    QUEUE_JOBS,
+    QUEUE_OLDEST,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:

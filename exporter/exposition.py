@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -88,6 +89,8 @@ class CollectorPage:
                     self._exposition.note_overflow(shelf, entity, overflow)
             if changes:
                 self._exposition.changed()
+        # Between the swaps of a round, scrapes that wait for Python's lock go first.
+        time.sleep(0)
 
     def note_dropped(self, family: Family, reason: str, series: Sequence[Sample]) -> None:
         """Count *series* that were left out for *reason*; the first of a family is logged."""

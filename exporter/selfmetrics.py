@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from typing import TypeVar
 
 from prometheus_client import (
@@ -113,6 +114,12 @@ RELOAD_TIMESTAMP = gauge(
     unit="seconds",
     source="configuration",
 )
+CERTIFICATE_EXPIRY = gauge(
+    "ci_exporter_web_certificate_expiry_timestamp_seconds",
+    "Until when the certificate of the HTTPS server is valid; absent for plain HTTP.",
+    unit="seconds",
+    source="web server",
+)
 LEADER = gauge(
     "ci_exporter_leader",
     "1 if this process polls, 0 if it stands by and follows another one on the same store.",
@@ -135,6 +142,7 @@ FAMILIES: tuple[Family, ...] = (
     RELOAD_SUCCESSFUL,
     RELOAD_TIMESTAMP,
     LEADER,
+    CERTIFICATE_EXPIRY,
 )
 
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -173,6 +181,7 @@ class SelfMetrics:
         self.troubles: Callable[[], list[tuple[str, UnitTrouble]]] = list
         self.series: Callable[[], dict[str, int]] = dict
         self.dropped: Callable[[], dict[tuple[str, str], int]] = dict
+        self.certificate_expiry: Callable[[], datetime | None] = lambda: None
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
@@ -201,6 +210,13 @@ class SelfMetrics:
         for labels, number in sorted(self.dropped().items()):
             dropped.add_metric(labels, number)
         yield dropped
+        if expiry := self.certificate_expiry():
+            yield GaugeMetricFamily(
+                CERTIFICATE_EXPIRY.name,
+                CERTIFICATE_EXPIRY.help,
+                expiry.timestamp(),
+                unit=CERTIFICATE_EXPIRY.unit,
+            )
 
     def describe(self) -> Iterator[Metric]:
         """Every family it may expose, those of prometheus_client about process and Python included."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from collectors._http import ApiClient, Credentials, NotThere, expect_list
+from collectors._http import Answer, ApiClient, Credentials, NotThere, expect_list
 from collectors._rates import RateLimiter
 from collectors.gitlab import mapping
+from collectors.gitlab.settings import Connection
 from exporter.config.files import Unreadable
 from exporter.config.secrets import read_secret
 from exporter.contract import Context, Trouble
-from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.errors import ConfigError, SourceError, Unauthorized, UnitUnavailable
 
 
 def api_url(url: str) -> str:
@@ -31,32 +31,24 @@ def iso(instant: datetime) -> str:
 class GitLabClient:
     """The calls we make, for several threads; one rate limit for all of them."""
 
-    def __init__(
-        self,
-        url: str,
-        token: str,
-        token_file: Path | None,
-        context: Context,
-        *,
-        per_page: int,
-        operations_per_second: float,
-        verify: bool | str,
-    ) -> None:
-        self.per_page = per_page
-        self._token_file = token_file
+    def __init__(self, config: Connection, context: Context, collector: str = "gitlab") -> None:
+        if config.ca_file and not config.ca_file.is_file():
+            raise ConfigError(f"collectors.{collector}.ca_file: {config.ca_file} is no file")
+        self.per_page = config.per_page
+        self._token_file = config.token_file
         self._turn = threading.Lock()
         self._refused: str | None = None
-        self._credentials = Credentials(token)
+        self._credentials = Credentials(config.token.get_secret_value() if config.token else "")
         self._api = ApiClient(
-            api_url(url),
+            api_url(config.url),
             self._credentials,
-            limiter=RateLimiter(operations_per_second, context.stopping),
+            limiter=RateLimiter(config.operations_per_second, context.stopping),
             observer=context.api,
             clock=context.clock,
             stopping=context.stopping,
             timeout_seconds=context.fetch_timeout_seconds,
             user_agent=f"ci-exporter/{context.version or '0'}",
-            verify=verify,
+            verify=str(config.ca_file) if config.ca_file and config.tls_verify else config.tls_verify,
         )
 
     def credentials_changed(self) -> bool:
@@ -86,11 +78,15 @@ class GitLabClient:
             return self.credentials_changed()
 
     def _get(self, path: str, operation: str, **params: Any) -> Any:
+        """The body of one answer."""
+        return self._body(lambda: self._api.get(path, operation, params), operation)
+
+    def _body(self, call: Callable[[], Answer], operation: str) -> Any:
         """The body of one answer; the token file is read anew if the token was refused."""
         while True:
             token = self._credentials.token
             try:
-                answer = self._api.get(path, operation, params)
+                answer = call()
             except Unauthorized:
                 if not self._refuse(token):
                     raise

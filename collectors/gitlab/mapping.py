@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from collectors.gitlab.values import Json
+from collectors.gitlab.values import instant as _instant
+from collectors.gitlab.values import instant_or_none as _instant_or_none
+from collectors.gitlab.values import integer as _integer
+from collectors.gitlab.values import json_object as _object
+from collectors.gitlab.values import ratio as _ratio
+from collectors.gitlab.values import seconds as _seconds
+from collectors.gitlab.values import text as _text
+from collectors.gitlab.values import text_or_empty as _text_or_empty
 from exporter.contract import Unit
-from exporter.errors import BadAnswer
 from exporter.model.runners import RunnerType
 from exporter.model.runs import Execution, JobRun, PipelineRun, RefKind, Status
 
@@ -102,11 +109,7 @@ FAILURE_REASONS = frozenset(
     )
 )
 _CHANGE_REQUEST = re.compile(r"refs/merge-requests/\d+/(head|merge|train)\Z")
-_LARGEST_ID = 2**63 - 1  # what a database column holds
-_FIRST_YEAR, _LAST_YEAR = 1970, 9000  # far enough from both ends of the calendar to add and subtract
-_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")  # what databases refuse to store
 Unknown = Callable[[str], None]
-Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,20 +296,6 @@ def ref_kind(ref: str, *, tag: bool) -> RefKind:
     return RefKind.TAG if tag else RefKind.BRANCH
 
 
-def parse_instant(text: str) -> datetime:
-    """An aware instant in UTC; offsets, ``Z`` and any number of decimals are understood.
-
-    Raises:
-        ValueError: it is no time, or one without an offset.
-    """
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise ValueError(f"{text!r} has no offset from UTC")
-    if not _FIRST_YEAR <= instant.year <= _LAST_YEAR:
-        raise ValueError(f"{text!r} is no time at which anything ran")
-    return instant.astimezone(UTC)
-
-
 def _status(word: str, unknown: Unknown) -> Status:
     status = STATUSES.get(word)
     if status is None:
@@ -333,62 +322,3 @@ def _failure_reason(entry: Json, status: Status, unknown: Unknown) -> str:
     if reason:
         unknown("failure_reason")
     return "unknown"
-
-
-def _object(value: Any, what: str) -> Json:
-    if not isinstance(value, dict):
-        raise BadAnswer(f"a {what} should be a JSON object, got {type(value).__name__}")
-    return value
-
-
-def _text(entry: Json, key: str) -> str:
-    value = entry.get(key)
-    if not isinstance(value, str):
-        raise BadAnswer(f"{key} should be a string, got {type(value).__name__}")
-    return _UNWRITABLE.sub("\ufffd", value)
-
-
-def _text_or_empty(entry: Json, key: str) -> str:
-    """The string under *key*; empty for null and for a missing one, as in older versions."""
-    return "" if entry.get(key) is None else _text(entry, key)
-
-
-def _integer(entry: Json, key: str) -> int:
-    value = entry.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadAnswer(f"{key} should be an integer, got {type(value).__name__}")
-    if not 0 <= value <= _LARGEST_ID:
-        raise BadAnswer(f"{key} is out of range")
-    return value
-
-
-def _instant(entry: Json, key: str) -> datetime:
-    instant = _instant_or_none(entry.get(key))
-    if instant is None:
-        raise BadAnswer(f"{key} should be a time with an offset from UTC")
-    return instant
-
-
-def _instant_or_none(value: Any) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        return parse_instant(value)
-    except ValueError:
-        return None
-
-
-def _seconds(value: Any) -> float | None:
-    """A duration that may be null, negative by clock skew, or a string in old versions."""
-    try:
-        seconds = None if value is None or isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    # One infinite observation would spoil a histogram's sum for ever.
-    return max(0.0, seconds) if seconds is not None and math.isfinite(seconds) else None
-
-
-def _ratio(value: Any) -> float | None:
-    """Coverage, which GitLab gives in percent and as a string, as 0 to 1."""
-    percent = _seconds(value)
-    return None if percent is None else percent / 100

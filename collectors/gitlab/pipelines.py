@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from prometheus_client.metrics_core import Metric
 
-from collectors.gitlab import mapping
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.discovery import Discoverer
 from collectors.gitlab.reader import OVERLAP, Memory, Reader, concerns_all
 from collectors.gitlab.settings import GitLabConfig
+from collectors.gitlab.values import parse_instant
 from exporter import ci_families
 from exporter.contract import (
     Batch,
@@ -31,7 +30,7 @@ from exporter.contract import (
     Unit,
     UnitTrouble,
 )
-from exporter.errors import ConfigError, SourceError, Unauthorized, UnitUnavailable
+from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.families import Samples
 from exporter.model.runs import RefKind
 from exporter.model.views import UnitView
@@ -61,7 +60,7 @@ class Cursor:
         try:
             fields = json.loads(text or "{}")
             unread = tuple(int(run_id) for run_id in fields.pop("unread", ()))
-            times = {name: mapping.parse_instant(value) for name, value in fields.items()}
+            times = {name: parse_instant(value) for name, value in fields.items()}
             return cls(**times, unread=unread)
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             log.warning("a stored cursor could not be read; reading the project anew")
@@ -87,32 +86,17 @@ class GitLab(Collector[GitLabConfig]):
 
     def __init__(self, config: GitLabConfig, context: Context) -> None:
         super().__init__(config, context)
-        self._check_tls(config)
-        self._client = GitLabClient(
-            config.url,
-            config.token.get_secret_value() if config.token else "",
-            config.token_file,
-            context,
-            per_page=config.per_page,
-            operations_per_second=config.operations_per_second,
-            verify=str(config.ca_file) if config.ca_file and config.tls_verify else config.tls_verify,
-        )
+        self._client = GitLabClient(config, context)
         self.job_state = config.jobs.status  # type: ignore[misc]
         self._options = ci_families.RunOptions(
             self.provider, dense=config.dense, job_state=config.jobs.status
         )
         self._memory = Memory()
 
-    @staticmethod
-    def _check_tls(config: GitLabConfig) -> None:
-        if config.ca_file and not config.ca_file.is_file():
-            raise ConfigError(f"collectors.gitlab.ca_file: {config.ca_file} is no file")
-
     @property
     def target(self) -> str:
         """The host and path of the instance; the scheme may change without a new history."""
-        parts = urlsplit(self.config.url.removesuffix("/api/v4"))
-        return f"gitlab:{self.config.instance or parts.netloc.lower() + parts.path}"
+        return f"gitlab:{self.config.instance or self.config.host_and_path}"
 
     def credentials_changed(self) -> bool:
         """Whether the token file holds another token than the refused one."""
@@ -137,9 +121,9 @@ class GitLab(Collector[GitLabConfig]):
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:
         """Start the stand-in GitLab."""
-        from collectors.gitlab.standin.demo import demo_source
+        from collectors.gitlab.demos import pipelines_source
 
-        return demo_source(directory)
+        return pipelines_source(directory)
 
     # -- polls ---------------------------------------------------------------------------------
 

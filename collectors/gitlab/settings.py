@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from collectors._ci import CiConfig
+from exporter.contract import CollectorConfig
 
 
 class Group(BaseModel):
@@ -22,8 +23,8 @@ class Group(BaseModel):
     exclude: tuple[str, ...] = Field(default=(), description="globs of project paths to leave out")
 
 
-class GitLabConfig(CiConfig):
-    """Where GitLab is, which projects to watch, and how hard to ask."""
+class Connection(CollectorConfig):
+    """Where GitLab is, as whom to ask, and how hard: the same for all collectors of GitLab."""
 
     env_names: ClassVar[Mapping[str, str]] = {
         "GITLAB_BASE_URL": "url",
@@ -31,28 +32,14 @@ class GitLabConfig(CiConfig):
         "GITLAB_PER_PAGE_PAGINATION": "per_page",
         "OPERATIONS_PER_SECOND": "operations_per_second",
     }
-    env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
 
     url: str = Field(default="https://gitlab.com", description="GitLab's address, with or without /api/v4")
-    instance: str | None = Field(
-        default=None, description="name under which history is kept; set it to the old host when GitLab moves"
-    )
     token: SecretStr | None = Field(default=None, description="access token with scope read_api")
     token_file: Path | None = Field(default=None, description="file with the token, read again after a 401")
     ca_file: Path | None = Field(
         default=None, description="PEM file of the authority behind GitLab's certificate"
     )
     tls_verify: bool = Field(default=True, description="check GitLab's certificate")
-    projects: tuple[str, ...] = Field(default=(), description="projects by path or id")
-    groups: tuple[Group, ...] = Field(default=(), description="groups whose projects are watched")
-    users: tuple[str, ...] = Field(default=(), description="users whose personal projects are watched")
-    all_projects: Literal["none", "member", "visible"] | None = Field(
-        default=None,
-        description="also every project the token is a member of, or sees; `member` if nothing else is named",
-    )
-    exclude: tuple[str, ...] = Field(default=(), description="globs of project paths to leave out everywhere")
-    archived: bool = Field(default=False, description="also archived projects")
-    child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")
     per_page: int = Field(default=100, ge=1, le=100, description="entries per page of a list")
     operations_per_second: float = Field(
         default=10, gt=0, le=1000, description="calls a second, all threads in all"
@@ -67,6 +54,32 @@ class GitLabConfig(CiConfig):
         if parts.username or parts.password:
             raise ValueError("must hold no user name or password; use token or token_file")
         return value.rstrip("/")
+
+    @property
+    def host_and_path(self) -> str:
+        """Tells instances apart; the scheme may change without another history."""
+        parts = urlsplit(self.url.removesuffix("/api/v4"))
+        return parts.netloc.lower() + parts.path
+
+
+class GitLabConfig(Connection, CiConfig):
+    """Which projects to watch, and what of them."""
+
+    env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
+
+    instance: str | None = Field(
+        default=None, description="name under which history is kept; set it to the old host when GitLab moves"
+    )
+    projects: tuple[str, ...] = Field(default=(), description="projects by path or id")
+    groups: tuple[Group, ...] = Field(default=(), description="groups whose projects are watched")
+    users: tuple[str, ...] = Field(default=(), description="users whose personal projects are watched")
+    all_projects: Literal["none", "member", "visible"] | None = Field(
+        default=None,
+        description="also every project the token is a member of, or sees; `member` if nothing else is named",
+    )
+    exclude: tuple[str, ...] = Field(default=(), description="globs of project paths to leave out everywhere")
+    archived: bool = Field(default=False, description="also archived projects")
+    child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")
 
     @field_validator("projects", mode="before")
     @classmethod

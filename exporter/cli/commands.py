@@ -16,7 +16,7 @@ from typing import Any
 from exporter import logs
 from exporter.app import App, ConfigSource, refuse_idleness
 from exporter.cli import output
-from exporter.cli.heap import share_heap
+from exporter.cli.interpreter import tune
 from exporter.cli.parser import overrides
 from exporter.cli.progress import ProgressBar
 from exporter.config.load import Config
@@ -43,7 +43,7 @@ def _load(options: argparse.Namespace) -> Config:
 def serve(options: argparse.Namespace) -> int:
     """Run until told to stop."""
     refuse_foreign_packages()
-    share_heap()
+    tune()
     App(_source(options)).run()
     # Polls that were abandoned have threads of their own: they must not keep the process alive.
     logging.shutdown()

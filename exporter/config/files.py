@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 
 class Unreadable(Exception):
@@ -19,20 +22,32 @@ def read_text(path: Path, limit: int) -> str:
     Raises:
         Unreadable: it is missing, not a file, forbidden, too large or not UTF-8.
     """
-    raw = _read(path, limit)
+    with reading(), path.open("rb") as file:
+        return as_text(within(file, limit))
+
+
+def within(file: BinaryIO, limit: int) -> bytes:
+    """The content of *file*, if it is at most *limit* bytes."""
+    # One byte more than allowed tells a large file without reading all of it: it may be endless.
+    raw = file.read(limit + 1)
     if len(raw) > limit:
         raise Unreadable(f"the file is larger than {limit} bytes")
+    return raw
+
+
+def as_text(raw: bytes) -> str:
+    """*raw* as text, a byte order mark taken off."""
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Unreadable("the file is not UTF-8 text", raw.count(b"\n", 0, error.start) + 1) from None
 
 
-def _read(path: Path, limit: int) -> bytes:
+@contextmanager
+def reading() -> Iterator[None]:
+    """Puts into words what goes wrong inside: every failure is :class:`Unreadable`."""
     try:
-        with path.open("rb") as file:
-            # One byte more than allowed tells a large file without reading all of it: it may be endless.
-            return file.read(limit + 1)
+        yield
     except FileNotFoundError:
         raise Unreadable("the file does not exist") from None
     except IsADirectoryError:

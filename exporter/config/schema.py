@@ -85,6 +85,10 @@ class MetricsSettings(Section):
     web_config_file: Path | None = Field(
         default=None, description="Prometheus web configuration file: TLS, basic auth, headers"
     )
+    probes_without_password: bool = Field(
+        default=False,
+        description="whether /healthz, /-/healthy and /-/ready need no password, and have no rate limit",
+    )
     lifecycle: bool = Field(
         default=False,
         description="whether POST /-/reload and PUT /log_level are answered, there or on admin_addr",

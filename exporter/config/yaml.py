@@ -55,13 +55,15 @@ class Fault(NamedTuple):
 class Document:
     """What a text says: ``value``, the line of each key and list item, and what is wrong with it.
 
-    ``broken`` means that it could not be read to its end, so that ``value`` says nothing.
+    ``broken`` means that it could not be read to its end, so that ``value`` says nothing. ``words`` are
+    those faults that are a ``yes``, ``no``, ``on`` or ``off``: its value is the bool of YAML 1.1.
     """
 
     value: Any = None
     lines: dict[Loc, int] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     broken: bool = False
+    words: list[Fault] = field(default_factory=list)
 
 
 def read(text: str) -> Document:
@@ -79,7 +81,7 @@ def read(text: str) -> Document:
         return Document(faults=[Fault((), found.line, found.message)], broken=True)
     except yaml.YAMLError:
         return Document(faults=[Fault((), 1, "this is not valid YAML")], broken=True)
-    return Document(value, builder.lines, builder.faults)
+    return Document(value, builder.lines, builder.faults, words=builder.words)
 
 
 class _Builder:
@@ -88,6 +90,7 @@ class _Builder:
     def __init__(self) -> None:
         self.lines: dict[Loc, int] = {}
         self.faults: list[Fault] = []
+        self.words: list[Fault] = []
         self._open: set[int] = set()
         self._count = 0
 
@@ -168,6 +171,7 @@ class _Builder:
             self.fault(
                 loc, node, f"{text} is ambiguous: write true or false, or put it in quotes if it is text"
             )
+            self.words.append(self.faults[-1])
             return text.lower() in _TRUE_WORDS
         if node.tag == _ZERO:
             self.fault(loc, node, "a number must not begin with 0: put it in quotes if it is text")

@@ -76,6 +76,8 @@ class Engine:
         self._paused = False
         self._were_ready: set[str] = set()
         self._crew = Crew("poll")
+        # Apart: when the store is frozen, every other worker waits for it.
+        self._keeper = Crew("lease")
         self._lanes: dict[tuple[str, str], Crew] = {}
         self._making_lanes = threading.Lock()
         self._scheduler = _Scheduler(
@@ -98,7 +100,8 @@ class Engine:
         self._crew.resize(self.capacity)
         self._scheduler.start()
         self._watch_lease()
-        self._every("lease", _STANDBY_SECONDS, self._watch_lease)
+        self._keeper.resize(1)
+        self._every("lease", _STANDBY_SECONDS, self._watch_lease, crew=self._keeper)
         self._every("follow", _FOLLOW_SECONDS, self._follow)
         self._every("resume", _RESUME_SECONDS, self._resume)
         # Soon after the start as well: a process that is restarted every night would never get to it.
@@ -218,12 +221,19 @@ class Engine:
             log.info("old runs pruned", extra={"runs": deleted})
 
     def _every(
-        self, name: str, seconds: float, action: Callable[[], None], *, first: float | None = None
+        self,
+        name: str,
+        seconds: float,
+        action: Callable[[], None],
+        *,
+        first: float | None = None,
+        crew: Crew | None = None,
     ) -> None:
-        """Do *action* on a worker again and again, before any poll that is due; the *first* time sooner."""
+        """Do *action* on a worker (of *crew*) again and again, before any poll; the *first* time sooner."""
         task = Task((_MAINTENANCE, name), action)
+        agenda = (crew or self._crew).agenda
         self._scheduler.add_job(
-            lambda: self._crew.agenda.add(task, float("-inf")),
+            lambda: agenda.add(task, float("-inf")),
             "interval",
             seconds=seconds,
             next_run_time=self._clock.now() + timedelta(seconds=seconds if first is None else first),
@@ -237,7 +247,7 @@ class Engine:
         return self.capacity + sum(crew.size for crew in list(self._lanes.values()))
 
     def _agendas(self) -> list[Agenda]:
-        return [crew.agenda for crew in [self._crew, *list(self._lanes.values())]]
+        return [crew.agenda for crew in [self._crew, self._keeper, *list(self._lanes.values())]]
 
     def _agenda_for(self, rounds: CollectorRounds, state: UnitState) -> Agenda:
         """Where the polls of a unit wait for a worker: with all others, or in a lane of their own."""

@@ -11,9 +11,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from exporter.errors import StoreError
+from exporter.store.deadline import connector
 from exporter.store.migrating import migrate
 
 _BUSY_SECONDS = 30
+# No statement of ours comes near it on a server that works, since what we ask is bounded (a chunk, a batch):
+# migrations alone are not, and have no deadline. As long as a connection that is cut has (tcp_user_timeout).
+_ANSWER_SECONDS = 30.0
+_LEASE_ANSWER_SECONDS = 5.0  # to ask for the lease is no work, and whoever polls should soon know
 _NOT_WRITABLE = "it cannot be written. Give this user write permission on the file and its folder"
 _SQLITE_ADVICE = {
     "file is not a database": "it is no SQLite database, or is damaged. Restore a backup, or move it away",
@@ -42,7 +47,8 @@ _POSTGRESQL_ADVICE = {
 _POSTGRESQL_OPTIONS = {
     "application_name": "ci-exporter",  # tells the DBA who we are
     "connect_timeout": "10",
-    # A server that vanished without a word is noticed within a minute or so, not after hours.
+    # A server that vanished without a word is noticed within a minute or so, not after hours; of one that
+    # is frozen, the kernel still answers: see deadline.py.
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
@@ -63,7 +69,10 @@ def open_engine(url: str) -> Engine:
         raise StoreError(
             "store.url is no database URL; write sqlite:///FILE or postgresql://USER@HOST/DATABASE"
         ) from None
-    engine = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+    if parsed.get_backend_name() == "sqlite":
+        engine = _sqlite(parsed)
+    else:
+        engine = _postgresql(parsed, _ANSWER_SECONDS, pool_size=5, max_overflow=10)
     try:
         with store_errors(parsed):
             migrate(engine, describe(parsed))
@@ -71,6 +80,11 @@ def open_engine(url: str) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+def lease_engine(engine: Engine) -> Engine:
+    """Another engine on *engine*'s PostgreSQL: one connection, which is given up sooner."""
+    return _postgresql(engine.url, _LEASE_ANSWER_SECONDS, pool_size=1, max_overflow=0)
 
 
 def describe(url: URL) -> str:
@@ -121,10 +135,12 @@ def _normalised(url: URL) -> URL:
     raise StoreError(f"store.url: {backend} is not supported; use sqlite:///FILE or postgresql://…")
 
 
-def _postgresql(url: URL) -> Engine:
+def _postgresql(url: URL, answer_seconds: float, **pool: int) -> Engine:
     """A pooled engine; what the URL says goes before our options."""
     query = _POSTGRESQL_OPTIONS | dict(url.query)
-    return sa.create_engine(url.set(query=query), pool_pre_ping=True, pool_size=5, max_overflow=10)
+    engine = sa.create_engine(url.set(query=query), pool_pre_ping=True, **pool)
+    sa.event.listen(engine, "do_connect", connector(answer_seconds))
+    return engine
 
 
 def _sqlite(url: URL) -> Engine:

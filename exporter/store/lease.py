@@ -13,8 +13,10 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from exporter.errors import StoreError
+from exporter.store.deadline import NoAnswer
 
 _ROUNDS_LOCK = 4_120_714  # any fixed number: PostgreSQL advisory lock of the process that polls
+_SILENT = "the store does not answer; polling waits for it"
 
 
 class LeaseUnknown(StoreError):
@@ -112,7 +114,10 @@ class FileLease:
 
 
 class AdvisoryLease:
-    """A PostgreSQL session lock; the server frees it when the connection ends."""
+    """A PostgreSQL session lock; the server frees it when the connection ends.
+
+    *engine* is for it alone: neither work nor a deadline for work may hold up the question whose it is.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -129,15 +134,18 @@ class AdvisoryLease:
             if self._connection is not None:
                 try:
                     self._connection.exec_driver_sql("SELECT 1")
-                except sa.exc.DBAPIError:
+                except sa.exc.DBAPIError as error:
                     # The session is gone, and the lock with it: another process may poll by now.
                     self._let_go()
+                    if isinstance(error.orig, NoAnswer):
+                        # To connect would take even longer, and bring nothing.
+                        raise LeaseUnknown(_SILENT) from error
                 else:
                     return True
             try:
                 return self._try_lock()
             except sa.exc.DBAPIError as error:
-                raise LeaseUnknown("the store does not answer; polling waits for it") from error
+                raise LeaseUnknown(_SILENT) from error
 
     def _try_lock(self) -> bool:
         connection = self._engine.connect()

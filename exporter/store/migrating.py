@@ -13,6 +13,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection, Engine
 
 from exporter.errors import StoreError
+from exporter.store.deadline import without_deadline
 from exporter.store.tables import VERSION_TABLE, metadata
 
 log = logging.getLogger(__name__)
@@ -41,15 +42,16 @@ def migrate(engine: Engine, name: str) -> None:
         if current == head:
             _check_writable(connection)
             return
-        if engine.dialect.name == "postgresql":
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
-        # Asked again: another process may have migrated while we waited.
-        current = _checked_revision(connection, scripts, name)
-        if current == head:
-            return
-        config.attributes["connection"] = connection
-        with EnvironmentContext(config, scripts, fn=lambda rev, _: scripts._upgrade_revs(str(head), rev)):
-            scripts.run_env()
+        with without_deadline(connection):  # a step may rewrite a large table, and others wait for it
+            if engine.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+            # Asked again: another process may have migrated while we waited.
+            current = _checked_revision(connection, scripts, name)
+            if current == head:
+                return
+            config.attributes["connection"] = connection
+            with EnvironmentContext(config, scripts, fn=lambda rev, _: scripts._upgrade_revs(str(head), rev)):
+                scripts.run_env()
     if current is None:
         log.info("store created", extra={"store": name, "schema": head})
     else:

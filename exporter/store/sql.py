@@ -18,7 +18,7 @@ from exporter.model.runs import FINISHED, PipelineRun
 from exporter.model.views import UnitView
 from exporter.store.base import Saved, StoredUnit
 from exporter.store.clean import known_ids, storable, storable_batch, storable_unit
-from exporter.store.connect import describe, in_memory, open_engine, sqlite_file, store_errors
+from exporter.store.connect import describe, in_memory, lease_engine, open_engine, sqlite_file, store_errors
 from exporter.store.lease import AdvisoryLease, FileLease, Lease, NoLease
 from exporter.store.observing import unseen
 from exporter.store.reading import read_views
@@ -40,6 +40,7 @@ class SqlStore:
     def __init__(self, url: str) -> None:
         self.committing: Callable[[], AbstractContextManager[None]] = nullcontext
         self._engine = open_engine(url)
+        self._lease_engines: list[sa.Engine] = []
         self._sqlite = self._engine.dialect.name == "sqlite"
         self._turn = threading.RLock() if self._sqlite else nullcontext()
         # An in-memory database is one connection for all threads: readers must take turns as well.
@@ -172,13 +173,15 @@ class SqlStore:
     def lease(self) -> Lease:
         """The right to run rounds on this store."""
         if not self._sqlite:
-            return AdvisoryLease(self._engine)
+            self._lease_engines.append(lease_engine(self._engine))
+            return AdvisoryLease(self._lease_engines[-1])
         file = sqlite_file(self._engine.url)
         return FileLease(file) if file else NoLease()
 
     def close(self) -> None:
         """Let go of all connections."""
-        self._engine.dispose()
+        for engine in (self._engine, *self._lease_engines):
+            engine.dispose()
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:

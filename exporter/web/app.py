@@ -24,11 +24,15 @@ from exporter.rendering import Format
 from exporter.web.groups import EVERYTHING, Group
 from exporter.web.landing import CONTENT_SECURITY_POLICY, LandingPage, render_landing
 from exporter.web.metrics import negotiate, read_filters, wants_gzip
+from exporter.web.renders import Renders
 
-__all__ = ["LandingPage", "Render", "WebParts", "build_app", "build_log_level_app"]
+__all__ = ["PROBES", "LandingPage", "Render", "WebParts", "build_app", "build_log_level_app"]
 
 T = TypeVar("T")
 _TELEMETRY_PATH = re.compile(r"/[A-Za-z0-9._~/-]*")
+_FOLDERS = re.compile(r"(?<![\w.:/-])/(?:[^\s/:'\"]+/)+(?=[^\s/])")
+PROBES = frozenset({"/healthz", "/-/healthy", "/-/ready"})
+"""What an orchestrator asks to learn whether the process is well; they tell nothing else."""
 _LEVEL_HELP = "send level=LEVEL as the body, with one of debug, info, warning, error"
 _LIFECYCLE_OFF = "this is off: set metrics.lifecycle: true or start with --web.enable-lifecycle"
 _log = logging.getLogger(__name__)
@@ -127,6 +131,7 @@ class _Pages:
         self._parts = parts
         self.paths: frozenset[str] = frozenset()
         self._reloading = asyncio.Lock()
+        self._renders = Renders[Sequence[bytes]]()
 
     async def metrics(self, request: Request) -> Response:
         fmt = negotiate(",".join(request.headers.getlist("accept")))
@@ -136,8 +141,8 @@ class _Pages:
             headers["content-encoding"] = "gzip"
         try:
             filters = read_filters(request.url.query)
-            render = functools.partial(self._parts.render, fmt, gzip, filters.names, filters.collectors)
-            body = await _in_thread(render)
+            asked = (fmt, gzip, filters.names, filters.collectors)
+            body = await self._renders.get(asked, functools.partial(self._parts.render, *asked))
         except (KeyError, IndexError):
             # Also LookupErrors, but of the kind that is a mistake of ours, not of the client.
             raise
@@ -154,7 +159,7 @@ class _Pages:
 
     async def ready(self, request: Request) -> Response:
         reason = self._parts.readiness()
-        return _text("ready") if reason is None else _text(f"not ready: {reason}", 503)
+        return _text("ready") if reason is None else _text(f"not ready: {_without_folders(reason)}", 503)
 
     async def config(self, request: Request) -> Response:
         assert self._parts.config  # noqa: S101  the route is there only with it
@@ -167,7 +172,7 @@ class _Pages:
             async with self._reloading:
                 await _in_thread(self._parts.reload)
         except ExporterError as exc:
-            return _text(str(exc), 500)
+            return _text(_without_folders(str(exc)), 500)
         return _text("configuration reloaded")
 
     async def log_level(self, request: Request) -> Response:
@@ -214,6 +219,11 @@ async def _change_log_level(request: Request, set_log_level: Callable[[str], Non
 async def _in_thread(call: Callable[[], T]) -> T:
     """*call*'s result, from the bounded executor that the server gave its loop."""
     return await asyncio.get_running_loop().run_in_executor(None, call)
+
+
+def _without_folders(sentence: str) -> str:
+    """*sentence* with only the names of the files in it: where they lie is for the log, not for a client."""
+    return _FOLDERS.sub("", sentence)
 
 
 def _text(sentence: str, status: int = 200) -> Response:

@@ -13,7 +13,8 @@ class Limits:
     """What a client is given before it is refused or cut; times in seconds, sizes in bytes.
 
     ``header_seconds`` and ``request_seconds`` count from the connection, or from the first byte of
-    the next request on a kept connection, and never start anew because another byte came.
+    the next request on a kept connection, and never start anew because another byte came. With TLS
+    ``handshake_seconds`` count from the connection, and the others from the end of the handshake.
     ``write_seconds`` counts from the first byte of a response that the client did not take.
     ``linger_seconds`` is how long a refused client may go on sending before the reset that its unread
     bytes cause can no longer destroy the refusal.

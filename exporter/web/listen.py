@@ -139,7 +139,9 @@ def _listen_anywhere(address: str, port: int, earlier: Sequence[socket.socket]) 
 
 
 def _listen(family: int, place: Place) -> socket.socket:
-    opened = socket.socket(family, socket.SOCK_STREAM)
+    # Named, since asyncio sends small packets at once (TCP_NODELAY) only where it is: without, the head of an
+    # answer can wait 40 ms for the client to acknowledge something.
+    opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, cast
 
 from starlette.types import ASGIApp
@@ -16,15 +16,15 @@ from uvicorn import Config
 
 from exporter.clock import Clock, SystemClock
 from exporter.errors import ExporterError
+from exporter.web.contexts import Contexts
+from exporter.web.door import TlsTransport
 from exporter.web.limits import BACKLOG, DEFAULT_LIMITS, Limits
 from exporter.web.listen import address_of, bind
 from exporter.web.protocol import Connections, GuardedProtocol
+from exporter.web.webconfig import TlsConfig
 from exporter.web.whole import WholeMessages
 
-__all__ = ["DEFAULT_LIMITS", "Limits", "SslContextFactory", "WebServer", "bind"]
-
-SslContextFactory = Callable[[], ssl.SSLContext]
-"""Builds the TLS context, once at the start; certificates are renewed inside the live context."""
+__all__ = ["DEFAULT_LIMITS", "Limits", "WebServer", "bind"]
 
 _STOP_RESERVE_SECONDS = 0.5
 _log = logging.getLogger(__name__)
@@ -33,8 +33,8 @@ _log = logging.getLogger(__name__)
 class WebServer:
     """One application served on some sockets, from :meth:`start` until :meth:`stop`; not to be reused.
 
-    ``addresses`` are the places it listens on, as ``host:port`` or ``unix:/path``. *tls* ``None`` means
-    plain HTTP.
+    ``addresses`` are the places it listens on, as ``host:port`` or ``unix:/path``. *tls* is asked at each new
+    connection; plain HTTP is when it, or what it returns, is ``None``.
     The default executor of its loop is bounded: ``limits.workers`` threads.
     """
 
@@ -44,15 +44,15 @@ class WebServer:
         sockets: Sequence[socket.socket],
         limits: Limits = DEFAULT_LIMITS,
         *,
-        tls: SslContextFactory | None = None,
+        tls: Callable[[], TlsConfig | None] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.addresses = [address_of(one) for one in sockets]
         self._config = _uvicorn_config(WholeMessages(app))
         self._sockets = list(sockets)
         self._limits = limits
-        self._tls = tls
         self._clock = clock or SystemClock()
+        self._contexts = Contexts(tls or _no_tls, self._clock)
         self._loop = asyncio.new_event_loop()
         self._stopping = asyncio.Event()
         self._stop_seconds = 0.0
@@ -86,6 +86,10 @@ class WebServer:
         elif not self._loop.is_closed():
             self._close()
 
+    def certificate_not_after(self) -> datetime | None:
+        """Until when the TLS certificate of now is valid; ``None`` for plain HTTP. Any thread may ask."""
+        return self._contexts.not_after()
+
     def _run(self) -> None:
         executor = ThreadPoolExecutor(self._limits.workers, thread_name_prefix="ci-exporter-web")
         self._loop.set_default_executor(executor)
@@ -107,6 +111,7 @@ class WebServer:
         self._loop.close()
 
     async def _serve(self) -> None:
+        self._contexts.check()
         shared = Connections(self._limits, self._clock)
         listeners = [await self._listen(one, shared) for one in self._sockets]
         self._ready.set_result(None)
@@ -121,12 +126,17 @@ class WebServer:
         await _drain(shared, self._stop_seconds)
 
     async def _listen(self, bound: socket.socket, shared: Connections) -> asyncio.Server:
-        options: dict[str, Any] = {}
-        if self._tls is not None:
-            options = {"ssl": self._tls(), "ssl_handshake_timeout": self._limits.handshake_seconds}
-        return await self._loop.create_server(
-            lambda: GuardedProtocol(self._config, shared, self._loop), sock=bound, backlog=BACKLOG, **options
-        )
+        return await self._loop.create_server(lambda: self._protocol(shared), sock=bound, backlog=BACKLOG)
+
+    def _protocol(self, shared: Connections) -> GuardedProtocol | TlsTransport:
+        """Who speaks to the next client, by the settings of now."""
+        tls = self._contexts.wanted()
+        guarded = GuardedProtocol(self._config, shared, self._loop, tls=tls)
+        return TlsTransport(guarded, self._contexts) if tls else guarded
+
+
+def _no_tls() -> None:
+    return None
 
 
 def _uvicorn_config(app: ASGIApp) -> Config:

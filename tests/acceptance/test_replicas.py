@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import time
+from contextlib import ExitStack
 
 import psycopg
 
 from collectors.gitlab.standin.client import StandIn
 from tests.acceptance.conftest import MakeExporter, StartStandIn
 from tests.acceptance.test_exactly_once import STORIES, assert_totals_come_true, watched_projects
+from tests.support.postgres import PostgresServer
 from tests.support.process import ExporterProcess, wait_until
 from tests.support.truth import counted_runs
 
@@ -63,6 +66,40 @@ def test_connections_cut_by_the_database_cost_nothing(
         _cut_all_connections(postgres_database)
         some_pipelines(standin, random.Random(turn))
         assert counted_runs(exporter.scrape()).total() >= before.total(), "what was shown stays"
+    assert_totals_come_true(standin, exporter)
+
+
+def test_a_database_that_freezes_pauses_the_polls_and_nothing_else(
+    start_standin: StartStandIn,
+    make_exporter: MakeExporter,
+    postgres_server: PostgresServer,
+    stack: ExitStack,
+) -> None:
+    server = PostgresServer(programs=postgres_server.programs, tcp=True)
+    stack.callback(server.remove)
+    standin = start_standin(projects=4, history_days=1, history_pipelines=40)
+    exporter = make_exporter(standin, store=server.tcp_url, backfill_days=2).start().wait_ready()
+    assert leads(exporter)
+    before = counted_runs(exporter.scrape())
+    server.pause()
+    try:
+        wait_until(lambda: not leads(exporter), "the pause")
+        some_pipelines(standin, random.Random(4))
+        assert counted_runs(exporter.scrape()) == before
+        assert exporter.answers("/-/ready")
+        assert exporter.answers("/healthz")
+    finally:
+        server.resume()
+    wait_until(lambda: leads(exporter), "polls go on")
+    assert_totals_come_true(standin, exporter)
+    server.pause()
+    try:
+        began = time.monotonic()
+        assert exporter.terminate() == 0
+        assert time.monotonic() - began < 5
+    finally:
+        server.resume()
+    exporter.start().wait_ready()
     assert_totals_come_true(standin, exporter)
 
 

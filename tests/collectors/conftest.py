@@ -25,6 +25,10 @@ class Handler(BaseHTTPRequestHandler):
         number = min(len(self.server.seen), len(self.server.answers)) - 1
         self.server.answers[number](self)
 
+    def do_POST(self) -> None:
+        self.server.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.do_GET()
+
     def send(self, body: object = None, status: int = 200, **headers: str) -> None:
         """Answer with JSON, or with bytes as they are; header names have ``_`` for ``-``."""
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -52,6 +56,7 @@ class Server(ThreadingHTTPServer):
         super().__init__((host, 0), Handler)
         self.answers: list[Answerer] = []
         self.seen: list[tuple[str, dict[str, str]]] = []
+        self.posted: list[Any] = []
         self.connections = 0
 
     @property

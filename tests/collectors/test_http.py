@@ -124,6 +124,17 @@ def test_an_answer_is_parsed_and_reported(client: ApiClient, server: Any, observ
     assert observer.codes == ["200"]
 
 
+def test_a_question_is_posted_as_json_and_asked_again_when_the_server_fails(
+    client: ApiClient, server: Any, observer: Observer
+) -> None:
+    server.answers = [answer(status=502), answer(status=307, Location="/moved"), answer({"data": {}})]
+    assert client.post("ask", "question", {"query": "x"}).body == {"data": {}}
+    assert server.posted == [{"query": "x"}] * 3
+    assert [path for path, _ in server.seen] == ["/ask", "/ask", "/moved"]
+    assert {headers["Authorization"] for _, headers in server.seen} == {f"Bearer {TOKEN}"}
+    assert observer.codes == ["502", "307", "200"]
+
+
 def test_one_connection_serves_many_calls(client: ApiClient, server: Any) -> None:
     server.answers = [answer(["x" * 200_000])]
     for _ in range(5):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from datetime import UTC, datetime
 
 from prometheus_client import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -35,6 +36,7 @@ def used(world: World) -> None:
     metrics.reload_successful.set(1)
     metrics.reload_timestamp.set(1.5e9)
     metrics.leader.set(1)
+    metrics.certificate_expiry = lambda: datetime(2027, 1, 1, tzinfo=UTC)
     metrics.troubles = lambda: [("gitlab", UnitTrouble("a\ud800", Trouble.NOT_FOUND, "gone"))] * 2
 
 

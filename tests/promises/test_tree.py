@@ -88,6 +88,10 @@ def test_a_collector_loads_its_stand_in_only_for_a_demo(tree: Path) -> None:
     assert {name for name in loaded if "standin" in name} == set()
 
 
+def test_bcrypt_is_loaded_only_when_a_password_is_checked(tree: Path) -> None:
+    assert "bcrypt" not in _loaded_by(tree, "import exporter.app")
+
+
 def _loaded_by(tree: Path, code: str) -> set[str]:
     """The modules that are loaded once *code* has run in a fresh interpreter."""
     program = f"{code}\nimport sys\nprint('MODULES', *sys.modules)"

@@ -73,7 +73,7 @@ class Service:
         self.engine.start()
 
     def stop(self) -> bool:
-        """End it; whether all that ran came to its end, for which it gets as long as a busy machine takes."""
+        """End it; whether all that ran came to its end. It gets the time that a busy machine takes."""
         self.stopped = True
         with patch.object(scheduler, "_RELEASE_SECONDS", PATIENCE):
             return self.engine.stop(PATIENCE)

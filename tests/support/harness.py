@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from collectors.gitlab import GitLab
+from collectors.gitlab import GitLab, GitLabRunners
 from collectors.gitlab.standin.client import StandIn
 from collectors.gitlab.standin.options import Options
 from collectors.gitlab.standin.server import listen, serve
@@ -88,7 +88,12 @@ class Exporter:
     """One process of the exporter, as far as polling goes: collector, store, rounds and exposition."""
 
     def __init__(
-        self, server: StandIn, folder: Path, clock: FixedClock, block: Mapping[str, Any] | None = None
+        self,
+        server: StandIn,
+        folder: Path,
+        clock: FixedClock,
+        block: Mapping[str, Any] | None = None,
+        cls: type[GitLab] | type[GitLabRunners] = GitLab,
     ) -> None:
         self.clock = clock
         file = folder / "runs.db"
@@ -98,17 +103,18 @@ class Exporter:
         self.stopping = threading.Event()
         self.metrics = SelfMetrics("0")
         self.exposition = Exposition()
-        self.page = self.exposition.page(GitLab.name, GitLab.families)
-        self.exposition.show([GitLab.name])
+        self.page = self.exposition.page(cls.name, cls.families)
+        self.exposition.show([cls.name])
         given = {"url": server.url, "token": server.token, "operations_per_second": 1000} | dict(block or {})
         context = Context(
             page=self.page,
             clock=clock,
-            api=self.metrics.observer(GitLab.name),
+            api=self.metrics.observer(cls.name),
             stopping=self.stopping,
             fetch_timeout_seconds=5,
         )
-        self.collector = GitLab(GitLab.config_model.model_validate(given), context)
+        config: Any = cls.config_model.model_validate(given)
+        self.collector = cls(config, context)
         self.collector._client._api.retry_seconds = RETRY_SECONDS
         self.rounds = CollectorRounds(self.collector, self.page, self.store, self.metrics, clock)
 
@@ -165,17 +171,20 @@ class Exporter:
 class Lab:
     """A stand-in, one clock for both sides, and as many exporters on one store as a test wants."""
 
+    cls: type[GitLab] | type[GitLabRunners] = GitLab
+    watched: ClassVar[Mapping[str, Any]] = {"all_projects": "visible"}
+
     def __init__(self, server: StandIn, folder: Path, **block: Any) -> None:
         self.server = server
         self.clock = FixedClock(datetime.fromisoformat(START))
         self._folder = folder
-        self.block: dict[str, Any] = {"all_projects": "visible", **block}
+        self.block: dict[str, Any] = {**self.watched, **block}
         self._made: list[Exporter] = []
         self.exporter = self.start()
 
     def start(self) -> Exporter:
         """One more exporter on the same store; it has read the list of projects."""
-        exporter = Exporter(self.server, self._folder, self.clock, self.block)
+        exporter = Exporter(self.server, self._folder, self.clock, self.block, self.cls)
         self._made.append(exporter)
         exporter.discover()
         return exporter
@@ -220,4 +229,11 @@ class Lab:
             exporter.close()
 
 
-__all__ = ["PROJECT", "START", "Exporter", "Lab", "gitlab"]
+class FleetLab(Lab):
+    """A lab in which the runners are watched."""
+
+    cls = GitLabRunners
+    watched: ClassVar[Mapping[str, Any]] = {"instance": True}
+
+
+__all__ = ["PROJECT", "START", "Exporter", "FleetLab", "Lab", "gitlab"]

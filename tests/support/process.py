@@ -82,18 +82,26 @@ def run_cli(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess
     )
 
 
-def _environment() -> dict[str, str]:
+def _environment(*import_from: Path) -> dict[str, str]:
     """The environment without what a developer may have set for a real GitLab."""
     kept = {
         name: value for name, value in os.environ.items() if not name.startswith(("GITLAB_", "CI_EXPORTER"))
     }
-    return {**kept, "PYTHONPATH": str(ROOT)}
+    return {**kept, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *import_from)))}
 
 
 class ExporterProcess:
     """``ci-exporter serve`` on a free port of loopback; a context manager that ends it."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], *, name: str = "exporter") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        *,
+        name: str = "exporter",
+        import_from: Sequence[Path] = (),
+    ) -> None:
+        self._import_from = import_from
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.config_path = folder / f"{name}.yaml"
@@ -128,7 +136,7 @@ class ExporterProcess:
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
-                env=_environment(),
+                env=_environment(*self._import_from),
                 pass_fds=pass_fds,
             )
         return self

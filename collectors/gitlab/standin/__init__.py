@@ -1,1 +1,1 @@
-"""A stand-in GitLab: a process of its own that answers like REST v4 and moves in simulated time."""
+"""A stand-in GitLab: a process of its own that speaks REST and GraphQL, and moves in simulated time."""

@@ -133,8 +133,10 @@ class Graph:
     def _member(self, runner: Runner, space: Namespace, membership: str) -> bool:
         if membership == "DIRECT":
             return runner.group is space
-        if membership == "ALL_AVAILABLE":
-            return serves_group(runner, space)
+        if membership == "ALL_AVAILABLE" and serves_group(runner, space):
+            return (
+                True  # its own, its ancestors' and the instance's; and those below, as DESCENDANTS has them
+            )
         below, people = f"{space.path}/", self.world.people
         if runner.group is not None:
             return f"{runner.group.path}/".startswith(below)

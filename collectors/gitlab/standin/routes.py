@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Handler = Callable[..., Answer]
 
 
-def graphql_api(world: World, missing: tuple[str, ...]) -> GraphqlApi:
+def graphql_api(world: World, missing: Iterable[str]) -> GraphqlApi:
     """GraphQL, loaded only when asked for; 404 without the package it needs."""
     try:
         from collectors.gitlab.standin.graphql_api import GraphqlApi

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
@@ -49,10 +49,8 @@ class Site:
         self.statuses: Counter[str] = Counter()
         self.recent: deque[str] = deque(maxlen=2_000)
         self.rate_limit = world.options.rate_limit
-        self.graphql_missing: tuple[str, ...] | None = world.options.graphql_missing
-        if world.options.no_graphql:
-            self.graphql_missing = None
         self._graphql_api: GraphqlApi | None = None
+        self._set_graphql(not world.options.no_graphql, world.options.graphql_missing)
         self._window, self._used = 0, 0
         self._routes = routes(
             world, Render(base_url, world.options.offset, world.options.version, world.fleet)
@@ -124,12 +122,12 @@ class Site:
     def _graphql(self, request: Request) -> Answer:
         if not self._knows(request.headers):
             raise Refusal(401, {"errors": [{"message": "Invalid token"}]})
-        if self.graphql_missing is None:
+        if not self._has_graphql:
             raise Refusal(404, {"errors": [{"message": "Not found!"}]})
         if request.method != "POST":
             raise Refusal(405, {"errors": [{"message": "Method not allowed"}]})
         if self._graphql_api is None:
-            self._graphql_api = graphql_api(self.world, self.graphql_missing)
+            self._graphql_api = graphql_api(self.world, ())
         return self._graphql_api.answer(request.body)
 
     def _query(self, request: Request, ids: list[str]) -> Query:
@@ -137,6 +135,11 @@ class Site:
         host = request.headers.get("host")
         base = f"http://{host}" if host else self.base_url
         return Query(base + path, raw, dict(zip(("id", "pipeline_id"), ids, strict=False)))
+
+    def _set_graphql(self, enabled: bool, missing: Sequence[str]) -> None:
+        """Whether there is GraphQL, and what of its schema is not."""
+        self._graphql_api = graphql_api(self.world, missing) if missing else None
+        self._has_graphql = enabled
 
     def _knows(self, headers: dict[str, str]) -> bool:
         given = headers.get("private-token") or headers.get("authorization", "").removeprefix("Bearer ")
@@ -190,8 +193,7 @@ class Site:
             self.world.admin = bool(given.get("admin", True))
             return {}
         if given.get("action") == "set_graphql":
-            self.graphql_missing = tuple(given.get("missing", ())) if given.get("enabled", True) else None
-            self._graphql_api = None
+            self._set_graphql(bool(given.get("enabled", True)), given.get("missing", ()))
             return {}
         return self.actions.run(given)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import PROJECT, Lab, gitlab
+from tests.support.harness import PROJECT, FleetLab, Lab, gitlab
 
 
 @pytest.fixture
@@ -34,3 +34,20 @@ def lab(lab_of: Callable[..., Lab]) -> Lab:
     made = lab_of()
     made.exporter.poll()
     return made
+
+
+@pytest.fixture
+def fleet_of(tmp_path: Path) -> Iterator[Callable[..., FleetLab]]:
+    """Makes a lab with one project and no runners, polled by an administrator unless
+    ``world`` says otherwise."""
+    with ExitStack() as stack:
+
+        def make(world: dict[str, Any] | None = None, **block: Any) -> FleetLab:
+            options = {"runners": 0, "admin": True, **(world or {})}
+            server = stack.enter_context(gitlab(**options))
+            server.action("create_project", path=PROJECT)
+            lab = FleetLab(server, tmp_path, **block)
+            stack.callback(lab.close)
+            return lab
+
+        yield make

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from collectors.gitlab import executions, mapping
 from collectors.gitlab.pipelines import Cursor
 from collectors.gitlab.standin.records import KNOWN_STATUSES
+from collectors.gitlab.values import parse_instant
 from exporter.contract import Unit
 from exporter.errors import BadAnswer
 from exporter.model.runs import Execution, JobRun, PipelineRun, RefKind, Status
@@ -133,7 +134,7 @@ def test_new_words_are_unknown_and_reported(field: str) -> None:
 )
 def test_times_of_every_form(text: str, instant: datetime) -> None:
     try:
-        assert mapping.parse_instant(text) == instant
+        assert parse_instant(text) == instant
     except ValueError:
         assert " +" in text  # only webhooks write them so
 
@@ -143,7 +144,7 @@ def test_times_of_every_form(text: str, instant: datetime) -> None:
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
-        mapping.parse_instant(text)
+        parse_instant(text)
     with pytest.raises(BadAnswer):
         run_of(DETAIL | {"created_at": text})
     assert run_of(DETAIL | {"started_at": text}).queue_seconds is None
@@ -304,7 +305,7 @@ def running_again(**given_: Any) -> PipelineRun:
 def test_a_running_pipeline_with_an_end_ran_before() -> None:
     run = run_of(DETAIL | {"status": "running"})
     assert (run.finished_at, run.duration_seconds) == (None, None)
-    assert run.earlier == Execution(Status.FAILED, mapping.parse_instant(DETAIL["finished_at"]), 183.0)
+    assert run.earlier == Execution(Status.FAILED, parse_instant(DETAIL["finished_at"]), 183.0)
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_unknown_names_are_problems(problems):
         "environment: CI_EXPORTER__LOG__LEVEL__X: unknown setting: nothing stands below log.level",
         "environment: CI_EXPORTER__METRICS__ADR: unknown setting; did you mean ADDR? "
         "Allowed here: ENABLED, ADDR, HEALTH_ADDR, ADMIN_ADDR, SYSTEMD_SOCKET, PATH, WEB_CONFIG_FILE, "
-        "LIFECYCLE, MAX_SERIES_PER_FAMILY",
+        "PROBES_WITHOUT_PASSWORD, LIFECYCLE, MAX_SERIES_PER_FAMILY",
     ]
 
 

@@ -24,6 +24,7 @@ def test_nothing_at_all_is_the_defaults(loaded):
             "systemd_socket": False,
             "path": "/metrics",
             "web_config_file": None,
+            "probes_without_password": False,
             "lifecycle": False,
             "max_series_per_family": 50000,
         },
@@ -100,7 +101,7 @@ kafka: {}
     assert problems(text) == [
         ":3: metrics.adr: unknown key; did you mean addr? "
         "Allowed here: enabled, addr, health_addr, admin_addr, systemd_socket, path, web_config_file, "
-        "lifecycle, max_series_per_family",
+        "probes_without_password, lifecycle, max_series_per_family",
         f":4: metrics.addr.0: {addresses} (got 'a:99999')",
         f":4: metrics.addr.1: {addresses} (got 'b')",
         ":5: metrics.path: must begin with / and hold no blank, ? or # (got 'x')",

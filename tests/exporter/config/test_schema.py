@@ -64,7 +64,7 @@ def test_the_time_zone_itself():
 
 def test_every_key_is_described(models):
     keys = {described.key: described for described in describe_schema(models)}
-    assert list(keys)[:9] == [
+    assert list(keys)[:10] == [
         "metrics.enabled",
         "metrics.addr",
         "metrics.health_addr",
@@ -72,6 +72,7 @@ def test_every_key_is_described(models):
         "metrics.systemd_socket",
         "metrics.path",
         "metrics.web_config_file",
+        "metrics.probes_without_password",
         "metrics.lifecycle",
         "metrics.max_series_per_family",
     ]

@@ -233,8 +233,8 @@ def test_maintenance_goes_before_thousands_of_first_polls(service: Start, quick:
     one = service(capacity=1)
     source = one.source("fake", *[Unit(str(number), f"p{number}") for number in range(300)])
     seen: list[int] = []
-    watch = one.engine._watch_lease
-    one.engine._watch_lease = lambda: (seen.append(len(source.polls)), watch())[1]  # type: ignore[method-assign]
+    follow = one.engine._follow
+    one.engine._follow = lambda: (seen.append(len(source.polls)), follow())[1]  # type: ignore[method-assign]
     source.answers = {
         unit.key: [lambda: (threading.Event().wait(0.003) and None) or Batch()] for unit in source.units
     }

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from exporter.web.app import LandingPage, WebParts, build_app
 from exporter.web.limits import Limits
 from exporter.web.server import WebServer, bind
+from exporter.web.webconfig import TlsConfig
+from tests.support.certificates import Pki
 
 PATIENCE = 20.0
 """Seconds after which a test gives up on what should happen; no test passes by waiting for it."""
@@ -37,6 +41,11 @@ class Client:
         self.sock.settimeout(PATIENCE)
         self.sock.connect((host, int(port)))
         self._rest = b""
+
+    def secure(self, context: ssl.SSLContext) -> Client:
+        """Shake hands as a TLS client."""
+        self.sock = context.wrap_socket(self.sock, server_hostname="127.0.0.1")
+        return self
 
     def send(self, data: bytes) -> Client:
         self.sock.sendall(data)
@@ -129,6 +138,11 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
 
 
 @pytest.fixture
+def pki(tmp_path: Path) -> Pki:
+    return Pki(tmp_path)
+
+
+@pytest.fixture
 def gate() -> Iterator[Gate]:
     made = Gate()
     yield made
@@ -148,12 +162,17 @@ def parts() -> WebParts:
 
 @pytest.fixture
 def serve(parts: WebParts) -> Iterator[Callable[..., WebServer]]:
-    """Starts a server with the default parts, changed by keyword; ``limits`` are those of the server."""
+    """Starts a server with the default parts, changed by keyword; ``limits`` and ``tls`` are the server's."""
     servers: list[WebServer] = []
 
-    def start(limits: Limits | None = None, **changes: object) -> WebServer:
+    def start(
+        limits: Limits | None = None,
+        *,
+        tls: Callable[[], TlsConfig | None] | None = None,
+        **changes: object,
+    ) -> WebServer:
         app = build_app(replace(parts, **changes))  # type: ignore[arg-type]
-        server = WebServer(app, bind(["127.0.0.1:0"]), limits or Limits())
+        server = WebServer(app, bind(["127.0.0.1:0"]), limits or Limits(), tls=tls)
         servers.append(server)
         server.start()
         return server

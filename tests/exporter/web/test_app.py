@@ -216,6 +216,25 @@ def test_reload_reloads(serve: Serve, connect: Connect, calls: list[object], met
     assert calls == ["reload"]
 
 
+def test_where_files_lie_is_for_the_log_and_not_for_a_client(serve: Serve, connect: Connect) -> None:
+    problems = [
+        Problem(
+            "token_file", "the file /run/secrets/token does not exist", "/etc/ci-exporter/config.yaml", 7
+        ),
+        Problem("url", "must be an address such as https://gitlab.example.com/ci", "config.yaml", 8),
+    ]
+
+    def reload() -> None:
+        raise ConfigError(problems)
+
+    client = connect(serve(lifecycle=True, reload=reload, readiness=lambda: "cannot write '/var/lib/x.db'"))
+    assert client.put("/-/reload", b"", "POST").body == (
+        b"config.yaml:7: token_file: the file token does not exist\n"
+        b"config.yaml:8: url: must be an address such as https://gitlab.example.com/ci\n"
+    )
+    assert client.get("/-/ready").body == b"not ready: cannot write 'x.db'\n"
+
+
 def test_a_bad_configuration_says_every_problem(serve: Serve, connect: Connect) -> None:
     def reload() -> None:
         raise ConfigError([Problem("a.b", "is wrong", "c.yaml", 3), Problem("d", "is missing")])

@@ -327,3 +327,10 @@ def test_a_stranger_who_locks_the_folder_does_not_keep_us_out(
     fcntl.flock(held, fcntl.LOCK_EX)
     bind([f"unix:{place}"])[0].close()
     os.close(held)
+
+
+def test_accepted_connections_send_small_packets_at_once() -> None:
+    # What asyncio looks at before it sets TCP_NODELAY on what it accepts.
+    opened = bind(["127.0.0.1:0", "[::1]:0"])
+    assert [one.proto for one in opened] == [socket.IPPROTO_TCP, socket.IPPROTO_TCP]
+    _close(opened)

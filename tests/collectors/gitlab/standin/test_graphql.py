@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import requests
 
 from collectors.gitlab.standin.client import StandIn
+from collectors.gitlab.standin.site import Request
 
 COLLECTOR_QUERY = """
 query($first: Int, $after: String) {
@@ -171,6 +173,20 @@ def test_filters_are_those_of_rest(world: Any, ask: Ask, given: str, rest: str) 
     assert {number(node["id"]) for node in nodes} == expected != set()
 
 
+def test_projects_of_a_group_and_of_a_runner(world: Any, ask: Ask) -> None:
+    query = '{ group(fullPath: "acme") { projects(%s) { count nodes { fullPath } } } }'
+    direct = ask(query.replace("(%s)", ""))["data"]["group"]["projects"]
+    every = ask(query.replace("%s", "includeSubgroups: true"))["data"]["group"]["projects"]
+    assert direct["count"] == len(world.json("/groups/acme/projects?per_page=100"))
+    assert every["count"] == len(world.json("/groups/acme/projects?include_subgroups=true&per_page=100"))
+    assert direct["count"] < every["count"]
+    found = ask('{ runner(id: "gid://gitlab/Ci::Runner/4") { projectCount projects { nodes { id } } } }')
+    assert found["data"]["runner"] == {
+        "projectCount": 1,
+        "projects": {"nodes": [{"id": "gid://gitlab/Project/101"}]},
+    }
+
+
 def test_one_runner_is_found_by_its_global_id(world: Any, ask: Ask) -> None:
     query = (
         "query($id: CiRunnerID!) { runner(id: $id) { description createdAt groups { nodes { fullPath } }"
@@ -228,6 +244,18 @@ def test_an_older_gitlab_lacks_fields_and_arguments(world: Any, ask: Ask) -> Non
     assert "errors" not in ask(COLLECTOR_QUERY, first=5)
 
 
+@pytest.mark.parametrize("name", ["CiRunner.coffee", "Coffee.id", "Query.jobs.coffee"])
+def test_what_is_missing_has_to_be_in_the_schema(world: Any, name: str) -> None:
+    given = {"action": "set_graphql", "missing": [name]}
+    answer = world.control("POST", "action", given)
+    assert (answer["status"], answer["error"]) == (400, f"ValueError: no {name} in the schema")
+
+
+def test_without_the_library_there_is_no_graphql(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "collectors.gitlab.standin.graphql_api", None)
+    assert world.raw("/api/graphql", "POST", {"query": "{ metadata { version } }"}).status == 404
+
+
 def test_a_complex_query_is_refused_with_its_score(ask: Ask) -> None:
     field = "project { runners { nodes { managers { nodes { runner { managers { nodes { id } } } } } } } }"
     query = "query($n: Int) { queryComplexity { score } jobs(first: $n) { nodes { %s } } }"
@@ -261,6 +289,17 @@ def test_mistakes_are_told(world: Any, body: object, status: int, message: str) 
     reply = world.raw("/api/graphql", "POST", body)
     assert reply.status == status
     assert message in json.loads(reply.body)["errors"][0]["message"]
+
+
+def test_a_body_that_is_no_json_is_400(world: Any) -> None:
+    known = {"private-token": world.site.token}
+    assert world.site.handle(Request("POST", "/api/graphql", known, b"{")).status == 400
+
+
+def test_one_of_several_operations_is_executed(world: Any) -> None:
+    body = {"query": "query a { metadata { version } } query b { runners { count } }", "operationName": "b"}
+    assert asked(world, body) == {"data": {"runners": {"count": 14}}}
+    assert "errors" in asked(world, {**body, "operationName": None})
 
 
 def test_a_list_of_queries_gets_a_list_of_answers(world: Any) -> None:

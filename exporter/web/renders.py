@@ -1,0 +1,48 @@
+"""One rendering for all who ask for the same before it begins."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class _Rendering(Generic[T]):
+    """One call that waits for a thread, or runs in it since ``begun``."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self.begun = False
+        self._call = call
+        self.result = asyncio.get_running_loop().run_in_executor(None, self._run)
+
+    def _run(self) -> T:
+        # First: whoever joined after that might see less than there is by then.
+        self.begun = True
+        return self._call()
+
+
+class Renders(Generic[T]):
+    """Calls in the loop's executor that are the same for equal keys; to be used on one event loop.
+
+    Whoever asks while the same waits for a thread joins it: a crowd of scrapers costs little more than as
+    many renderings as there are threads, and each still sees all that happened before it asked.
+    """
+
+    def __init__(self) -> None:
+        self._newest: dict[Hashable, _Rendering[T]] = {}
+
+    async def get(self, key: Hashable, call: Callable[[], T]) -> T:
+        """What *call* returns or raises, called once for all who join."""
+        rendering = self._newest.get(key)
+        if rendering is None or rendering.begun:
+            rendering = self._newest[key] = _Rendering(call)
+            rendering.result.add_done_callback(functools.partial(self._forget, key, rendering))
+        # Shielded: one client that is cut must not take the answer from the others.
+        return await asyncio.shield(rendering.result)
+
+    def _forget(self, key: Hashable, rendering: _Rendering[T], _done: object) -> None:
+        if self._newest.get(key) is rendering:
+            del self._newest[key]

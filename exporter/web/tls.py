@@ -1,0 +1,231 @@
+"""TLS settings and the files they name, made into what a handshake needs."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import ssl
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from exporter.errors import ConfigError
+from exporter.web.webconfig import ClientAuth, Pem, TlsConfig
+
+_VERIFY = {
+    ClientAuth.NONE: ssl.CERT_NONE,
+    ClientAuth.VERIFY_IF_GIVEN: ssl.CERT_OPTIONAL,
+    ClientAuth.REQUIRE_AND_VERIFY: ssl.CERT_REQUIRED,
+}
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_UTC_TIME = 0x17
+
+
+def build_context(config: TlsConfig) -> ssl.SSLContext:
+    """The context of a server with these settings; the files are read now.
+
+    Only the first of ``curves`` is used: Python below 3.15 can set one. That one is required of every client,
+    so what the list forbids stays forbidden.
+
+    Raises:
+        ConfigError: a file cannot be read, does not fit, or OpenSSL does not know a name.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    if not config.prefer_server_ciphers:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    # Scrapers keep their connection and do not resume. Tickets would be two useless messages that a client
+    # which closes at once answers with a reset.
+    context.num_tickets = 0
+    context.set_alpn_protocols(["http/1.1"])
+    _set_versions(context, config)
+    _set_algorithms(context, config)
+    _load_pair(context, config)
+    _load_client_ca(context, config)
+    return context
+
+
+def _set_versions(context: ssl.SSLContext, config: TlsConfig) -> None:
+    with warnings.catch_warnings():
+        # Whoever writes TLS10 or TLS11 into the file has been told that it is old.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version, context.maximum_version = config.minimum, config.maximum
+
+
+def _set_algorithms(context: ssl.SSLContext, config: TlsConfig) -> None:
+    ciphers = list(config.cipher_suites)
+    if config.minimum < ssl.TLSVersion.TLSv1_2:
+        # OpenSSL 3 has the hashes of these versions on level 0 only.
+        ciphers = [*(ciphers or ["DEFAULT"]), "@SECLEVEL=0"]
+    try:
+        if ciphers:
+            context.set_ciphers(":".join(ciphers))
+    except ssl.SSLError as exc:
+        raise ConfigError(f"the cipher suites cannot be used: {_reason(exc)}") from exc
+    if config.curves:
+        try:
+            context.set_ecdh_curve(config.curves[0])
+        except (ValueError, ssl.SSLError) as exc:
+            raise ConfigError(f"OpenSSL does not know the curve {config.curves[0]}") from exc
+
+
+def _load_pair(context: ssl.SSLContext, config: TlsConfig) -> None:
+    with _as_file(config.cert) as cert, _as_file(config.key) as key:
+        try:
+            context.load_cert_chain(cert, key, password=_no_passphrase)
+        except (OSError, ValueError) as exc:
+            raise ConfigError(
+                f"the TLS certificate ({_name(config.cert)}) and its key ({_name(config.key)}) "
+                f"are not complete or do not fit together: {_reason(exc)}"
+            ) from exc
+
+
+def _load_client_ca(context: ssl.SSLContext, config: TlsConfig) -> None:
+    context.verify_mode = _VERIFY[config.client_auth]
+    # As the web configuration of other exporters has it: every certificate in the file is trusted by itself.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if config.client_ca is None:
+        return
+    with _as_file(config.client_ca) as path:
+        try:
+            context.load_verify_locations(path)
+        except (OSError, ValueError) as exc:
+            raise ConfigError(
+                f"the client CA ({_name(config.client_ca)}) cannot be used: {_reason(exc)}"
+            ) from exc
+
+
+@contextmanager
+def _as_file(pem: Pem) -> Iterator[str]:
+    """A path where OpenSSL finds *pem*: it reads keys from files only."""
+    if isinstance(pem, Path):
+        # OpenSSL's own error would not name the file.
+        _read(pem)
+        yield str(pem)
+    elif hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("pem"), "wb") as memory:
+            memory.write(pem)
+            memory.flush()
+            yield f"/dev/fd/{memory.fileno()}"
+    else:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(pem)
+            file.flush()
+            yield file.name
+
+
+def _read(pem: Pem) -> bytes:
+    if isinstance(pem, bytes):
+        return pem
+    try:
+        return pem.read_bytes()
+    except OSError as exc:
+        raise ConfigError(f"cannot read {pem}: {exc.strerror}") from exc
+
+
+def _no_passphrase() -> NoReturn:
+    # Without this OpenSSL would ask on the terminal.
+    raise ConfigError("the TLS key has a passphrase; write it without one")
+
+
+def _name(pem: Pem) -> str:
+    return str(pem) if isinstance(pem, Path) else "written in the file itself"
+
+
+def _reason(exc: Exception) -> str:
+    """The part of an error that means something to a person, as ``key values mismatch``."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return exc.verify_message
+    reason = getattr(exc, "reason", None) or getattr(exc, "strerror", None) or (exc.args or ("",))[-1]
+    return str(reason).replace("_", " ").lower()
+
+
+# -- one identity
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the server is to its clients: settings, the context made of them, and its certificate (DER).
+
+    ``certificate`` is empty and ``not_after`` ``None`` when only OpenSSL understands the file.
+    """
+
+    config: TlsConfig
+    context: ssl.SSLContext
+    certificate: bytes
+    not_after: datetime | None
+
+
+def load(config: TlsConfig) -> Identity:
+    """The identity that *config* and its files give now.
+
+    Raises:
+        ConfigError: they do not fit.
+    """
+    context = build_context(config)
+    certificate = _first_certificate(_read(config.cert))
+    return Identity(config, context, certificate, expiry(certificate))
+
+
+def _first_certificate(pem: bytes) -> bytes:
+    found = _CERTIFICATE.search(pem)
+    try:
+        return ssl.PEM_cert_to_DER_cert(found[0].decode("ascii")) if found else b""
+    except ValueError:
+        return b""
+
+
+# -- what certificates say
+
+
+def expiry(certificate: bytes) -> datetime | None:
+    """Until when a DER *certificate* is valid; ``None`` when it is not one.
+
+    The standard library decodes only certificates that it has verified, and this is our own.
+    """
+    try:
+        at = _content(certificate, _content(certificate, 0))
+        if certificate[at] == 0xA0:
+            at = _end(certificate, at)
+        for _ in ("serial number", "signature algorithm", "issuer"):
+            at = _end(certificate, at)
+        at = _end(certificate, _content(certificate, at))
+        text = certificate[_content(certificate, at) : _end(certificate, at)].decode("ascii")
+        year = "%y" if certificate[at] == _UTC_TIME else "%Y"
+        return datetime.strptime(text, f"{year}%m%d%H%M%S%z").astimezone(UTC)
+    except (IndexError, ValueError):
+        return None
+
+
+def _content(der: bytes, at: int) -> int:
+    """Where the content of the element at *at* begins."""
+    return at + 2 + (der[at + 1] & 0x7F if der[at + 1] & 0x80 else 0)
+
+
+def _end(der: bytes, at: int) -> int:
+    """Where the element at *at* ends."""
+    start = _content(der, at)
+    return start + (int.from_bytes(der[at + 2 : start], "big") if der[at + 1] & 0x80 else der[at + 1])
+
+
+def is_allowed(peer: Mapping[str, Any] | None, allowed_sans: tuple[str, ...]) -> bool:
+    """Whether a client with the verified certificate *peer* (``None`` or empty: with none) may come."""
+    if not allowed_sans:
+        return True
+    allowed = {_same_address(name) for name in allowed_sans}
+    given = (peer or {}).get("subjectAltName", ())
+    return any((_same_address(name) if kind == "IP Address" else name) in allowed for kind, name in given)
+
+
+def _same_address(name: str) -> str:
+    """*name*, written in the one way that IP addresses are compared in."""
+    try:
+        return str(ipaddress.ip_address(name.strip()))
+    except ValueError:
+        return name

@@ -1,0 +1,81 @@
+"""The web configuration file while the program runs: read again when it, or a certificate in it, changes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+from exporter.errors import ConfigError
+from exporter.web.stamps import Stamped
+from exporter.web.webconfig import WebConfig
+from exporter.web.webread import load_web_config
+
+_log = logging.getLogger(__name__)
+_NO_LONGER = (
+    "the web configuration file no longer asks for passwords; it may be half written, so the old one stays:"
+    " reload (SIGHUP) if that is meant"
+)
+_SWITCHED = "the web configuration file switches TLS on or off, which needs a restart; the old one stays"
+
+
+class WebConfigFile:
+    """One file, followed from a first good reading on; safe to use from any thread.
+
+    A change that is no good leaves the last good configuration in force, and so does one that a file half
+    written could have caused: passwords that vanish are believed only by :meth:`reload`. TLS cannot be
+    switched on or off under open sockets at all.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read *path*.
+
+        Raises:
+            ConfigError: with every problem.
+        """
+        self._path = path
+        self._stamped = Stamped()
+        self._config = load_web_config(path, self._stamped)
+        self._reading = threading.Lock()
+        self._told = ""
+
+    def current(self) -> WebConfig:
+        """What counts now; costs a stat of each file, and a reading only when one of them changed."""
+        if self._stamped.changed() and self._reading.acquire(blocking=False):
+            try:
+                self._follow()
+            finally:
+                self._reading.release()
+        return self._config
+
+    def reload(self) -> None:
+        """Read the file again and believe it, unless it is wrong or needs a restart: that is logged."""
+        with self._reading:
+            self._follow(trusting=True)
+
+    def _follow(self, *, trusting: bool = False) -> None:
+        stamped = Stamped()
+        try:
+            config = load_web_config(self._path, stamped)
+        except ConfigError as error:
+            refusal, problems = "the web configuration file is not valid; the old one stays", str(error)
+        else:
+            problems = ""
+            refusal = self._refusal(config, trusting=trusting)
+        if not refusal:
+            if config != self._config:
+                _log.info("web configuration file read again")
+            self._config = config
+        elif refusal + problems != self._told:
+            _log.error(refusal, extra={"problems": problems.splitlines()} if problems else {})
+        self._told = refusal + problems if refusal else ""
+        # Last: who sees the new stamps must see the new configuration too.
+        self._stamped = stamped
+
+    def _refusal(self, config: WebConfig, *, trusting: bool) -> str:
+        """Why a valid *config* is not taken, empty when it is."""
+        if (config.tls is None) != (self._config.tls is None):
+            return _SWITCHED
+        if self._config.users and not config.users and not trusting:
+            return _NO_LONGER
+        return ""
