@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 from exporter.web.app import WebParts, build_app
@@ -303,8 +302,9 @@ def test_answers_do_not_wait_for_acknowledgements(serve: Serve, connect: Connect
         started = time.monotonic()
         assert client.get("/healthz").status == 200
         seconds.append(time.monotonic() - started)
-    # A body that waits until its head is acknowledged comes 40 ms later, on a fast machine as well.
-    assert median(seconds) < 0.035
+    # A body that waits until its head is acknowledged comes 40 ms later, on a fast machine as well: all but
+    # the first ones, which the kernel acknowledges at once. A busy machine is late often, but not always.
+    assert min(seconds[30:]) < 0.035
 
 
 def test_slices_are_small_and_add_up() -> None:
