@@ -139,7 +139,7 @@ def stack() -> Iterator[ExitStack]:
 def serve(stack: ExitStack, tmp_path: Path) -> Serve:
     """Starts an exporter; query files are given as text by the database they are for."""
 
-    def start(databases: Mapping[str, tuple[str, list[str]]], **block: Any) -> ExporterProcess:
+    def start(databases: Mapping[str, tuple[Any, ...]], **block: Any) -> ExporterProcess:
         given: dict[str, Any] = {"interval_seconds": 1, **block}
         given["databases"] = {name: _database(tmp_path, *known) for name, known in databases.items()}
         config = {"store": {"url": f"sqlite:///{tmp_path}/runs.db"}, "collectors": {"postgres": given}}
@@ -148,7 +148,7 @@ def serve(stack: ExitStack, tmp_path: Path) -> Serve:
     return start
 
 
-def _database(folder: Path, dsn: str, files: list[str]) -> dict[str, Any]:
+def _database(folder: Path, dsn: str, files: list[str], connections: int = 10) -> dict[str, Any]:
     paths = []
     for text in files:
         if "\n" in text:
@@ -156,7 +156,7 @@ def _database(folder: Path, dsn: str, files: list[str]) -> dict[str, Any]:
             path.write_text(text)
             text = str(path)
         paths.append(text)
-    return {"dsn": dsn, "files": paths}
+    return {"dsn": dsn, "files": paths, "max_connections": connections}
 
 
 def _samples(text: str, name: str) -> dict[tuple[str, ...], float]:
@@ -243,7 +243,7 @@ def test_no_outage_loses_a_series_or_needs_a_restart(
     server = PostgresServer(programs=postgres_server.programs)
     stack.callback(server.remove)
     url = _fill(server.url)
-    exporter = serve({"main": (url, [SHIPPED, HEAVY, ALTERED])}, keep_last_for="60s").wait_ready()
+    exporter = serve({"main": (url, [SHIPPED, HEAVY, ALTERED], 4)}, keep_last_for="60s").wait_ready()
     wait_until(lambda: _all_succeed(exporter.scrape()), "all queries succeed")
     scraper = stack.enter_context(Scraper(exporter.url, _is_whole))
 
