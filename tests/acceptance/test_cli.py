@@ -15,7 +15,7 @@ import yaml
 
 from collectors.gitlab.standin.client import StandIn
 from tests.acceptance.conftest import MakeExporter, StartStandIn, exporter_config
-from tests.support.process import ROOT, free_port, run_cli, wait_until
+from tests.support.process import PATIENCE, ROOT, free_port, run_cli, wait_until
 from tests.support.tools import require
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
@@ -121,7 +121,7 @@ def test_once_pushes_to_a_real_pushgateway(config: Path, stack: ExitStack) -> No
     wait_until(alive, "the Pushgateway answers")
     done = run_cli("once", "--config", str(config), "--push", f"http://{address}")
     assert done.returncode == 0, done.stderr
-    pushed = requests.get(f"http://{address}/metrics", timeout=5).text
+    pushed = requests.get(f"http://{address}/metrics", timeout=PATIENCE).text
     assert "ci_pipeline_runs_total{" in pushed
     assert 'ci_job_runs_total{exported_job="compile"' in pushed
     dead = run_cli("once", "--config", str(config), "--push", f"http://127.0.0.1:{free_port()}")

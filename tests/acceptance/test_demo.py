@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.support.process import ROOT, free_port, wait_until
+from tests.support.process import PATIENCE, ROOT, SOON, free_port, wait_until
 from tests.support.truth import counted_runs
 
 
@@ -33,7 +33,7 @@ def test_the_demo_shows_live_metrics_and_ends_cleanly(tmp_path: Path) -> None:
         family = _descendants(demo.pid)
         assert _names(family) >= {"postgres"}, "the stand-ins are processes of their own"
         demo.send_signal(signal.SIGTERM)
-        assert demo.wait(6) == 0
+        assert demo.wait(SOON) == 0
         _wait_gone(family)
     assert f"{url}/metrics" in (tmp_path / "log").read_text()
 
@@ -45,7 +45,7 @@ def test_no_end_of_the_demo_leaves_a_process_behind(tmp_path: Path, number: sign
         family = _descendants(demo.pid)
         assert "postgres" in _names(family)
         demo.send_signal(number)
-        demo.wait(6)
+        demo.wait(SOON)
         _wait_gone(family)
 
 
@@ -78,7 +78,7 @@ def _demo(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
 
 def _metrics(url: str) -> str:
     try:
-        return requests.get(f"{url}/metrics", timeout=5).text
+        return requests.get(f"{url}/metrics", timeout=PATIENCE).text
     except requests.RequestException:
         return ""
 
@@ -90,7 +90,7 @@ def _reports(text: str) -> list[str]:
 
 def _status(url: str) -> int:
     try:
-        return requests.get(url, timeout=5).status_code
+        return requests.get(url, timeout=PATIENCE).status_code
     except requests.RequestException:
         return 0
 
@@ -112,7 +112,7 @@ def _names(family: list[int]) -> set[str]:
 
 
 def _wait_gone(family: list[int]) -> None:
-    wait_until(lambda: not any(_lives(pid) for pid in family), "every process of the stand-ins ends", 20)
+    wait_until(lambda: not any(_lives(pid) for pid in family), "every process of the stand-ins ends")
 
 
 def _lives(pid: int) -> bool:

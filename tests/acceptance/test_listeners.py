@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.process import ROOT, ExporterProcess, free_port, run_cli, wait_until
+from tests.support.process import PATIENCE, ROOT, ExporterProcess, free_port, run_cli, wait_until
 
 Make = Callable[..., ExporterProcess]
 ACTIVATE = [sys.executable, str(ROOT / "tests" / "support" / "activate.py")]
@@ -31,7 +31,7 @@ class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=20)
+        super().__init__("localhost", timeout=PATIENCE)
         self._path = path
 
     def connect(self) -> None:
@@ -45,7 +45,7 @@ def _get(where: str, path: str) -> tuple[int, str]:
     if where.startswith("unix:"):
         connection: http.client.HTTPConnection = UnixConnection(Path(where.removeprefix("unix:")))
     else:
-        connection = http.client.HTTPConnection(where, timeout=20)
+        connection = http.client.HTTPConnection(where, timeout=PATIENCE)
     try:
         connection.request("GET", path)
         response = connection.getresponse()
@@ -93,9 +93,15 @@ def _wait(exporter: ExporterProcess, where: str) -> None:
 
 
 def _log(exporter: ExporterProcess, message: str) -> dict[str, Any]:
-    """The last log line with that message."""
-    lines = [json.loads(line) for line in exporter.log_path.read_text().splitlines()]
-    found: list[dict[str, Any]] = [line for line in lines if line["message"] == message]
+    """The last log line with that message, once there is one: who serves may still be about to say so."""
+    found: list[dict[str, Any]] = []
+
+    def logged() -> bool:
+        lines = [json.loads(line) for line in exporter.log_path.read_text().splitlines()]
+        found.extend(line for line in lines if line["message"] == message)
+        return bool(found)
+
+    wait_until(logged, message)
     return found[-1]
 
 
@@ -126,7 +132,7 @@ def test_a_unix_socket_is_scraped_and_its_file_goes_at_the_stop(make: Make, fold
         assert connection.getresponse().read() == b"ci-exporter is healthy\n"
     connection.close()
     with socket.socket(socket.AF_UNIX) as raw:
-        raw.settimeout(20)
+        raw.settimeout(PATIENCE)
         raw.connect(str(path))
         raw.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
         assert raw.recv(100).startswith(b"HTTP/1.1 400 ")

@@ -50,7 +50,7 @@ def test_a_follower_shows_the_same_and_takes_over(
     for leader, follower in ((first, second), (second, first), (first, second)):
         leader.kill()
         some_pipelines(standin, chance)
-        wait_until(lambda: leads(follower), "the follower takes over", 20)  # noqa: B023
+        wait_until(lambda: leads(follower), "the follower takes over")  # noqa: B023
         assert_totals_come_true(standin, follower)
         leader.start().wait_ready()
         assert not leads(leader)

@@ -15,7 +15,7 @@ import requests
 
 from collectors.gitlab.standin.client import StandIn
 from tests.support.harness import gitlab
-from tests.support.process import ROOT, ExporterProcess, free_port, wait_until
+from tests.support.process import PATIENCE, ROOT, ExporterProcess, free_port, wait_until
 
 STATIC = (
     "act_runner_info",
@@ -35,7 +35,7 @@ class Program:
     def series(self) -> dict[str, float]:
         """``name{labels} -> value`` of all series of the namespace; empty while nobody answers."""
         try:
-            text = requests.get(f"{self.url}/metrics", timeout=10).text
+            text = requests.get(f"{self.url}/metrics", timeout=PATIENCE).text
         except requests.RequestException:
             return {}
         lines = [line for line in text.splitlines() if line.startswith("act_runner_")]
@@ -96,7 +96,7 @@ def test_the_smoke_test_of_act_runner_passes(tmp_path: Path, source: StandIn) ->
         first = {series.partition("{")[0] for series in program.series()}
         assert set(STATIC) <= first, "static series at once"
         assert program.value("capacity") == 3
-        assert requests.get(f"{service.url}/healthz", timeout=10).text == "ok\n"
+        assert requests.get(f"{service.url}/healthz", timeout=PATIENCE).text == "ok\n"
 
         service.wait_ready()
         polled = program.value("poll_fetch_total", collector="gitlab", result="task")
@@ -109,16 +109,18 @@ def test_the_smoke_test_of_act_runner_passes(tmp_path: Path, source: StandIn) ->
             lambda: program.value("poll_fetch_total", collector="gitlab", result="task") > polled,
             "news to be counted",
         )
-        assert program.value("job_total", collector="gitlab", status="success") > ran
+        wait_until(
+            lambda: program.value("job_total", collector="gitlab", status="success") > ran, "the poll to end"
+        )
         assert program.value("job_total", status="failure") == 0
         assert program.value("client_errors_total") == 0
 
         service.process.send_signal(signal.SIGINT)
-        assert service.process.wait(timeout=20) == 0, "Ctrl-C is a clean end"
+        assert service.process.wait(timeout=PATIENCE) == 0, "Ctrl-C is a clean end"
         assert "stopped" in service.log_path.read_text()
         assert "Traceback" not in service.log_path.read_text()
         service.start()
-        wait_until(lambda: service.answers("/healthz"), "the same port, at once", seconds=20)
+        wait_until(lambda: service.answers("/healthz"), "the same port, at once")
 
 
 def test_the_backoff_settles_and_returns_to_the_base_with_news(tmp_path: Path, source: StandIn) -> None:
@@ -216,9 +218,9 @@ def test_the_example_runs_a_command_for_each_commit_and_shows_what_it_did(tmp_pa
         assert program.value("report_log_total", result="success") == 2
         assert program.value("report_state_total", result="success") == 2
         assert program.value("poll_backoff_seconds") >= 2
-        assert requests.get(f"{program.url}/healthz", timeout=10).text == "ok\n"
+        assert requests.get(f"{program.url}/healthz", timeout=PATIENCE).text == "ok\n"
         example.send_signal(signal.SIGINT)
-        assert example.wait(timeout=20) == 0
+        assert example.wait(timeout=PATIENCE) == 0
     finally:
         if example.poll() is None:
             example.kill()

@@ -62,7 +62,7 @@ def test_a_report_reads_only_what_it_needs(
     row = large.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {metric['query']}".encode()).fetchone()
     assert row is not None
     (explained,) = row[0]
-    assert explained["Execution Time"] < 1000
+    assert explained["Execution Time"] < 10_000  # milliseconds; a hundred on a quiet machine
     nodes = list(_nodes(explained["Plan"]))
     # Each row that comes out of a node, as often as it is run: a quadratic plan has far more than rows.
     assert max(node["Actual Rows"] * node["Actual Loops"] for node in nodes) < 3 * COUNT

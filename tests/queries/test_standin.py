@@ -96,7 +96,7 @@ def test_it_starts_moves_and_ends_and_goes_on_at_the_next_start(
 ) -> None:
     began = time.monotonic()
     source = start()
-    assert time.monotonic() - began < 20  # five on a quiet machine
+    assert time.monotonic() - began < 60  # five on a quiet machine
     PostgresConfig.model_validate(source.block)
     before = _ask(_dsn(source))
     assert before[0] > 5000
@@ -130,7 +130,7 @@ def test_it_ends_when_its_parent_is_killed(directory: Path) -> None:
     parent = _starter(directory)
     supervisor, postmaster = int(_line(parent)), _postmaster(directory)
     _kill(parent)
-    wait_until(lambda: not _runs(supervisor) and not _runs(postmaster), "both end", 10)
+    wait_until(lambda: not _runs(supervisor) and not _runs(postmaster), "both end")
 
 
 def test_postgresql_ends_when_its_supervisor_is_killed_and_starts_again(

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.support.process import free_port
+from tests.support.process import PATIENCE, free_port
 from tests.support.tools import require
 
 
@@ -146,7 +146,7 @@ class PostgresServer:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
 
-    def wait_for(self, query: str, *, seconds: float = 10) -> float:
+    def wait_for(self, query: str, *, seconds: float = PATIENCE) -> float:
         """Wait until the first value of *query* is true; the seconds that took."""
         began = time.monotonic()
         while not self.sql(query)[0][0]:

@@ -20,6 +20,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
+SOON = 15.0
+"""Seconds that a stop may take here: it gives everyone 4.5, and a busy machine needs some to get there."""
 _never = threading.Event()
 
 
@@ -160,7 +162,7 @@ class ExporterProcess:
 
     def scrape(self) -> str:
         """The exposition as text."""
-        response = self.session.get(f"{self.url}/metrics", timeout=30)
+        response = self.session.get(f"{self.url}/metrics", timeout=PATIENCE)
         assert response.status_code == 200, response.text
         return response.text
 
@@ -171,9 +173,9 @@ class ExporterProcess:
     def kill(self) -> None:
         """kill -9."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
-    def terminate(self, seconds: float = 5.0) -> int:
+    def terminate(self, seconds: float = PATIENCE) -> int:
         """SIGTERM; the exit code, which must come within *seconds*."""
         self.process.terminate()
         return self.process.wait(seconds)

@@ -10,7 +10,7 @@ from typing import Any, Self
 import requests
 import yaml
 
-from tests.support.process import free_port, wait_until
+from tests.support.process import PATIENCE, free_port, wait_until
 from tests.support.tools import require
 
 
@@ -46,11 +46,11 @@ class Prometheus:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
         """The instant vector that *expression* gives now."""
-        response = requests.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=10)
+        response = requests.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=PATIENCE)
         answer: dict[str, Any] = response.json()
         assert answer["status"] == "success", answer
         return [(row["metric"], float(row["value"][1])) for row in answer["data"]["result"]]

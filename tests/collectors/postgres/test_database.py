@@ -17,6 +17,7 @@ from collectors.postgres.errors import QueryFailed
 from collectors.postgres.snapshot import CHUNK_ROWS, Result
 from collectors.postgres.spec import Query
 from exporter.errors import Stopped
+from tests.support.process import wait_until
 from tests.support.querylab import QueryLab
 
 Sql = Callable[[str], list[tuple[object, ...]]]
@@ -164,7 +165,7 @@ def test_many_rows_come_in_chunks_and_in_time(database: Database) -> None:
     found = ask(database, "SELECT n, 'job ' || n, n / 7.0 FROM generate_series(1, 100000) n")
     assert len(found.rows) == 100_000
     assert found.rows[-1][:2] == ("100000", "job 100000")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     full = ask(database, f"SELECT n FROM generate_series(1, {CHUNK_ROWS}) n")
     assert len(full.rows) == CHUNK_ROWS
 
@@ -312,7 +313,4 @@ def test_closing_ends_every_thread_and_connection(database: Database, sql: Sql, 
     assert set(threading.enumerate()) <= before
     asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ci-exporter' " \
             "AND datname = current_database()"  # fmt: skip
-    until = time.monotonic() + 2
-    while sql(asked)[0][0] and time.monotonic() < until:
-        time.sleep(0.02)
-    assert sql(asked)[0][0] == 0
+    wait_until(lambda: sql(asked)[0][0] == 0, "the server sees no connection of ours")

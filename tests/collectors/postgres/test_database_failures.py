@@ -20,7 +20,7 @@ from collectors.postgres.errors import ConnectionLost, QueryFailed, Unreachable
 from collectors.postgres.spec import Query
 from exporter.errors import SourceError, Stopped
 from tests.support.postgres import PostgresServer, TlsDoor
-from tests.support.process import wait_until
+from tests.support.process import PATIENCE, free_port, wait_until
 from tests.support.querylab import QueryLab
 
 Connect = Callable[..., Database]
@@ -36,6 +36,7 @@ def rows(database: Database, sql: str = "SELECT 1", *, timeout: float = 5) -> li
 
 @contextmanager
 def takes(least: float, most: float) -> Iterator[None]:
+    """*most* is for a busy machine: much more than it takes, much less than it would without the limit."""
     began = time.monotonic()
     yield
     assert least <= time.monotonic() - began <= most
@@ -93,9 +94,7 @@ def test_the_reason_for_having_no_connection_is_told(
     connect: Connect, server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        closed = probe.getsockname()[1]
+    closed = free_port()
     at = f"127.0.0.1:{server.port}"
     reasons = {
         f"postgresql://locked:wrongword@{at}/postgres": "password authentication failed.*check the user and",
@@ -111,8 +110,8 @@ def test_the_reason_for_having_no_connection_is_told(
         f"postgresql://guest@{at}/postgres?work_mem=rightword": 'invalid value for parameter "work_mem"$',
     }
     for dsn, reason in reasons.items():
-        database = connect(dsn, connect_timeout=2)
-        with takes(0, 2 if "invalid/" not in dsn else 5):
+        database = connect(dsn, connect_timeout=120)
+        with takes(0, 30):
             found = unreachable(database)
         assert found.startswith("database main cannot be reached: ")
         with pytest.raises(Unreachable, match=reason):
@@ -141,7 +140,7 @@ def test_a_password_and_a_certificate_that_are_right(
             assert len(snapshot.run(Query("q", "SELECT generate_series(1, 20000)")).rows) == 20_000
             stop = threading.Timer(0.2, stopping.set)
             stop.start()
-            with takes(0.1, 1.5), pytest.raises(Stopped):
+            with takes(0, 30), pytest.raises(Stopped):
                 snapshot.run(Query("q", "SELECT pg_sleep(60)"))
         assert door.clients == before + 2, "a connection, and the cancellation"
         stop.join()
@@ -157,7 +156,7 @@ def test_a_server_without_room(server: PostgresServer, connect: Connect) -> None
             assert "too many connections for role" in unreachable(database)
         server.wait_for("SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'guest'")
         # Our own connection may come back, so it is waited for: but not for ever.
-        with database.snapshot(statement_timeout=5), takes(2.5, 5):
+        with database.snapshot(statement_timeout=5), takes(2.5, 30):
             assert "too many connections for role" in unreachable(database)
         assert rows(database) == [("1",)]
     finally:
@@ -166,7 +165,7 @@ def test_a_server_without_room(server: PostgresServer, connect: Connect) -> None
 
 def test_when_all_connections_are_busy(connect: Connect, postgres_database: str) -> None:
     database = connect(postgres_database, max_connections=1, connect_timeout=1)
-    with database.snapshot(statement_timeout=5), takes(2, 5):
+    with database.snapshot(statement_timeout=5), takes(2, 30):
         assert "all 1 connections are busy" in unreachable(database)
     assert rows(database) == [("1",)]
 
@@ -247,15 +246,15 @@ def test_a_statement_that_ruins_the_transaction_costs_this_snapshot(database: Da
 
 def test_the_server_ends_what_takes_too_long(database: Database, postgres_database: str) -> None:
     with database.snapshot(statement_timeout=0.3) as snapshot:
-        for query in (Query("q", "SELECT pg_sleep(9)"), Query("q", "SELECT pg_sleep(9)", simple=True)):
-            with takes(0.3, 1), pytest.raises(QueryFailed, match=r"0\.3 s it is allowed.*statement_timeout"):
+        for query in (Query("q", "SELECT pg_sleep(90)"), Query("q", "SELECT pg_sleep(90)", simple=True)):
+            with takes(0.3, 30), pytest.raises(QueryFailed, match=r"0\.3 s it is allowed.*statement_timeout"):
                 snapshot.run(query)
         assert snapshot.run(ONE).rows == [("1",)]
     with psycopg.connect(postgres_database) as other:
         other.execute("CREATE TABLE held AS SELECT 1")
         other.commit()
         other.execute("LOCK TABLE held")
-        with takes(0.4, 1.5), pytest.raises(QueryFailed, match=r"lock timeout \(55P03.*another session"):
+        with takes(0.4, 30), pytest.raises(QueryFailed, match=r"lock timeout \(55P03.*another session"):
             rows(database, "SELECT * FROM held", timeout=0.5)
 
 
@@ -265,7 +264,7 @@ def test_the_client_ends_what_the_server_does_not(
     monkeypatch.setattr(snapshot_module, "GRACE_SECONDS", 0.5)
     database = connect(postgres_database + "&statement_timeout=0")
     with database.snapshot(statement_timeout=0.2) as snapshot:
-        with takes(0.7, 2), pytest.raises(QueryFailed, match=r"0\.2 s it is allowed"):
+        with takes(0.7, 30), pytest.raises(QueryFailed, match=r"0\.2 s it is allowed"):
             snapshot.run(Query("q", "SELECT pg_sleep(60)"))
         with pytest.raises(ConnectionLost):
             snapshot.run(ONE)
@@ -279,8 +278,8 @@ def test_someone_else_may_cancel_a_query(database: Database, postgres_server: Po
               " AND wait_event = 'PgSleep'",),
     )  # fmt: skip
     cancel.start()
-    with takes(0, 4), pytest.raises(QueryFailed, match="cancelled by someone else"):
-        rows(database, "SELECT pg_sleep(30)", timeout=30)
+    with takes(0, 60), pytest.raises(QueryFailed, match="cancelled by someone else"):
+        rows(database, "SELECT pg_sleep(90)", timeout=90)
     cancel.join()
 
 
@@ -321,7 +320,7 @@ def test_a_restart_is_not_noticed_afterwards(server: PostgresServer, connect: Co
 
     def use() -> None:
         with database.snapshot(statement_timeout=5) as snapshot:
-            barrier.wait(10)
+            barrier.wait(PATIENCE)
             snapshot.run(ONE)
 
     threads = [threading.Thread(target=use) for _ in range(3)]
@@ -330,7 +329,7 @@ def test_a_restart_is_not_noticed_afterwards(server: PostgresServer, connect: Co
     for thread in threads:
         thread.join()
     server.restart(mode)
-    with takes(0, 2):
+    with takes(0, 30):
         assert rows(database) == [("1",)]
     assert server.sql(BACKENDS)[0][0] <= 3
 
@@ -362,7 +361,7 @@ def test_a_restart_under_load(server: PostgresServer, connect: Connect) -> None:
     wait_until(lambda: good[0] > before + 20, "rows again")
     ended.set()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
     assert not bugs
     assert bad[0]
@@ -372,38 +371,46 @@ def test_a_restart_under_load(server: PostgresServer, connect: Connect) -> None:
 def test_a_server_that_was_down_is_used_at_once_when_it_is_back(
     server: PostgresServer, connect: Connect
 ) -> None:
-    database = connect(server.tcp_url)
+    database = connect(server.tcp_url, connect_timeout=120)
     assert rows(database) == [("1",)]
     server.stop()
     for _ in range(3):
-        with takes(0, 1):
+        with takes(0, 30):
             assert "Connection refused" in unreachable(database)
     server.start()
-    with takes(0, 1):
+    with takes(0, 30):
         assert rows(database) == [("1",)]
 
 
-def test_a_server_that_hangs_is_given_up_near_the_deadline(server: PostgresServer, connect: Connect) -> None:
+def test_a_server_that_hangs_is_given_up_near_the_deadline(
+    server: PostgresServer, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_module, "GRACE_SECONDS", 0.5)
     database = connect(server.tcp_url, connect_timeout=2)
     before = threading.active_count()
-    with database.snapshot(statement_timeout=0.5) as snapshot:
-        freeze = threading.Timer(0.1, server.pause)
-        freeze.start()
+
+    def freeze() -> None:
+        server.wait_for("SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+        server.pause()
+
+    freezer = threading.Thread(target=freeze)
+    with database.snapshot(statement_timeout=3) as snapshot:
+        freezer.start()
         try:
-            with takes(3.5, 6.5), pytest.raises(ConnectionLost, match="query q: the server gave no answer"):
-                snapshot.run(Query("q", "SELECT pg_sleep(0.4)"))
-            freeze.join()
+            with takes(3.5, 30), pytest.raises(ConnectionLost, match="query q: the server gave no answer"):
+                snapshot.run(Query("q", "SELECT pg_sleep(60)"))
+            freezer.join()
             with pytest.raises(ConnectionLost):
                 snapshot.run(ONE)
         except BaseException:
             server.resume()
             raise
     try:
-        with takes(1.5, 5):
+        with takes(1.5, 30):
             assert "timeout" in unreachable(database)
-        with takes(0, 1.2):
+        with takes(0, 30):
             database.close()
-        wait_until(lambda: threading.active_count() <= before, "the end of the threads", 5)
+        wait_until(lambda: threading.active_count() <= before, "the end of the threads")
     finally:
         server.resume()
 
@@ -413,7 +420,7 @@ def test_a_server_that_hangs_while_its_connection_is_idle(server: PostgresServer
     assert rows(database) == [("1",)]
     server.pause()
     try:
-        with takes(1, 4), pytest.raises(Unreachable, match="gave no answer"):
+        with takes(1, 30), pytest.raises(Unreachable, match="gave no answer"):
             rows(database)
     finally:
         server.resume()
@@ -428,11 +435,11 @@ def test_stopping_ends_a_query_here_and_on_the_server(
     with database.snapshot(statement_timeout=60) as snapshot:
         snapshot.run(ONE)
         stop.start()
-        with takes(0.4, 1.6), pytest.raises(Stopped):
+        with takes(0, 30), pytest.raises(Stopped):
             snapshot.run(Query("q", "SELECT pg_sleep(60)"))
         with pytest.raises(Stopped):
             snapshot.run(ONE)
-    assert server.wait_for(BACKENDS.replace("count(*)", "count(*) = 0"), seconds=2) < 2
+    server.wait_for(BACKENDS.replace("count(*)", "count(*) = 0"), seconds=25)
     with pytest.raises(Stopped):
         rows(database)
 
@@ -440,14 +447,14 @@ def test_stopping_ends_a_query_here_and_on_the_server(
 def test_stopping_ends_waiting_for_a_server_that_hangs(
     server: PostgresServer, connect: Connect, stopping: threading.Event
 ) -> None:
-    database = connect(server.tcp_url, connect_timeout=2)
+    database = connect(server.tcp_url, connect_timeout=120)
     server.pause()
     stop = threading.Timer(0.2, stopping.set)
     stop.start()
     try:
-        with takes(0.1, 1.2), pytest.raises(Stopped):
+        with takes(0, 30), pytest.raises(Stopped):
             rows(database)
-        with takes(0, 1.2):
+        with takes(0, 30):
             database.close()
     finally:
         server.resume()
@@ -460,7 +467,9 @@ def test_many_servers_that_hang_are_left_together(tmp_path: Path) -> None:
         lab = QueryLab(tmp_path, dsn)
         files = [str(lab.metric("m", "SELECT 1 AS v"))]
         names = [f"d{number}" for number in range(12)]
-        lab.block["databases"] = {name: {"dsn": dsn, "files": files} for name in names}
+        lab.block["databases"] = {
+            name: {"dsn": dsn, "files": files, "connect_timeout": 120} for name in names
+        }
         visits = [
             threading.Thread(target=lab.rounds.visit, args=(state,), daemon=True)
             for state in lab.rounds.states()
@@ -470,8 +479,9 @@ def test_many_servers_that_hang_are_left_together(tmp_path: Path) -> None:
         accepted = [mute.accept()[0] for _ in visits]
         lab.parts.stopping.set()
         for visit in visits:
-            visit.join(2)
-        with takes(0, 1.5):
+            visit.join(PATIENCE)
+            assert not visit.is_alive()
+        with takes(0, 30):
             lab.close()
         for connection in accepted:
             connection.close()
@@ -489,11 +499,11 @@ def test_a_replica_gives_the_same_and_may_be_promoted(
         assert rows(database, "SELECT pg_is_in_recovery(), (SELECT n FROM open_jobs)") == [("t", "1")]
         server.sql("CREATE TABLE busy AS SELECT generate_series(1, 1000) AS n")
         replica.wait_for("SELECT to_regclass('busy') IS NOT NULL")
-        with database.snapshot(statement_timeout=20) as snapshot:
+        with database.snapshot(statement_timeout=90) as snapshot:
             snapshot.run(Query("q", "SELECT count(*) FROM busy"))
             server.sql("DROP TABLE busy")
-            with takes(0, 8), pytest.raises((QueryFailed, ConnectionLost), match="conflict with recovery"):
-                snapshot.run(Query("q", "SELECT count(*), pg_sleep(15) FROM busy"))
+            with takes(0, 60), pytest.raises((QueryFailed, ConnectionLost), match="conflict with recovery"):
+                snapshot.run(Query("q", "SELECT count(*), pg_sleep(80) FROM busy"))
         replica.promote()
         assert rows(database, "SELECT pg_is_in_recovery(), (SELECT n FROM open_jobs)") == [("f", "1")]
     finally:

@@ -218,7 +218,7 @@ def laughs(step: str) -> str:
 def test_a_billion_laughs_end_soon(step: str) -> None:
     begun = time.monotonic()
     (found,) = faults(laughs(step))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
     assert found[1].startswith(("more than 100000 values", "nested more than"))
 
 

@@ -602,7 +602,7 @@ def test_a_file_of_many_mistakes_is_told_soon(write: Write) -> None:
         )
     )
     assert len(found) > 20_000
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 60
 
 
 # -- any text ------------------------------------------------------------------------------------

@@ -7,9 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 from exporter.web.app import WebParts, build_app
@@ -31,11 +30,14 @@ def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-def _drip_until_closed(clients: Sequence[Any], first: bytes, probe: Callable[[], None]) -> list[float]:
-    """Send each client *first* and then byte after byte; the seconds until each was closed."""
-    started = time.monotonic()
+def _drip_until_closed(
+    clients: Sequence[Any], first: bytes, probe: Callable[[], None], *, since: float | None = None
+) -> list[float]:
+    """Send each client *first*, then byte after byte; seconds until each was closed, from *since* or now."""
+    started = since or time.monotonic()
     for client in clients:
-        client.send(first)
+        with suppress(ConnectionError):  # closed already, if that took long
+            client.send(first)
     open_clients = {client.sock: client for client in clients}
     closed: list[float] = []
     while open_clients:
@@ -72,11 +74,11 @@ def _probe(server: WebServer, connect: Connect) -> Callable[[], None]:
 
 def test_slow_headers_are_closed_at_an_absolute_deadline(serve: Serve, connect: Connect) -> None:
     server = serve(Limits(header_seconds=0.5))
+    before = time.monotonic()
     clients = [connect(server) for _ in range(30)]
-    closed = _drip_until_closed(clients, HALF_HEAD, _probe(server, connect))
+    closed = _drip_until_closed(clients, HALF_HEAD, _probe(server, connect), since=before)
     assert len(closed) == 30
-    # Not sooner than promised either, up to the moment between connecting and the first byte.
-    assert min(closed) > 0.2
+    assert min(closed) > 0.4, "not sooner than promised either"
 
 
 def test_slow_headers_on_a_kept_connection_are_closed_as_well(serve: Serve, connect: Connect) -> None:
@@ -94,15 +96,16 @@ def test_slow_headers_after_a_pipelined_request_are_closed_as_well(serve: Serve,
 
 
 def test_slow_bodies_are_closed_at_an_absolute_deadline(serve: Serve, connect: Connect) -> None:
-    server = serve(Limits(header_seconds=0.3, request_seconds=0.7))
+    server = serve(Limits(header_seconds=5, request_seconds=0.7))
+    before = time.monotonic()
     clients = [connect(server) for _ in range(10)]
-    closed = _drip_until_closed(clients, HALF_BODY, _probe(server, connect))
+    closed = _drip_until_closed(clients, HALF_BODY, _probe(server, connect), since=before)
     assert len(closed) == 10
-    assert min(closed) > 0.4
+    assert min(closed) > 0.6
 
 
 def test_a_slow_request_is_told_that_it_is_slow(serve: Serve, connect: Connect) -> None:
-    server = serve(Limits(header_seconds=0.2, request_seconds=0.2))
+    server = serve(Limits(header_seconds=0.5, request_seconds=0.5))
     for data in (HALF_HEAD, HALF_BODY):
         assert connect(server).send(data).reply().status == 408
 
@@ -132,23 +135,20 @@ def _open_connections(server: WebServer) -> int:
 
 
 def test_an_idle_connection_is_kept_and_then_closed(serve: Serve, connect: Connect) -> None:
-    client = connect(serve(Limits(header_seconds=0.1, request_seconds=0.1, idle_seconds=0.6)))
+    client = connect(serve(Limits(header_seconds=0.5, request_seconds=0.5, idle_seconds=1)))
     started = time.monotonic()
     assert client.get("/healthz").status == 200
     assert client.remaining() == b""
-    assert time.monotonic() - started >= 0.6
+    assert time.monotonic() - started >= 1
 
 
 def test_no_deadline_of_reading_cuts_a_slow_render(serve: Serve, connect: Connect, gate: Any) -> None:
-    limits = Limits(header_seconds=0.1, request_seconds=0.1, idle_seconds=0.1, write_seconds=0.1)
+    limits = Limits(header_seconds=1, request_seconds=1, idle_seconds=1, write_seconds=1)
     server = serve(limits, render=gate.render)
     client = connect(server).send(GET_METRICS)
     gate.wait_entered()
-    # Three connections in a row that outlive each of the deadlines.
-    for _ in range(3):
-        other = connect(server)
-        assert other.get("/healthz").status == 200
-        assert other.remaining() == b""
+    # Somebody who comes now and says nothing is there for as long as each of the deadlines.
+    assert connect(server).remaining() == b""
     gate.open()
     assert client.reply().body == b"done\n"
 
@@ -302,8 +302,9 @@ def test_answers_do_not_wait_for_acknowledgements(serve: Serve, connect: Connect
         started = time.monotonic()
         assert client.get("/healthz").status == 200
         seconds.append(time.monotonic() - started)
-    # A body that waits until its head is acknowledged comes 40 ms later, on a fast machine as well.
-    assert median(seconds) < 0.035
+    # A body that waits until its head is acknowledged comes 40 ms later, on a fast machine as well: all but
+    # the first ones, which the kernel acknowledges at once. A busy machine is late often, but not always.
+    assert min(seconds[30:]) < 0.035
 
 
 def test_slices_are_small_and_add_up() -> None:

@@ -51,7 +51,7 @@ def test_stop_cuts_everyone_who_is_not_waiting_for_an_answer(serve: Serve, conne
     clients[-1].sock.recv(1, socket.MSG_PEEK)
     started = time.monotonic()
     server.stop()
-    assert time.monotonic() - started < 5.0
+    assert time.monotonic() - started < 20.0
     assert _refuses(server)
     assert _web_threads() == []
     for client in clients:

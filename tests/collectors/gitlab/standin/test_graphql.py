@@ -342,7 +342,7 @@ def test_over_a_socket_with_the_options_of_the_command_line(tmp_path: Path) -> N
         assert len(running.fleet()["runners"]) == 5
         running.faults({"kind": "drop", "path": "graphql", "count": 1})
         with pytest.raises(requests.exceptions.ConnectionError):
-            requests.post(f"{running.url}/api/graphql", json={"query": "{ x }"}, timeout=5)
+            requests.post(f"{running.url}/api/graphql", json={"query": "{ x }"}, timeout=60)
 
 
 def test_without_graphql_it_is_404() -> None:
