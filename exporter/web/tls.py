@@ -27,15 +27,20 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-
 _UTC_TIME = 0x17
 
 
-def build_context(config: TlsConfig) -> ssl.SSLContext:
-    """The context of a server with these settings; the files are read now.
+def build_contexts(config: TlsConfig) -> tuple[ssl.SSLContext, ...]:
+    """The contexts of a server with these settings, to be offered in this order; the files are read now.
 
-    Only the first of ``curves`` is used: Python below 3.15 can set one. That one is required of every client,
-    so what the list forbids stays forbidden.
+    One for each of the ``curves``, since Python below 3.15 can set only one: whom the first does not suit may
+    suit the next, and what the list leaves out stays forbidden. In TLS 1.2 a client certificate with an
+    elliptic key must be on the curve that was agreed on.
 
     Raises:
         ConfigError: a file cannot be read, does not fit, or OpenSSL does not know a name.
     """
+    return tuple(_build_context(config, curve) for curve in config.curves or (None,))
+
+
+def _build_context(config: TlsConfig, curve: str | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     if not config.prefer_server_ciphers:
@@ -45,7 +50,8 @@ def build_context(config: TlsConfig) -> ssl.SSLContext:
     context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
     _set_versions(context, config)
-    _set_algorithms(context, config)
+    _set_suites(context, config)
+    _set_curve(context, curve)
     _load_pair(context, config)
     _load_client_ca(context, config)
     return context
@@ -58,7 +64,7 @@ def _set_versions(context: ssl.SSLContext, config: TlsConfig) -> None:
         context.minimum_version, context.maximum_version = config.minimum, config.maximum
 
 
-def _set_algorithms(context: ssl.SSLContext, config: TlsConfig) -> None:
+def _set_suites(context: ssl.SSLContext, config: TlsConfig) -> None:
     ciphers = list(config.cipher_suites)
     if config.minimum < ssl.TLSVersion.TLSv1_2:
         # OpenSSL 3 has the hashes of these versions on level 0 only.
@@ -68,11 +74,14 @@ def _set_algorithms(context: ssl.SSLContext, config: TlsConfig) -> None:
             context.set_ciphers(":".join(ciphers))
     except ssl.SSLError as exc:
         raise ConfigError(f"the cipher suites cannot be used: {_reason(exc)}") from exc
-    if config.curves:
-        try:
-            context.set_ecdh_curve(config.curves[0])
-        except (ValueError, ssl.SSLError) as exc:
-            raise ConfigError(f"OpenSSL does not know the curve {config.curves[0]}") from exc
+
+
+def _set_curve(context: ssl.SSLContext, curve: str | None) -> None:
+    try:
+        if curve is not None:
+            context.set_ecdh_curve(curve)
+    except (ValueError, ssl.SSLError) as exc:
+        raise ConfigError(f"OpenSSL does not know the curve {curve}") from exc
 
 
 def _load_pair(context: ssl.SSLContext, config: TlsConfig) -> None:
@@ -151,13 +160,13 @@ def _reason(exc: Exception) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the server is to its clients: settings, the context made of them, and its certificate (DER).
+    """What the server is to its clients: settings, the contexts made of them, and its certificate (DER).
 
     ``certificate`` is empty and ``not_after`` ``None`` when only OpenSSL understands the file.
     """
 
     config: TlsConfig
-    context: ssl.SSLContext
+    contexts: tuple[ssl.SSLContext, ...]
     certificate: bytes
     not_after: datetime | None
 
@@ -168,9 +177,9 @@ def load(config: TlsConfig) -> Identity:
     Raises:
         ConfigError: they do not fit.
     """
-    context = build_context(config)
+    contexts = build_contexts(config)
     certificate = _first_certificate(_read(config.cert))
-    return Identity(config, context, certificate, expiry(certificate))
+    return Identity(config, contexts, certificate, expiry(certificate))
 
 
 def _first_certificate(pem: bytes) -> bytes:

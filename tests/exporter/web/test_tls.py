@@ -26,7 +26,7 @@ from exporter.errors import ConfigError, ExporterError
 from exporter.web.app import WebParts, build_app
 from exporter.web.limits import Limits
 from exporter.web.server import WebServer, bind
-from exporter.web.tls import build_context, expiry
+from exporter.web.tls import build_contexts, expiry
 from exporter.web.webconfig import ClientAuth, TlsConfig
 from tests.support.certificates import SEVERAL_DAYS_AGO, Pki
 from tests.support.tools import require
@@ -105,13 +105,48 @@ def test_whose_order_of_suites_counts_is_a_setting(
     assert connect(server).secure(client).sock.cipher()[0] == chosen
 
 
-def test_the_first_curve_is_the_one_that_clients_need(serve: Serve, connect: Connect, pki: Pki) -> None:
-    server = serve(tls=lambda: pki.config(curves=("secp384r1", "X25519")))
-    fitting, other = pki.client(), pki.client()
-    fitting.set_ecdh_curve("secp384r1")
-    other.set_ecdh_curve("prime256v1")
-    assert _healthy(connect(server), fitting)
-    assert _refused(connect(server), other)
+@pytest.mark.parametrize("version", [V.TLSv1_2, V.TLSv1_3])
+def test_any_of_the_curves_will_do_and_no_other(
+    serve: Serve, connect: Connect, pki: Pki, version: ssl.TLSVersion
+) -> None:
+    authority = trustme.CA(key_type=trustme.KeyType.RSA)
+    leaf = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
+    pki.put(pki.cert, leaf.cert_chain_pems[0].bytes())
+    pki.put(pki.key, leaf.private_key_pem.bytes())
+    server = serve(tls=lambda: pki.config(curves=("secp384r1", "X25519", "secp521r1")))
+
+    def client(curve: str) -> ssl.SSLContext:
+        context = pki.client(version=version)
+        authority.configure_trust(context)
+        context.set_ecdh_curve(curve)
+        return context
+
+    for curve in ("secp384r1", "X25519", "secp521r1"):
+        assert _healthy(connect(server), client(curve))
+    assert _refused(connect(server), client("prime256v1"))
+    with pytest.raises(ssl.SSLError, match="handshake failure"):
+        connect(server).secure(client("prime256v1"))
+
+
+def test_a_client_that_speaks_slowly_may_need_the_last_curve(
+    serve: Serve, connect: Connect, pki: Pki
+) -> None:
+    server = serve(tls=lambda: pki.config(curves=("secp384r1", "secp521r1", "X25519")))
+    context = pki.client()
+    context.set_ecdh_curve("X25519")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    client = connect(server)
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            for byte in outgoing.read():
+                client.send(bytes([byte]))
+            incoming.write(client.sock.recv(1 << 16))
+    client.send(outgoing.read())
+    assert tls.cipher() is not None
 
 
 def test_http_1_1_is_agreed_on(serve: Serve, connect: Connect, pki: Pki) -> None:
@@ -148,7 +183,7 @@ def test_certificates_may_be_written_into_the_configuration(serve: Serve, connec
     authority = pki.authority.cert_pem.bytes()
     config = TlsConfig(pki.chain, pki.leaf.private_key_pem.bytes(), authority, ClientAuth.REQUIRE_AND_VERIFY)
     descriptors = os.listdir("/proc/self/fd")
-    build_context(config)
+    build_contexts(config)
     assert os.listdir("/proc/self/fd") == descriptors
     assert _healthy(
         connect(serve(tls=lambda: config)), pki.client(pki.authority.issue_cert("scraper.example"))
@@ -180,7 +215,7 @@ def test_what_is_wrong_is_said_in_one_line_and_with_the_file(pki: Pki) -> None:
     ]
     for changes, message in cases:
         with pytest.raises(ConfigError, match=message) as raised:
-            build_context(pki.config(**changes))
+            build_contexts(pki.config(**changes))
         assert "\n" not in str(raised.value)
 
 
