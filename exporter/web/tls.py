@@ -11,9 +11,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from exporter.errors import ConfigError
 from exporter.web.webconfig import ClientAuth, Pem, TlsConfig
@@ -25,6 +25,7 @@ _VERIFY = {
 }
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _UTC_TIME = 0x17
+WARN_BEFORE_EXPIRY = timedelta(days=7)
 
 
 def build_contexts(config: TlsConfig) -> tuple[ssl.SSLContext, ...]:
@@ -158,17 +159,37 @@ def _reason(exc: Exception) -> str:
 # -- one identity
 
 
+class Validity(NamedTuple):
+    """From when and until when a certificate counts."""
+
+    begin: datetime
+    end: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """What the server is to its clients: settings, the contexts made of them, and its certificate (DER).
 
-    ``certificate`` is empty and ``not_after`` ``None`` when only OpenSSL understands the file.
+    ``certificate`` is empty and ``validity`` ``None`` when only OpenSSL understands the file.
     """
 
     config: TlsConfig
     contexts: tuple[ssl.SSLContext, ...]
     certificate: bytes
-    not_after: datetime | None
+    validity: Validity | None
+
+    def fault(self, now: datetime) -> str | None:
+        """What clients have, or will soon have, against the certificate; ``None`` for nothing."""
+        if self.validity is None:
+            return None
+        if now < self.validity.begin:
+            return (
+                f"the TLS certificate is not valid before {self.validity.begin}; look at this machine's clock"
+            )
+        if self.validity.end - now > WARN_BEFORE_EXPIRY:
+            return None
+        verb = "expired" if self.validity.end <= now else "expires"
+        return f"the TLS certificate {verb} at {self.validity.end}; renew it"
 
 
 def load(config: TlsConfig) -> Identity:
@@ -179,7 +200,7 @@ def load(config: TlsConfig) -> Identity:
     """
     contexts = build_contexts(config)
     certificate = _first_certificate(_read(config.cert))
-    return Identity(config, contexts, certificate, expiry(certificate))
+    return Identity(config, contexts, certificate, validity(certificate))
 
 
 def _first_certificate(pem: bytes) -> bytes:
@@ -193,8 +214,8 @@ def _first_certificate(pem: bytes) -> bytes:
 # -- what certificates say
 
 
-def expiry(certificate: bytes) -> datetime | None:
-    """Until when a DER *certificate* is valid; ``None`` when it is not one.
+def validity(certificate: bytes) -> Validity | None:
+    """When a DER *certificate* is valid; ``None`` when it is not one.
 
     The standard library decodes only certificates that it has verified, and this is our own.
     """
@@ -204,12 +225,17 @@ def expiry(certificate: bytes) -> datetime | None:
             at = _end(certificate, at)
         for _ in ("serial number", "signature algorithm", "issuer"):
             at = _end(certificate, at)
-        at = _end(certificate, _content(certificate, at))
-        text = certificate[_content(certificate, at) : _end(certificate, at)].decode("ascii")
-        year = "%y" if certificate[at] == _UTC_TIME else "%Y"
-        return datetime.strptime(text, f"{year}%m%d%H%M%S%z").astimezone(UTC)
+        at = _content(certificate, at)
+        return Validity(_instant(certificate, at), _instant(certificate, _end(certificate, at)))
     except (IndexError, ValueError):
         return None
+
+
+def _instant(der: bytes, at: int) -> datetime:
+    """The time that the element at *at* is."""
+    text = der[_content(der, at) : _end(der, at)].decode("ascii")
+    year = "%y" if der[at] == _UTC_TIME else "%Y"
+    return datetime.strptime(text, f"{year}%m%d%H%M%S%z").astimezone(UTC)
 
 
 def _content(der: bytes, at: int) -> int:

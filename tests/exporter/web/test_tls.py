@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -22,11 +23,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from exporter.clock import SystemClock
 from exporter.errors import ConfigError, ExporterError
+from exporter.web import contexts
 from exporter.web.app import WebParts, build_app
+from exporter.web.contexts import Contexts
 from exporter.web.limits import Limits
 from exporter.web.server import WebServer, bind
-from exporter.web.tls import build_contexts, expiry
+from exporter.web.tls import build_contexts, validity
 from exporter.web.webconfig import ClientAuth, TlsConfig
 from tests.support.certificates import SEVERAL_DAYS_AGO, Pki
 from tests.support.tools import require
@@ -230,9 +234,57 @@ def test_a_server_whose_certificate_does_not_fit_does_not_start(pki: Pki, parts:
 def test_the_end_of_a_certificate_is_read_from_it(pki: Pki, year: int) -> None:
     end = datetime(year, 3, 4, 5, 6, 7, tzinfo=UTC)
     leaf = _der(pki.renew(not_after=end))
-    assert expiry(leaf) == end == x509.load_der_x509_certificate(leaf).not_valid_after_utc
+    known = x509.load_der_x509_certificate(leaf)
+    whole = (known.not_valid_before_utc, known.not_valid_after_utc)
+    assert validity(leaf) == whole
+    assert end in whole
     for cut in range(len(leaf)):
-        assert expiry(leaf[:cut]) in (None, end)
+        assert validity(leaf[:cut]) in (None, whole)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "told"),
+    [(-9, 9, None), (-9, 6, "expires at"), (-9, -1, "expired at"), (1, 99, "is not valid before")],
+)
+def test_a_certificate_outside_its_time_is_told(
+    serve: Serve, pki: Pki, caplog: pytest.LogCaptureFixture, begin: int, end: int, told: str | None
+) -> None:
+    now = datetime.now(UTC)
+    pki.renew(not_before=now + timedelta(days=begin), not_after=now + timedelta(days=end))
+    serve(tls=pki.config)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.startswith(f"the TLS certificate {told}") for line in said] == ([True] if told else [])
+
+
+@pytest.mark.parametrize("version", [V.TLSv1_2, V.TLSv1_3])
+def test_sessions_that_openssl_remembers_do_not_pile_up(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion
+) -> None:
+    monkeypatch.setattr(contexts, "HANDSHAKES_EACH", 5)
+    client = pki.client(version=version)
+    client.options |= ssl.OP_NO_TICKET
+    used = Contexts(pki.config, SystemClock())
+    seen = []
+    for _ in range(23):
+        (context,) = used.now().contexts
+        _agree(context, client)
+        seen.append(context.session_stats()["number"])
+    assert max(seen) <= 5
+
+
+def _agree(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+    """Shake hands in memory, and part in order: OpenSSL forgets the sessions of who just vanishes."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    served = server.wrap_bio(there, back, server_side=True)
+    ends = [client.wrap_bio(back, there, server_hostname="127.0.0.1"), served]
+    while ends:
+        try:
+            ends[0].do_handshake()
+            ends.pop(0)
+        except ssl.SSLWantReadError:
+            ends.reverse()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        served.unwrap()
 
 
 def test_the_server_tells_when_its_certificate_ends(serve: Serve, pki: Pki) -> None:
@@ -408,7 +460,9 @@ def test_a_rotation_that_is_not_over_keeps_the_old_pair(
         pki.put(pki.cert, {"mismatch": chain, "truncated": chain[:200], "empty": b""}[damage])
     for _ in range(3):
         assert _shown(connect(server), pki.client()) == before
-    assert server.certificate_not_after() == expiry(before)
+    kept = validity(before)
+    assert kept is not None
+    assert server.certificate_not_after() == kept.end
     assert len(caplog.records) == 1
     assert caplog.records[0].getMessage().endswith("; what was in use before stays")
     if damage == "unreadable":
