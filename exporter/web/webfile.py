@@ -36,6 +36,7 @@ class WebConfigFile:
         self._path = path
         self._stamped = Stamped()
         self._config = load_web_config(path, self._stamped)
+        self._warn(self._config)
         self._reading = threading.Lock()
         self._told = ""
 
@@ -65,12 +66,18 @@ class WebConfigFile:
         if not refusal:
             if config != self._config:
                 _log.info("web configuration file read again")
+            if config.warnings != self._config.warnings:
+                self._warn(config)
             self._config = config
-        elif refusal + problems != self._told:
+        elif trusting or refusal + problems != self._told:
             _log.error(refusal, extra={"problems": problems.splitlines()} if problems else {})
         self._told = refusal + problems if refusal else ""
         # Last: who sees the new stamps must see the new configuration too.
         self._stamped = stamped
+
+    def _warn(self, config: WebConfig) -> None:
+        for warning in config.warnings:
+            _log.warning("%s", warning)
 
     def _refusal(self, config: WebConfig, *, trusting: bool) -> str:
         """Why a valid *config* is not taken, empty when it is."""

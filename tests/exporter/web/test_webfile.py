@@ -51,6 +51,20 @@ def test_a_first_reading_must_be_good(path: Path) -> None:
         follow(path, "users: {}")
 
 
+def test_what_is_hardly_meant_is_told_at_the_start_and_when_it_is_new(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = follow(path, ALICE.replace("alice", '"a:b"'))
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told.startswith(f"{path}:1: basic_auth_users.")
+    assert "nobody can log in" in told
+    put(path, ALICE)
+    assert users(file) == ["alice"]
+    put(path, "\n" + ALICE.replace("alice", '"a:b"'))
+    assert users(file) == ["a:b"]
+    assert [record.levelname for record in caplog.records].count("WARNING") == 2
+
+
 def test_an_unchanged_file_is_not_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = follow(path, ALICE)
     before = file.current()
@@ -83,7 +97,7 @@ def test_a_link_that_leads_elsewhere_is_a_change(path: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("bad", ["users: {}", "basic_auth_users: {alice: x}", "{", b"\xff", None])
-def test_a_bad_change_leaves_the_last_good_one_and_is_logged_once(
+def test_a_bad_change_leaves_the_last_good_one_and_is_logged_once_unless_asked_for(
     path: Path, caplog: pytest.LogCaptureFixture, bad: str | bytes | None
 ) -> None:
     file = follow(path, ALICE)
@@ -93,15 +107,18 @@ def test_a_bad_change_leaves_the_last_good_one_and_is_logged_once(
         put(path, bad)
     for _ in range(3):
         assert users(file) == ["alice"]
-        file.reload()
-    assert errors(caplog) == ["the web configuration file is not valid; the old one stays"]
+    told = ["the web configuration file is not valid; the old one stays"]
+    assert errors(caplog) == told
+    file.reload()
+    assert users(file) == ["alice"]
+    assert errors(caplog) == told * 2
     assert caplog.records[-1].problems  # type: ignore[attr-defined]
     assert HASH not in str(vars(caplog.records[-1]))
     put(path, BOB)
     assert users(file) == ["bob__"]
     put(path, "other: {}")
     assert users(file) == ["bob__"]
-    assert len(errors(caplog)) == 2
+    assert len(errors(caplog)) == 3
 
 
 def test_another_failure_is_told_too(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -136,8 +153,9 @@ def test_tls_is_not_switched_while_running(
     file.reload()
     assert users(file) == ["alice"]
     assert (file.current().tls is None) == (before == "")
-    (told,) = errors(caplog)
+    (told, again) = errors(caplog)
     assert "needs a restart" in told
+    assert again == told, "who asks for a reload is told each time"
 
 
 def test_a_certificate_renewed_in_two_steps_is_followed(path: Path, caplog: pytest.LogCaptureFixture) -> None:
