@@ -14,8 +14,8 @@ from exporter.web.tls import Identity, load
 from exporter.web.webconfig import Pem, TlsConfig
 
 HANDSHAKES_EACH = 1000
-"""Handshakes with one identity. OpenSSL keeps sessions of TLS 1.2 for hours, up to 20,480 of 11 KB each; Python
-cannot forbid that, but they go with their context."""
+"""Handshakes with one identity. OpenSSL keeps sessions of TLS 1.2 for hours, up to 20,480 of 11 KB each.
+Python cannot forbid that, but they go with their context."""
 _WARN_EVERY = timedelta(days=1)
 _log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from exporter.errors import ConfigError
 from exporter.web.stamps import Stamped
-from exporter.web.webconfig import WebConfig
+from exporter.web.webconfig import ClientAuth, WebConfig
 from exporter.web.webread import load_web_config
 
 _log = logging.getLogger(__name__)
 _NO_LONGER = (
-    "the web configuration file no longer asks for passwords; it may be half written, so the old one stays:"
+    "the web configuration file no longer asks for {}; it may be half written, so the old one stays:"
     " reload (SIGHUP) if that is meant"
 )
 _SWITCHED = "the web configuration file switches TLS on or off, which needs a restart; the old one stays"
@@ -23,8 +23,8 @@ class WebConfigFile:
     """One file, followed from a first good reading on; safe to use from any thread.
 
     A change that is no good leaves the last good configuration in force, and so does one that a file half
-    written could have caused: passwords that vanish are believed only by :meth:`reload`. TLS cannot be
-    switched on or off under open sockets at all.
+    written could have caused: that passwords or client certificates are no longer asked for is believed only
+    by :meth:`reload`. TLS cannot be switched on or off under open sockets at all.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,6 +83,17 @@ class WebConfigFile:
         """Why a valid *config* is not taken, empty when it is."""
         if (config.tls is None) != (self._config.tls is None):
             return _SWITCHED
-        if self._config.users and not config.users and not trusting:
-            return _NO_LONGER
+        given_up = _given_up(self._config, config)
+        return _NO_LONGER.format(given_up) if given_up and not trusting else ""
+
+
+def _given_up(old: WebConfig, new: WebConfig) -> str:
+    """What *old* asked of everyone and *new* asks of nobody, empty for nothing."""
+    if old.users and not new.users:
+        return "passwords"
+    if old.tls is None or new.tls is None:
         return ""
+    required = ClientAuth.REQUIRE_AND_VERIFY
+    if old.tls.client_auth is required and new.tls.client_auth is not required:
+        return "client certificates"
+    return "names in client certificates" if old.tls.allowed_sans and not new.tls.allowed_sans else ""

@@ -142,6 +142,32 @@ def test_a_file_half_written_opens_no_door(path: Path, caplog: pytest.LogCapture
     assert users(file) == ["alice"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [(3, "no longer asks for client certificates"), (5, "no longer asks for names in client certificates")],
+)
+def test_a_file_half_written_lets_nobody_in_without_a_certificate(
+    path: Path, caplog: pytest.LogCaptureFixture, lines: int, told: str
+) -> None:
+    make_pair(path.parent, "server")
+    whole = """tls_server_config:
+  cert_file: server.crt
+  key_file: server.key
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: server.crt
+  client_allowed_sans: [prometheus.example.org]
+"""
+    file = follow(path, whole)
+    before = file.current().tls
+    path.write_text("".join(whole.splitlines(keepends=True)[:lines]))
+    assert file.current().tls == before
+    assert [told in line for line in errors(caplog)] == [True]
+    file.reload()  # whoever says so means it
+    assert file.current().tls != before
+    path.write_text(whole)
+    assert file.current().tls == before
+
+
 @pytest.mark.parametrize(("before", "after"), [("", TLS), (TLS, "")])
 def test_tls_is_not_switched_while_running(
     path: Path, caplog: pytest.LogCaptureFixture, before: str, after: str
