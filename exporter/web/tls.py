@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import ssl
-import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from exporter.errors import ConfigError
+from exporter.web.pem import as_path
 from exporter.web.webconfig import ClientAuth, Pem, TlsConfig
 
 _VERIFY = {
@@ -111,23 +110,9 @@ def _load_client_ca(context: ssl.SSLContext, config: TlsConfig) -> None:
             ) from exc
 
 
-@contextmanager
-def _as_file(pem: Pem) -> Iterator[str]:
-    """A path where OpenSSL finds *pem*: it reads keys from files only."""
-    if isinstance(pem, Path):
-        # OpenSSL's own error would not name the file.
-        _read(pem)
-        yield str(pem)
-    elif hasattr(os, "memfd_create"):
-        with os.fdopen(os.memfd_create("pem"), "wb") as memory:
-            memory.write(pem)
-            memory.flush()
-            yield f"/dev/fd/{memory.fileno()}"
-    else:
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(pem)
-            file.flush()
-            yield file.name
+def _as_file(pem: Pem) -> AbstractContextManager[str]:
+    """A path where OpenSSL, which reads keys from files only, finds what *pem* holds now."""
+    return as_path(_read(pem))
 
 
 def _read(pem: Pem) -> bytes:
