@@ -32,7 +32,7 @@ class TlsConfig:
     """
 
     cert: Pem
-    key: Pem
+    key: Pem = field(repr=False)
     client_ca: Pem | None = None
     client_auth: ClientAuth = ClientAuth.NONE
     allowed_sans: tuple[str, ...] = ()

@@ -324,7 +324,7 @@ def test_a_stop_neither_waits_for_bcrypt_nor_logs_a_traceback_for_it(
     client = connect(server).send(head.encode())
     assert judge.entered.wait(PATIENCE)
     server.stop(1.0)
-    assert client.remaining() == b""
+    assert client.rest() == b""
     assert not judge.held.is_set()
     assert [record.message for record in caplog.records] == ["1 connections were cut at the stop"]
 

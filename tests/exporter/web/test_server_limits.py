@@ -44,7 +44,7 @@ def _drip_until_closed(clients: Sequence[Any], first: bytes, probe: Callable[[],
         # The wait paces the drip; it ends early as soon as the server closes one.
         readable, _, _ = select.select(list(open_clients), [], [], 0.02)
         for sock in readable:
-            open_clients.pop(sock).remaining()
+            open_clients.pop(sock).rest()
             closed.append(time.monotonic() - started)
         for client in open_clients.values():
             try:
@@ -90,7 +90,7 @@ def test_slow_headers_after_a_pipelined_request_are_closed_as_well(serve: Serve,
     client = connect(serve(Limits(header_seconds=0.5))).send(GET + HALF_HEAD)
     assert client.reply().status == 200
     assert client.reply().status == 408
-    assert client.remaining() == b""
+    assert client.rest() == b""
 
 
 def test_slow_bodies_are_closed_at_an_absolute_deadline(serve: Serve, connect: Connect) -> None:
@@ -117,7 +117,7 @@ def test_silent_connections_are_closed_and_cost_nothing_afterwards(
     clients = [connect(server) for _ in range(200)]
     _probe(server, connect)()
     for client in clients:
-        assert client.remaining() == b""
+        assert client.rest() == b""
         client.sock.close()
     eventually(lambda: _descriptors() <= before)
 
@@ -135,7 +135,7 @@ def test_an_idle_connection_is_kept_and_then_closed(serve: Serve, connect: Conne
     client = connect(serve(Limits(header_seconds=0.1, request_seconds=0.1, idle_seconds=0.6)))
     started = time.monotonic()
     assert client.get("/healthz").status == 200
-    assert client.remaining() == b""
+    assert client.rest() == b""
     assert time.monotonic() - started >= 0.6
 
 
@@ -148,7 +148,7 @@ def test_no_deadline_of_reading_cuts_a_slow_render(serve: Serve, connect: Connec
     for _ in range(3):
         other = connect(server)
         assert other.get("/healthz").status == 200
-        assert other.remaining() == b""
+        assert other.rest() == b""
     gate.open()
     assert client.reply().body == b"done\n"
 
@@ -225,10 +225,10 @@ def test_over_the_cap_the_oldest_waiting_connection_makes_room(serve: Serve, con
     assert idle.get("/healthz").status == 200
     silent = [connect(server) for _ in range(60)]
     assert connect(server).get("/healthz").status == 200
-    assert idle.remaining() == b""
+    assert idle.rest() == b""
     # 61 came before the probe, and 15 of them may stay.
     for client in silent[: 60 - 15]:
-        assert client.remaining() == b""
+        assert client.rest() == b""
     for client in silent[-15:]:
         assert client.get("/healthz").status == 200
 
@@ -238,7 +238,7 @@ def test_over_the_cap_a_connection_with_half_a_request_makes_room(serve: Serve, 
     half = [connect(server).send(HALF_HEAD), connect(server).send(HALF_BODY)]
     assert connect(server).get("/healthz").status == 200
     assert connect(server).get("/healthz").status == 200
-    assert [client.remaining() for client in half] == [b"", b""]
+    assert [client.rest() for client in half] == [b"", b""]
 
 
 def test_over_the_cap_requests_in_flight_are_kept_and_the_next_is_told(
@@ -283,7 +283,7 @@ def test_resets_in_the_middle_of_everything_leak_nothing(
     probe = _probe(server, connect)
     first = connect(server)
     assert first.get("/metrics", "Connection: close").status == 200
-    assert first.remaining() == b""
+    assert first.rest() == b""
     first.sock.close()
     eventually(lambda: _open_connections(server) == 0)
     descriptors, threads = _descriptors(), threading.active_count()

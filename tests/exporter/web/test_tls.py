@@ -419,7 +419,7 @@ def test_a_client_that_may_not_come_and_stays_is_closed_quietly(
     )
     client = connect(server).secure(pki.client(pki.authority.issue_cert("b.example")))
     client.send(GET)
-    assert client.remaining() == b""
+    assert client.rest() == b""
     # The server closes for good once the client had its time, and a second time to close is no error.
     server.stop()
     assert caplog.records == []
@@ -584,7 +584,7 @@ def test_plain_http_is_told_that_the_port_speaks_https(serve: Serve, connect: Co
         reply = client.reply()
         assert (reply.status, reply.headers["connection"]) == (400, "close")
         assert reply.body == b"This port speaks HTTPS, not plain HTTP.\n"
-        assert client.remaining() == b""
+        assert client.rest() == b""
 
 
 def test_a_long_plain_request_is_told_so_too(serve: Serve, connect: Connect, pki: Pki) -> None:
@@ -607,8 +607,8 @@ def test_failed_handshakes_are_one_quiet_line_each(
         )
     )
     caplog.set_level(logging.DEBUG)
-    connect(server).send(b"\x16\x03\x01\x00\x05hello").remaining()
-    connect(server).send(b"\x16" * 70000).remaining()
+    connect(server).send(b"\x16\x03\x01\x00\x05hello").rest()
+    connect(server).send(b"\x16" * 70000).rest()
     for context in (
         pki.client(),
         pki.client(trustme.CA().issue_cert("a.example")),
