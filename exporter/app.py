@@ -187,8 +187,9 @@ class App:
         if self._web is None or not listener.guarded:
             return WebServer(app, listener.sockets)
         open_paths = PROBES if self._config.settings.metrics.probes_without_password else frozenset()
-        gate = Gate(app, self._web.current, open_paths, clock=self.parts.clock)
-        return WebServer(gate, listener.sockets, tls=self._tls())
+        web = self._web
+        gate = Gate(app, web.current, open_paths, clock=self.parts.clock)
+        return WebServer(gate, listener.sockets, tls=self._tls(), headers=lambda: web.current().headers)
 
     def addresses(self) -> list[str]:
         """Where the metrics are: URLs, and ``unix:/path`` for Unix sockets."""

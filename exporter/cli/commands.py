@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import FrameType
@@ -19,6 +20,7 @@ from exporter.cli import output
 from exporter.cli.interpreter import tune
 from exporter.cli.parser import overrides
 from exporter.cli.progress import ProgressBar
+from exporter.clock import SystemClock
 from exporter.config.load import Config
 from exporter.contract import Backfills, Demonstrates
 from exporter.errors import ConfigError, ExporterError, Stopped
@@ -27,6 +29,8 @@ from exporter.plugins import collector_classes, refuse_foreign_packages
 from exporter.rounds.backfill import backfill
 from exporter.rounds.once import first_error, run_once
 from exporter.store.sql import SqlStore
+from exporter.web.tls import load as load_identity
+from exporter.web.webread import load_web_config
 
 
 def _source(options: argparse.Namespace) -> ConfigSource:
@@ -67,6 +71,8 @@ def check(options: argparse.Namespace) -> int:
     """Check the configuration, and with ``--online`` every source."""
     config = _load(options)
     parts = Parts(config, SqlStore("sqlite://"), rehearsal=True)
+    for warning in _web_warnings(config):
+        print(f"warning: {warning}", file=sys.stderr)
     if not options.online:
         output.print_config(config)
         print("configuration ok", file=sys.stderr)
@@ -79,6 +85,22 @@ def check(options: argparse.Namespace) -> int:
         output.print_source(rounds, failures[rounds.name])
     parts.close()
     return 1 if first_error(failures) else 0
+
+
+def _web_warnings(config: Config) -> Iterator[str]:
+    """What works in the web configuration file, but hardly as it was meant.
+
+    Raises:
+        ConfigError: OpenSSL does not take its TLS settings as a whole.
+    """
+    path = config.settings.metrics.web_config_file
+    if path is None:
+        return
+    web = load_web_config(path)
+    yield from map(str, web.warnings)
+    fault = load_identity(web.tls).fault(SystemClock().now()) if web.tls else None
+    if fault:
+        yield f"{path}: {fault}"
 
 
 def once(options: argparse.Namespace) -> int:

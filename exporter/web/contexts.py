@@ -13,7 +13,9 @@ from exporter.errors import ConfigError
 from exporter.web.tls import Identity, load
 from exporter.web.webconfig import Pem, TlsConfig
 
-WARN_BEFORE_EXPIRY = timedelta(days=7)
+HANDSHAKES_EACH = 1000
+"""Handshakes with one identity. OpenSSL keeps sessions of TLS 1.2 for hours, up to 20,480 of 11 KB each.
+Python cannot forbid that, but they go with their context."""
 _WARN_EVERY = timedelta(days=1)
 _log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class Contexts:
         self._identity: Identity | None = None
         self._state: object = None
         self._complaint: object = None
+        self._handshakes = 0
         self._warned: datetime | None = None
 
     def check(self) -> None:
@@ -44,7 +47,7 @@ class Contexts:
         with self._lock:
             self._config = self._source()
             if self._config is not None:
-                self._warn_of_expiry(self._adopt(self._config))
+                self._warn(self._adopt(self._config))
 
     def wanted(self) -> bool:
         """Whether the next connection must begin with TLS."""
@@ -58,13 +61,16 @@ class Contexts:
             ConfigError: there never was one that fits.
         """
         with self._lock:
-            return self._renewed()
+            identity = self._renewed()
+            self._handshakes += 1
+            return identity
 
     def not_after(self) -> datetime | None:
         """Until when the certificate of now is valid; ``None`` for plain HTTP, or when nobody can say."""
         with self._lock:
             try:
-                return self._renewed().not_after if self._ask() is not None else None
+                validity = self._renewed().validity if self._ask() is not None else None
+                return validity.end if validity else None
             except ConfigError:
                 return None
 
@@ -77,7 +83,9 @@ class Contexts:
 
     def _renewed(self) -> Identity:
         config = self._ask()
-        if config is not None and (self._identity is None or _state(config) != self._state):
+        if config is not None and (
+            self._identity is None or self._handshakes >= HANDSHAKES_EACH or _state(config) != self._state
+        ):
             try:
                 self._adopt(config)
             except ConfigError as exc:
@@ -86,7 +94,7 @@ class Contexts:
                 self._complain((_state(config), str(exc)), f"{exc}; {then}")
         if self._identity is None:
             raise ConfigError("there is no TLS certificate that could be used")
-        self._warn_of_expiry(self._identity)
+        self._warn(self._identity)
         return self._identity
 
     def _adopt(self, config: TlsConfig) -> Identity:
@@ -95,8 +103,10 @@ class Contexts:
         identity = load(config)
         if self._identity is not None and self._identity.certificate != identity.certificate:
             self._warned = None
-            _log.info("a renewed TLS certificate is in use, valid until %s", identity.not_after)
+            until = identity.validity.end if identity.validity else "a time that cannot be read"
+            _log.info("a renewed TLS certificate is in use, valid until %s", until)
         self._identity, self._state, self._complaint = identity, state, None
+        self._handshakes = 0
         return identity
 
     def _complain(self, about: object, message: str) -> None:
@@ -104,14 +114,12 @@ class Contexts:
             self._complaint = about
             _log.error(message)
 
-    def _warn_of_expiry(self, identity: Identity) -> None:
+    def _warn(self, identity: Identity) -> None:
         now = self._clock.now()
-        if identity.not_after is None or identity.not_after - now > WARN_BEFORE_EXPIRY:
-            return
-        if self._warned is None or now - self._warned >= _WARN_EVERY:
+        fault = identity.fault(now)
+        if fault and (self._warned is None or now - self._warned >= _WARN_EVERY):
             self._warned = now
-            verb = "expired" if identity.not_after <= now else "expires"
-            _log.warning("the TLS certificate %s at %s; renew it", verb, identity.not_after)
+            _log.warning(fault)
 
 
 def _state(config: TlsConfig) -> object:

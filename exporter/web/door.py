@@ -39,6 +39,8 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         self._raw: asyncio.Transport
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
+        self._untried: list[ssl.SSLContext] = []
+        self._hello = bytearray()
         self._allowed_sans: tuple[str, ...] = ()
         self._secured = False
         self._plain = False
@@ -63,7 +65,10 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
         for start in range(0, len(view), _PIECE_BYTES):
             if self._tls is None or self._deaf or self._raw.is_closing():
                 return
-            self._incoming.write(view[start : start + _PIECE_BYTES])
+            piece = view[start : start + _PIECE_BYTES]
+            self._incoming.write(piece)
+            if self._untried:
+                self._hello += piece
             if self._secured or self._shake_hands(self._tls):
                 self._read(self._tls)
 
@@ -90,16 +95,30 @@ class TlsTransport(asyncio.Protocol, asyncio.Transport):
             self._refuse(exc)
             return
         self._allowed_sans = identity.config.allowed_sans
-        self._tls = identity.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._untried = list(identity.contexts)
+        self._offer_next()
+
+    def _offer_next(self) -> ssl.SSLObject:
+        """Begin the handshake, or begin it anew with the next context and what the client said so far."""
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._incoming.write(self._hello)
+        self._tls = self._untried.pop(0).wrap_bio(self._incoming, self._outgoing, server_side=True)
+        return self._tls
 
     def _shake_hands(self, tls: ssl.SSLObject) -> bool:
         """Whether the handshake is over and the client may speak."""
         try:
             tls.do_handshake()
         except ssl.SSLWantReadError:
+            if self._outgoing.pending:
+                # The server has answered, so the choice is made.
+                self._untried.clear()
+                self._hello.clear()
             self._flush()
             return False
         except ssl.SSLError as exc:
+            if self._untried:
+                return self._shake_hands(self._offer_next())
             self._flush()
             self._refuse(exc)
             return False

@@ -58,9 +58,7 @@ class Gate:
                 return None
         except TooManyLogins:
             return _too_many("too many logins at once", 1)
-        return PlainTextResponse(
-            "a user name and a password are needed\n", 401, {"WWW-Authenticate": CHALLENGE}
-        )
+        return _refused("a user name and a password are needed", 401, {"WWW-Authenticate": CHALLENGE})
 
 
 class _Bucket:
@@ -104,7 +102,11 @@ def _login(headers: list[_Header]) -> tuple[bytes, bytes] | None:
 
 
 def _too_many(sentence: str, seconds: float) -> ASGIApp:
-    return PlainTextResponse(f"{sentence}\n", 429, {"Retry-After": str(max(1, math.ceil(seconds)))})
+    return _refused(sentence, 429, {"Retry-After": str(max(1, math.ceil(seconds)))})
+
+
+def _refused(sentence: str, status: int, headers: dict[str, str]) -> ASGIApp:
+    return PlainTextResponse(f"{sentence}\n", status, {**headers, "X-Content-Type-Options": "nosniff"})
 
 
 def _adding(config: WebConfig, send: Send) -> Send:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 _MISMATCH = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
 _WEAK = ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
+_SWAPPED = "holds a private key and no certificate that can be read: are the two files swapped?"
 _NO_CERTIFICATE = "holds no certificate in PEM form that can be read"
 
 
@@ -24,7 +25,7 @@ def certificate_fault(cert: bytes) -> str | None:
         with as_path(cert) as path:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cafile=path)
     except (ssl.SSLError, OSError):
-        return _NO_CERTIFICATE
+        return _SWAPPED if b"PRIVATE KEY-----" in cert else _NO_CERTIFICATE
     return None
 
 
@@ -37,7 +38,7 @@ def key_fault(cert: bytes, key: bytes) -> str | None:
         return "is encrypted, and nobody is there to type the passphrase: store it decrypted, mode 0600"
     except ssl.SSLError as error:
         if error.reason in _MISMATCH:
-            return "does not belong to the certificate"
+            return "does not belong to the certificate; of several in its file, the server's must come first"
         if error.reason in _WEAK:
             return "is too weak: OpenSSL refuses it or its certificate"
         return "holds no private key in PEM form that can be read"

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 import struct
+from collections.abc import Callable, Mapping
 from email.utils import format_datetime
 from enum import Enum
 
@@ -46,13 +47,15 @@ _SHEDDABLE = frozenset({Phase.HANDSHAKE, Phase.HEAD, Phase.BODY, Phase.IDLE, Pha
 class Connections(ServerState):
     """All connections of one server and what they share; touched by its loop only.
 
-    ``gone`` is set once the server drains and the last connection has closed.
+    ``headers`` gives those that every answer carries; the application puts them into its own. ``gone`` is set
+    once the server drains and the last connection has closed.
     """
 
-    def __init__(self, limits: Limits, clock: Clock) -> None:
+    def __init__(self, limits: Limits, clock: Clock, headers: Callable[[], Mapping[str, str]]) -> None:
         super().__init__()
         self.limits = limits
         self.clock = clock
+        self.headers = headers
         self.draining = False
         self.gone = asyncio.Event()
 
@@ -207,7 +210,7 @@ class GuardedProtocol(H11Protocol):
         if self._answering() and self.cycle.response_started:
             self.cut()
         else:
-            self._say_last(refusal.response(), linger=linger)
+            self._say_last(refusal.response(self.shared.headers()), linger=linger)
 
     def turn_away(self) -> None:
         """Close without a word of HTTP, but only after the client has had time to read what TLS told it."""

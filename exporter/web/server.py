@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
 from typing import Any, cast
@@ -34,7 +34,8 @@ class WebServer:
     """One application served on some sockets, from :meth:`start` until :meth:`stop`; not to be reused.
 
     ``addresses`` are the places it listens on, as ``host:port`` or ``unix:/path``. *tls* is asked at each new
-    connection; plain HTTP is when it, or what it returns, is ``None``.
+    connection; plain HTTP is when it, or what it returns, is ``None``. *headers* gives those of answers that
+    the application has no part in.
     The default executor of its loop is bounded: ``limits.workers`` threads.
     """
 
@@ -45,12 +46,14 @@ class WebServer:
         limits: Limits = DEFAULT_LIMITS,
         *,
         tls: Callable[[], TlsConfig | None] | None = None,
+        headers: Callable[[], Mapping[str, str]] = dict,
         clock: Clock | None = None,
     ) -> None:
         self.addresses = [address_of(one) for one in sockets]
         self._config = _uvicorn_config(WholeMessages(app))
         self._sockets = list(sockets)
         self._limits = limits
+        self._headers = headers
         self._clock = clock or SystemClock()
         self._contexts = Contexts(tls or _no_tls, self._clock)
         self._loop = asyncio.new_event_loop()
@@ -112,7 +115,7 @@ class WebServer:
 
     async def _serve(self) -> None:
         self._contexts.check()
-        shared = Connections(self._limits, self._clock)
+        shared = Connections(self._limits, self._clock, self._headers)
         listeners = [await self._listen(one, shared) for one in self._sockets]
         self._ready.set_result(None)
         await self._stopping.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -21,6 +22,9 @@ _TLS_HANDSHAKE = 0x16
 _LONGEST_METHOD_AND_VERSION = 64
 
 
+_NOSNIFF = {"X-Content-Type-Options": "nosniff"}
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """The last thing a client hears: a status and one sentence, never a byte of what it sent."""
@@ -28,14 +32,15 @@ class Refusal:
     status: int
     sentence: str
 
-    def response(self) -> bytes:
-        """The whole response; it tells the client that the connection ends here."""
+    def response(self, headers: Mapping[str, str]) -> bytes:
+        """The whole response, with *headers*; it tells the client that the connection ends here."""
         body = f"{self.sentence}\n".encode()
+        more = "".join(f"{name}: {value}\r\n" for name, value in {**_NOSNIFF, **headers}.items())
         head = (
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}\r\n"
             "content-type: text/plain; charset=utf-8\r\n"
             f"content-length: {len(body)}\r\n"
-            "x-content-type-options: nosniff\r\n"
+            f"{more}"
             "connection: close\r\n\r\n"
         )
         return head.encode() + body

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 import ssl
-import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from exporter.errors import ConfigError
+from exporter.web.pem import as_path
 from exporter.web.webconfig import ClientAuth, Pem, TlsConfig
 
 _VERIFY = {
@@ -25,17 +24,23 @@ _VERIFY = {
 }
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _UTC_TIME = 0x17
+WARN_BEFORE_EXPIRY = timedelta(days=7)
 
 
-def build_context(config: TlsConfig) -> ssl.SSLContext:
-    """The context of a server with these settings; the files are read now.
+def build_contexts(config: TlsConfig) -> tuple[ssl.SSLContext, ...]:
+    """The contexts of a server with these settings, to be offered in this order; the files are read now.
 
-    Only the first of ``curves`` is used: Python below 3.15 can set one. That one is required of every client,
-    so what the list forbids stays forbidden.
+    One for each of the ``curves``, since Python below 3.15 can set only one: whom the first does not suit may
+    suit the next, and what the list leaves out stays forbidden. In TLS 1.2 a client certificate with an
+    elliptic key must be on the curve that was agreed on.
 
     Raises:
         ConfigError: a file cannot be read, does not fit, or OpenSSL does not know a name.
     """
+    return tuple(_build_context(config, curve) for curve in config.curves or (None,))
+
+
+def _build_context(config: TlsConfig, curve: str | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     if not config.prefer_server_ciphers:
@@ -45,7 +50,8 @@ def build_context(config: TlsConfig) -> ssl.SSLContext:
     context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
     _set_versions(context, config)
-    _set_algorithms(context, config)
+    _set_suites(context, config)
+    _set_curve(context, curve)
     _load_pair(context, config)
     _load_client_ca(context, config)
     return context
@@ -58,7 +64,7 @@ def _set_versions(context: ssl.SSLContext, config: TlsConfig) -> None:
         context.minimum_version, context.maximum_version = config.minimum, config.maximum
 
 
-def _set_algorithms(context: ssl.SSLContext, config: TlsConfig) -> None:
+def _set_suites(context: ssl.SSLContext, config: TlsConfig) -> None:
     ciphers = list(config.cipher_suites)
     if config.minimum < ssl.TLSVersion.TLSv1_2:
         # OpenSSL 3 has the hashes of these versions on level 0 only.
@@ -68,11 +74,14 @@ def _set_algorithms(context: ssl.SSLContext, config: TlsConfig) -> None:
             context.set_ciphers(":".join(ciphers))
     except ssl.SSLError as exc:
         raise ConfigError(f"the cipher suites cannot be used: {_reason(exc)}") from exc
-    if config.curves:
-        try:
-            context.set_ecdh_curve(config.curves[0])
-        except (ValueError, ssl.SSLError) as exc:
-            raise ConfigError(f"OpenSSL does not know the curve {config.curves[0]}") from exc
+
+
+def _set_curve(context: ssl.SSLContext, curve: str | None) -> None:
+    try:
+        if curve is not None:
+            context.set_ecdh_curve(curve)
+    except (ValueError, ssl.SSLError) as exc:
+        raise ConfigError(f"OpenSSL does not know the curve {curve}") from exc
 
 
 def _load_pair(context: ssl.SSLContext, config: TlsConfig) -> None:
@@ -101,23 +110,9 @@ def _load_client_ca(context: ssl.SSLContext, config: TlsConfig) -> None:
             ) from exc
 
 
-@contextmanager
-def _as_file(pem: Pem) -> Iterator[str]:
-    """A path where OpenSSL finds *pem*: it reads keys from files only."""
-    if isinstance(pem, Path):
-        # OpenSSL's own error would not name the file.
-        _read(pem)
-        yield str(pem)
-    elif hasattr(os, "memfd_create"):
-        with os.fdopen(os.memfd_create("pem"), "wb") as memory:
-            memory.write(pem)
-            memory.flush()
-            yield f"/dev/fd/{memory.fileno()}"
-    else:
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(pem)
-            file.flush()
-            yield file.name
+def _as_file(pem: Pem) -> AbstractContextManager[str]:
+    """A path where OpenSSL, which reads keys from files only, finds what *pem* holds now."""
+    return as_path(_read(pem))
 
 
 def _read(pem: Pem) -> bytes:
@@ -149,17 +144,37 @@ def _reason(exc: Exception) -> str:
 # -- one identity
 
 
+class Validity(NamedTuple):
+    """From when and until when a certificate counts."""
+
+    begin: datetime
+    end: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the server is to its clients: settings, the context made of them, and its certificate (DER).
+    """What the server is to its clients: settings, the contexts made of them, and its certificate (DER).
 
-    ``certificate`` is empty and ``not_after`` ``None`` when only OpenSSL understands the file.
+    ``certificate`` is empty and ``validity`` ``None`` when only OpenSSL understands the file.
     """
 
     config: TlsConfig
-    context: ssl.SSLContext
+    contexts: tuple[ssl.SSLContext, ...]
     certificate: bytes
-    not_after: datetime | None
+    validity: Validity | None
+
+    def fault(self, now: datetime) -> str | None:
+        """What clients have, or will soon have, against the certificate; ``None`` for nothing."""
+        if self.validity is None:
+            return None
+        if now < self.validity.begin:
+            return (
+                f"the TLS certificate is not valid before {self.validity.begin}; look at this machine's clock"
+            )
+        if self.validity.end - now > WARN_BEFORE_EXPIRY:
+            return None
+        verb = "expired" if self.validity.end <= now else "expires"
+        return f"the TLS certificate {verb} at {self.validity.end}; renew it"
 
 
 def load(config: TlsConfig) -> Identity:
@@ -168,9 +183,9 @@ def load(config: TlsConfig) -> Identity:
     Raises:
         ConfigError: they do not fit.
     """
-    context = build_context(config)
+    contexts = build_contexts(config)
     certificate = _first_certificate(_read(config.cert))
-    return Identity(config, context, certificate, expiry(certificate))
+    return Identity(config, contexts, certificate, validity(certificate))
 
 
 def _first_certificate(pem: bytes) -> bytes:
@@ -184,8 +199,8 @@ def _first_certificate(pem: bytes) -> bytes:
 # -- what certificates say
 
 
-def expiry(certificate: bytes) -> datetime | None:
-    """Until when a DER *certificate* is valid; ``None`` when it is not one.
+def validity(certificate: bytes) -> Validity | None:
+    """When a DER *certificate* is valid; ``None`` when it is not one.
 
     The standard library decodes only certificates that it has verified, and this is our own.
     """
@@ -195,12 +210,17 @@ def expiry(certificate: bytes) -> datetime | None:
             at = _end(certificate, at)
         for _ in ("serial number", "signature algorithm", "issuer"):
             at = _end(certificate, at)
-        at = _end(certificate, _content(certificate, at))
-        text = certificate[_content(certificate, at) : _end(certificate, at)].decode("ascii")
-        year = "%y" if certificate[at] == _UTC_TIME else "%Y"
-        return datetime.strptime(text, f"{year}%m%d%H%M%S%z").astimezone(UTC)
+        at = _content(certificate, at)
+        return Validity(_instant(certificate, at), _instant(certificate, _end(certificate, at)))
     except (IndexError, ValueError):
         return None
+
+
+def _instant(der: bytes, at: int) -> datetime:
+    """The time that the element at *at* is."""
+    text = der[_content(der, at) : _end(der, at)].decode("ascii")
+    year = "%y" if der[at] == _UTC_TIME else "%Y"
+    return datetime.strptime(text, f"{year}%m%d%H%M%S%z").astimezone(UTC)
 
 
 def _content(der: bytes, at: int) -> int:

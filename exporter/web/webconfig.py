@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from exporter.errors import Problem
+
 Pem = Path | bytes
 """A PEM file, or its content where it was written into the configuration itself."""
 
@@ -30,7 +32,7 @@ class TlsConfig:
     """
 
     cert: Pem
-    key: Pem
+    key: Pem = field(repr=False)
     client_ca: Pem | None = None
     client_auth: ClientAuth = ClientAuth.NONE
     allowed_sans: tuple[str, ...] = ()
@@ -53,10 +55,12 @@ class RateLimit:
 class WebConfig:
     """The whole file; an empty one means plain HTTP for everybody.
 
-    ``users`` gives each user's bcrypt hash. ``headers`` go with every answer.
+    ``users`` gives each user's bcrypt hash. ``headers`` go with every answer. ``warnings`` tell what is valid
+    but hardly meant.
     """
 
     tls: TlsConfig | None = None
     users: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     rate_limit: RateLimit | None = None
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)

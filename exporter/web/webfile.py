@@ -8,12 +8,12 @@ from pathlib import Path
 
 from exporter.errors import ConfigError
 from exporter.web.stamps import Stamped
-from exporter.web.webconfig import WebConfig
+from exporter.web.webconfig import ClientAuth, WebConfig
 from exporter.web.webread import load_web_config
 
 _log = logging.getLogger(__name__)
 _NO_LONGER = (
-    "the web configuration file no longer asks for passwords; it may be half written, so the old one stays:"
+    "the web configuration file no longer asks for {}; it may be half written, so the old one stays:"
     " reload (SIGHUP) if that is meant"
 )
 _SWITCHED = "the web configuration file switches TLS on or off, which needs a restart; the old one stays"
@@ -23,8 +23,8 @@ class WebConfigFile:
     """One file, followed from a first good reading on; safe to use from any thread.
 
     A change that is no good leaves the last good configuration in force, and so does one that a file half
-    written could have caused: passwords that vanish are believed only by :meth:`reload`. TLS cannot be
-    switched on or off under open sockets at all.
+    written could have caused: that passwords or client certificates are no longer asked for is believed only
+    by :meth:`reload`. TLS cannot be switched on or off under open sockets at all.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,6 +36,7 @@ class WebConfigFile:
         self._path = path
         self._stamped = Stamped()
         self._config = load_web_config(path, self._stamped)
+        self._warn(self._config)
         self._reading = threading.Lock()
         self._told = ""
 
@@ -65,17 +66,34 @@ class WebConfigFile:
         if not refusal:
             if config != self._config:
                 _log.info("web configuration file read again")
+            if config.warnings != self._config.warnings:
+                self._warn(config)
             self._config = config
-        elif refusal + problems != self._told:
+        elif trusting or refusal + problems != self._told:
             _log.error(refusal, extra={"problems": problems.splitlines()} if problems else {})
         self._told = refusal + problems if refusal else ""
         # Last: who sees the new stamps must see the new configuration too.
         self._stamped = stamped
 
+    def _warn(self, config: WebConfig) -> None:
+        for warning in config.warnings:
+            _log.warning("%s", warning)
+
     def _refusal(self, config: WebConfig, *, trusting: bool) -> str:
         """Why a valid *config* is not taken, empty when it is."""
         if (config.tls is None) != (self._config.tls is None):
             return _SWITCHED
-        if self._config.users and not config.users and not trusting:
-            return _NO_LONGER
+        given_up = _given_up(self._config, config)
+        return _NO_LONGER.format(given_up) if given_up and not trusting else ""
+
+
+def _given_up(old: WebConfig, new: WebConfig) -> str:
+    """What *old* asked of everyone and *new* asks of nobody, empty for nothing."""
+    if old.users and not new.users:
+        return "passwords"
+    if old.tls is None or new.tls is None:
         return ""
+    required = ClientAuth.REQUIRE_AND_VERIFY
+    if old.tls.client_auth is required and new.tls.client_auth is not required:
+        return "client certificates"
+    return "names in client certificates" if old.tls.allowed_sans and not new.tls.allowed_sans else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,7 +75,7 @@ class _Reader:
             raise ConfigError(self._problems())
         users = WebKeys.model_validate(self.draft.data).basic_auth_users or {}
         hashes = {name: value.get_secret_value().encode() for name, value in users.items()}
-        return WebConfig(tls, hashes, headers, rate_limit)
+        return WebConfig(tls, hashes, headers, rate_limit, tuple(self._warnings(tls, hashes)))
 
     # -- text ----------------------------------------------------------------------------------
 
@@ -250,6 +251,19 @@ class _Reader:
             self.draft.report(loc, message, missing=keys.burst is None)
             return None
         return RateLimit(keys.interval, keys.burst)
+
+    def _warnings(self, tls: TlsConfig | None, users: Iterable[str]) -> Iterator[Problem]:
+        if tls and tls.minimum < ssl.TLSVersion.TLSv1_2:
+            message = "TLS 1.0 and 1.1 are broken: leave it out unless a client knows nothing newer"
+            yield self._warning((_TLS, "min_version"), message)
+        for user in users:
+            if ":" in user:
+                message = "nobody can log in: in a login, the user's name ends at the first colon"
+                yield self._warning(("basic_auth_users", user), message)
+
+    def _warning(self, loc: Loc, message: str) -> Problem:
+        place = self.draft.places.get(loc)
+        return Problem(dotted(loc), message, str(self.path), place.line if place else None)
 
     def _missing(self, key: str, message: str) -> None:
         self.draft.report((_TLS, key), message, missing=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,9 +22,11 @@ class WholeMessages:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = await _whole_body(receive)
-        if body is not None:
-            await self._app(scope, _replay(body), _sliced(send))
+        # Only the stop cancels, when the client is cut already; uvicorn would log a traceback for each.
+        with contextlib.suppress(asyncio.CancelledError):
+            body = await _whole_body(receive)
+            if body is not None:
+                await self._app(scope, _replay(body), _sliced(send))
 
 
 async def _whole_body(receive: Receive) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import requests
 import yaml
 
 from tests.acceptance.conftest import MakeExporter, StartStandIn
+from tests.support.certificates import SEVERAL_DAYS_AGO, Pki
 from tests.support.process import ExporterProcess, free_port, run_cli, wait_until
 from tests.support.promtool import accepts_web_config
 
@@ -88,6 +90,17 @@ def test_a_bad_file_is_told_by_check_and_ends_the_start(exporter: ExporterProces
         assert f"{web}:2: tls_server_config.key_file: is required" in done.stderr
         assert "hunter2hunter2" not in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_what_is_hardly_meant_is_told_by_check(exporter: ExporterProcess, tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+    pki.renew(not_before=SEVERAL_DAYS_AGO, not_after=SEVERAL_DAYS_AGO + timedelta(days=1))
+    web = tmp_path / "web.yml"
+    web.write_text("tls_server_config:\n  cert_file: web.crt\n  key_file: web.key\n  min_version: TLS11\n")
+    done = run_cli("check", "--config", str(exporter.config_path))
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {web}:4: tls_server_config.min_version: TLS 1.0 and 1.1 are broken" in done.stderr
+    assert f"warning: {web}: the TLS certificate expired at 20" in done.stderr
 
 
 def test_the_flag_of_other_exporters_names_the_file(exporter: ExporterProcess, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_readme_names_no_metric_that_does_not_exist(readme: str) -> None:
     assert _unknown(readme) == set()
 
 
-@pytest.mark.parametrize("name", ["rules.yaml", "rules_test.yaml"])
+@pytest.mark.parametrize("name", ["rules.yaml", "rules_test.yaml", "rules_weeks_test.yaml"])
 def test_the_rules_use_metrics_that_exist(tree: Path, name: str) -> None:
     assert _unknown((tree / "deploy" / "prometheus" / name).read_text()) == set()
 
@@ -91,8 +91,8 @@ def test_every_alert_is_tested(tree: Path) -> None:
     folder = tree / "deploy" / "prometheus"
     groups = yaml.safe_load((folder / "rules.yaml").read_text())["groups"]
     alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
-    tests = yaml.safe_load((folder / "rules_test.yaml").read_text())["tests"]
-    cases = [case for test in tests for case in test.get("alert_rule_test", ())]
+    files = [yaml.safe_load(path.read_text()) for path in folder.glob("rules_*test.yaml")]
+    cases = [case for file in files for test in file["tests"] for case in test.get("alert_rule_test", ())]
     assert {case["alertname"] for case in cases if case["exp_alerts"]} == alerts
     assert {case["alertname"] for case in cases if not case["exp_alerts"]} == alerts
 

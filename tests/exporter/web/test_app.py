@@ -193,7 +193,7 @@ def test_head_of_metrics_has_the_length_and_no_body(serve: Serve, connect: Conne
     length = len(client.get("/metrics").body)
     head = client.get("/metrics", "Connection: close", method="HEAD")
     assert (head.status, head.headers["content-length"]) == (200, str(length))
-    assert client.remaining() == b""
+    assert client.rest() == b""
 
 
 # -- lifecycle

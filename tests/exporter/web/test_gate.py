@@ -89,10 +89,17 @@ def guard(parts: WebParts, configured: Configured, clock: FixedClock) -> Iterato
     """Starts a server behind a gate; what is given by keyword replaces parts of the application."""
     servers: list[WebServer] = []
 
-    def start(config: WebConfig, open_paths: frozenset[str] = frozenset(), **changes: Any) -> WebServer:
+    def start(
+        config: WebConfig,
+        open_paths: frozenset[str] = frozenset(),
+        header_seconds: float = 5.0,
+        **changes: Any,
+    ) -> WebServer:
         configured.config = config
         app = Gate(build_app(replace(parts, **changes)), configured, open_paths, clock=clock)
-        server = WebServer(app, bind(["127.0.0.1:0"]), Limits(connections=400))
+        limits = Limits(connections=400, header_seconds=header_seconds)
+        headers = lambda: configured().headers  # noqa: E731
+        server = WebServer(app, bind(["127.0.0.1:0"]), limits, headers=headers)
         servers.append(server)
         server.start()
         return server
@@ -308,15 +315,18 @@ def test_the_same_login_from_many_at_once_is_calculated_once(guard: Any, connect
     assert len(judge.asked) == 1
 
 
-def test_a_stop_does_not_wait_for_bcrypt(guard: Any, connect: Any, judge: Judge, eventually: Any) -> None:
+def test_a_stop_neither_waits_for_bcrypt_nor_logs_a_traceback_for_it(
+    guard: Any, connect: Any, judge: Judge, caplog: pytest.LogCaptureFixture
+) -> None:
     server = guard(WITH_USERS)
     judge.held.clear()
     head = f"GET /metrics HTTP/1.1\r\nHost: x\r\n{basic('alice', 'right')}\r\n\r\n"
     client = connect(server).send(head.encode())
     assert judge.entered.wait(PATIENCE)
     server.stop(1.0)
-    assert client.remaining() == b""
+    assert client.rest() == b""
     assert not judge.held.is_set()
+    assert [record.message for record in caplog.records] == ["1 connections were cut at the stop"]
 
 
 def test_a_verdict_that_comes_after_the_stop_disturbs_nobody(
@@ -435,6 +445,29 @@ def test_every_answer_carries_the_headers_each_once(guard: Any, connect: Any) ->
         assert _all(reply.headers), (path, reply)
         seen[reply.status] = path
     assert sorted(seen) == [200, 401, 404, 405, 429, 500]
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"NONSENSE\r\n\r\n", 400),
+        (b"GET /", 408),
+        (b"PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n", 413),
+        (b"GET /" + b"a" * 10_000, 414),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 200 + b"\r\n", 431),
+    ],
+)
+def test_what_never_reaches_the_application_carries_the_headers_too(
+    guard: Any, connect: Any, request_: bytes, status: int
+) -> None:
+    reply = connect(guard(WebConfig(headers=HEADERS), header_seconds=0.2)).send(request_).reply()
+    assert reply.status == status
+    assert _all(reply.headers)
+
+
+def test_a_refused_login_is_typed(guard: Any, connect: Any) -> None:
+    reply = connect(guard(WITH_USERS)).get("/metrics")
+    assert (reply.status, reply.headers["x-content-type-options"]) == (401, "nosniff")
 
 
 def test_without_configured_headers_those_of_the_application_stay(guard: Any, connect: Any) -> None:

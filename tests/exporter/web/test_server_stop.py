@@ -55,7 +55,7 @@ def test_stop_cuts_everyone_who_is_not_waiting_for_an_answer(serve: Serve, conne
     assert _refuses(server)
     assert _web_threads() == []
     for client in clients:
-        client.remaining()
+        client.rest()
 
 
 def test_stop_without_connections_does_not_wait(serve: Serve) -> None:
@@ -79,7 +79,7 @@ def test_stop_lets_requests_in_flight_finish(
     gate.open()
     reply = client.reply()
     assert (reply.status, len(reply.body)) == (200, len(gate.body))
-    assert client.remaining() == b""
+    assert client.rest() == b""
     stopper.join(20.0)
     assert not stopper.is_alive()
 
@@ -92,7 +92,7 @@ def test_stop_does_not_wait_for_a_render_that_hangs(
     gate.wait_entered()
     server.stop(1.0)
     assert _web_threads() == []
-    assert client.remaining() == b""
+    assert client.rest() == b""
     assert "1 connections were cut at the stop" in caplog.text
 
 

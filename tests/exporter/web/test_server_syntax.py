@@ -53,7 +53,7 @@ def test_what_is_not_proper_http_is_refused_and_closed(
     assert reply.headers["connection"] == "close"
     assert reply.headers["content-type"] == "text/plain; charset=utf-8"
     assert reply.body.endswith(b".\n")
-    assert client.remaining() == b""
+    assert client.rest() == b""
     assert connect(server).get("/healthz").status == 200
 
 
@@ -62,7 +62,7 @@ def test_a_refused_request_in_the_middle_of_others_ends_the_connection(
 ) -> None:
     client = connect(serve()).send(GET + b"GET / HTTP/1.1\r\n\r\n" + GET)
     assert [client.reply().status, client.reply().status] == [200, 400]
-    assert client.remaining() == b""
+    assert client.rest() == b""
 
 
 def test_requests_sent_at_once_are_answered_in_order(serve: Serve, connect: Connect, gate: Any) -> None:
@@ -88,14 +88,14 @@ def test_a_request_byte_by_byte_is_read(serve: Serve, connect: Connect) -> None:
 def test_http_1_0_is_answered_and_closed(serve: Serve, connect: Connect) -> None:
     client = connect(serve()).send(b"GET /healthz HTTP/1.0\r\n\r\n")
     assert client.reply().body == b"ok\n"
-    assert client.remaining() == b""
+    assert client.rest() == b""
 
 
 def test_connection_close_is_obeyed_whatever_follows(serve: Serve, connect: Connect) -> None:
     client = connect(serve()).send(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + GET)
     reply = client.reply()
     assert (reply.status, reply.headers["connection"]) == (200, "close")
-    assert client.remaining() == b""
+    assert client.rest() == b""
 
 
 def test_bytes_after_a_last_request_do_not_spoil_its_answer(
@@ -109,7 +109,7 @@ def test_bytes_after_a_last_request_do_not_spoil_its_answer(
     assert connect(server).get("/healthz").status == 200
     gate.open()
     assert client.reply().body == b"done\n"
-    assert client.remaining() == b""
+    assert client.rest() == b""
 
 
 def test_a_refused_upload_is_taken_until_its_refusal_is_read(serve: Serve, connect: Connect) -> None:
@@ -181,7 +181,7 @@ def test_a_half_closed_connection_gets_its_replies(serve: Serve, connect: Connec
     gate.wait_entered()
     gate.open()
     assert [client.reply().body, client.reply().body] == [b"done\n", b"ok\n"]
-    assert client.remaining() == b""
+    assert client.rest() == b""
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_half_closed_connection_gets_its_replies(serve: Serve, connect: Connec
 def test_half_a_request_and_an_end_is_closed(serve: Serve, connect: Connect, data: bytes) -> None:
     client = connect(serve()).send(data)
     client.sock.shutdown(socket.SHUT_WR)
-    assert client.remaining() == b""
+    assert client.rest() == b""
 
 
 def test_the_target_is_decoded_before_it_is_routed(serve: Serve, connect: Connect) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -22,11 +23,14 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from exporter.clock import SystemClock
 from exporter.errors import ConfigError, ExporterError
+from exporter.web import contexts
 from exporter.web.app import WebParts, build_app
+from exporter.web.contexts import Contexts
 from exporter.web.limits import Limits
 from exporter.web.server import WebServer, bind
-from exporter.web.tls import build_context, expiry
+from exporter.web.tls import build_contexts, validity
 from exporter.web.webconfig import ClientAuth, TlsConfig
 from tests.support.certificates import SEVERAL_DAYS_AGO, Pki
 from tests.support.tools import require
@@ -105,13 +109,48 @@ def test_whose_order_of_suites_counts_is_a_setting(
     assert connect(server).secure(client).sock.cipher()[0] == chosen
 
 
-def test_the_first_curve_is_the_one_that_clients_need(serve: Serve, connect: Connect, pki: Pki) -> None:
-    server = serve(tls=lambda: pki.config(curves=("secp384r1", "X25519")))
-    fitting, other = pki.client(), pki.client()
-    fitting.set_ecdh_curve("secp384r1")
-    other.set_ecdh_curve("prime256v1")
-    assert _healthy(connect(server), fitting)
-    assert _refused(connect(server), other)
+@pytest.mark.parametrize("version", [V.TLSv1_2, V.TLSv1_3])
+def test_any_of_the_curves_will_do_and_no_other(
+    serve: Serve, connect: Connect, pki: Pki, version: ssl.TLSVersion
+) -> None:
+    authority = trustme.CA(key_type=trustme.KeyType.RSA)
+    leaf = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
+    pki.put(pki.cert, leaf.cert_chain_pems[0].bytes())
+    pki.put(pki.key, leaf.private_key_pem.bytes())
+    server = serve(tls=lambda: pki.config(curves=("secp384r1", "X25519", "secp521r1")))
+
+    def client(curve: str) -> ssl.SSLContext:
+        context = pki.client(version=version)
+        authority.configure_trust(context)
+        context.set_ecdh_curve(curve)
+        return context
+
+    for curve in ("secp384r1", "X25519", "secp521r1"):
+        assert _healthy(connect(server), client(curve))
+    assert _refused(connect(server), client("prime256v1"))
+    with pytest.raises(ssl.SSLError, match="handshake failure"):
+        connect(server).secure(client("prime256v1"))
+
+
+def test_a_client_that_speaks_slowly_may_need_the_last_curve(
+    serve: Serve, connect: Connect, pki: Pki
+) -> None:
+    server = serve(tls=lambda: pki.config(curves=("secp384r1", "secp521r1", "X25519")))
+    context = pki.client()
+    context.set_ecdh_curve("X25519")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    client = connect(server)
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            for byte in outgoing.read():
+                client.send(bytes([byte]))
+            incoming.write(client.sock.recv(1 << 16))
+    client.send(outgoing.read())
+    assert tls.cipher() is not None
 
 
 def test_http_1_1_is_agreed_on(serve: Serve, connect: Connect, pki: Pki) -> None:
@@ -148,7 +187,7 @@ def test_certificates_may_be_written_into_the_configuration(serve: Serve, connec
     authority = pki.authority.cert_pem.bytes()
     config = TlsConfig(pki.chain, pki.leaf.private_key_pem.bytes(), authority, ClientAuth.REQUIRE_AND_VERIFY)
     descriptors = os.listdir("/proc/self/fd")
-    build_context(config)
+    build_contexts(config)
     assert os.listdir("/proc/self/fd") == descriptors
     assert _healthy(
         connect(serve(tls=lambda: config)), pki.client(pki.authority.issue_cert("scraper.example"))
@@ -180,7 +219,7 @@ def test_what_is_wrong_is_said_in_one_line_and_with_the_file(pki: Pki) -> None:
     ]
     for changes, message in cases:
         with pytest.raises(ConfigError, match=message) as raised:
-            build_context(pki.config(**changes))
+            build_contexts(pki.config(**changes))
         assert "\n" not in str(raised.value)
 
 
@@ -195,9 +234,57 @@ def test_a_server_whose_certificate_does_not_fit_does_not_start(pki: Pki, parts:
 def test_the_end_of_a_certificate_is_read_from_it(pki: Pki, year: int) -> None:
     end = datetime(year, 3, 4, 5, 6, 7, tzinfo=UTC)
     leaf = _der(pki.renew(not_after=end))
-    assert expiry(leaf) == end == x509.load_der_x509_certificate(leaf).not_valid_after_utc
+    known = x509.load_der_x509_certificate(leaf)
+    whole = (known.not_valid_before_utc, known.not_valid_after_utc)
+    assert validity(leaf) == whole
+    assert end in whole
     for cut in range(len(leaf)):
-        assert expiry(leaf[:cut]) in (None, end)
+        assert validity(leaf[:cut]) in (None, whole)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "told"),
+    [(-9, 9, None), (-9, 6, "expires at"), (-9, -1, "expired at"), (1, 99, "is not valid before")],
+)
+def test_a_certificate_outside_its_time_is_told(
+    serve: Serve, pki: Pki, caplog: pytest.LogCaptureFixture, begin: int, end: int, told: str | None
+) -> None:
+    now = datetime.now(UTC)
+    pki.renew(not_before=now + timedelta(days=begin), not_after=now + timedelta(days=end))
+    serve(tls=pki.config)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.startswith(f"the TLS certificate {told}") for line in said] == ([True] if told else [])
+
+
+@pytest.mark.parametrize("version", [V.TLSv1_2, V.TLSv1_3])
+def test_sessions_that_openssl_remembers_do_not_pile_up(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch, version: ssl.TLSVersion
+) -> None:
+    monkeypatch.setattr(contexts, "HANDSHAKES_EACH", 5)
+    client = pki.client(version=version)
+    client.options |= ssl.OP_NO_TICKET
+    used = Contexts(pki.config, SystemClock())
+    seen = []
+    for _ in range(23):
+        (context,) = used.now().contexts
+        _agree(context, client)
+        seen.append(context.session_stats()["number"])
+    assert max(seen) <= 5
+
+
+def _agree(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
+    """Shake hands in memory, and part in order: OpenSSL forgets the sessions of who just vanishes."""
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    served = server.wrap_bio(there, back, server_side=True)
+    ends = [client.wrap_bio(back, there, server_hostname="127.0.0.1"), served]
+    while ends:
+        try:
+            ends[0].do_handshake()
+            ends.pop(0)
+        except ssl.SSLWantReadError:
+            ends.reverse()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        served.unwrap()
 
 
 def test_the_server_tells_when_its_certificate_ends(serve: Serve, pki: Pki) -> None:
@@ -332,7 +419,7 @@ def test_a_client_that_may_not_come_and_stays_is_closed_quietly(
     )
     client = connect(server).secure(pki.client(pki.authority.issue_cert("b.example")))
     client.send(GET)
-    assert client.remaining() == b""
+    assert client.rest() == b""
     # The server closes for good once the client had its time, and a second time to close is no error.
     server.stop()
     assert caplog.records == []
@@ -373,7 +460,9 @@ def test_a_rotation_that_is_not_over_keeps_the_old_pair(
         pki.put(pki.cert, {"mismatch": chain, "truncated": chain[:200], "empty": b""}[damage])
     for _ in range(3):
         assert _shown(connect(server), pki.client()) == before
-    assert server.certificate_not_after() == expiry(before)
+    kept = validity(before)
+    assert kept is not None
+    assert server.certificate_not_after() == kept.end
     assert len(caplog.records) == 1
     assert caplog.records[0].getMessage().endswith("; what was in use before stays")
     if damage == "unreadable":
@@ -495,7 +584,7 @@ def test_plain_http_is_told_that_the_port_speaks_https(serve: Serve, connect: Co
         reply = client.reply()
         assert (reply.status, reply.headers["connection"]) == (400, "close")
         assert reply.body == b"This port speaks HTTPS, not plain HTTP.\n"
-        assert client.remaining() == b""
+        assert client.rest() == b""
 
 
 def test_a_long_plain_request_is_told_so_too(serve: Serve, connect: Connect, pki: Pki) -> None:
@@ -518,8 +607,8 @@ def test_failed_handshakes_are_one_quiet_line_each(
         )
     )
     caplog.set_level(logging.DEBUG)
-    connect(server).send(b"\x16\x03\x01\x00\x05hello").remaining()
-    connect(server).send(b"\x16" * 70000).remaining()
+    connect(server).send(b"\x16\x03\x01\x00\x05hello").rest()
+    connect(server).send(b"\x16" * 70000).rest()
     for context in (
         pki.client(),
         pki.client(trustme.CA().issue_cert("a.example")),

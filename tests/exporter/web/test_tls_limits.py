@@ -66,9 +66,9 @@ class Separate:
             self.tls.unwrap()
         self.flush()
 
-    def remaining(self) -> tuple[bytes, bool]:
+    def rest(self) -> tuple[bytes, bool]:
         """What the server still says until it closes, and whether it says goodbye."""
-        self.incoming.write(self.client.remaining())
+        self.incoming.write(self.client.rest())
         data = b""
         try:
             while part := self.tls.read(1 << 16):
@@ -146,7 +146,7 @@ def test_silent_connections_are_closed_at_the_deadline_of_the_handshake(
     clients = [connect(server) for _ in range(100)]
     _probe(server, connect_tls)()
     for client in clients:
-        assert client.remaining() == b""
+        assert client.rest() == b""
         client.sock.close()
     eventually(lambda: len(os.listdir("/proc/self/fd")) <= before)
 
@@ -164,7 +164,7 @@ def test_slow_handshakes_are_closed_at_an_absolute_deadline(
 def test_a_handshake_that_stops_half_way_is_closed(serve_tls: Serve, connect: Connect, pki: Pki) -> None:
     client = connect(serve_tls(Limits(handshake_seconds=0.3, header_seconds=60)))
     client.send(Separate(client, pki.client()).hello())
-    assert client.remaining()[:1] == b"\x16"
+    assert client.rest()[:1] == b"\x16"
 
 
 def test_a_request_is_answered_while_500_connections_are_silent(
@@ -175,9 +175,9 @@ def test_a_request_is_answered_while_500_connections_are_silent(
     silent = [connect(server) for _ in range(500)]
     assert connect_tls(server).get("/healthz").status == 200
     # The kept one had waited longest, so it was the first to make room; 63 silent ones may stay.
-    assert kept.remaining() == b""
+    assert kept.rest() == b""
     for client in silent[: 500 - 63]:
-        assert client.remaining() == b""
+        assert client.rest() == b""
     for client in silent[-62:]:
         assert client.secure(pki.client()).get("/healthz").status == 200
 
@@ -188,7 +188,7 @@ def test_over_the_cap_requests_in_flight_are_kept_and_the_next_is_cut(
     server = serve_tls(Limits(connections=2), render=gate.render)
     busy = [connect_tls(server).send(GET_METRICS) for _ in range(2)]
     gate.wait_entered(2)
-    assert connect(server).remaining() == b""
+    assert connect(server).rest() == b""
     gate.open()
     assert [client.reply().body for client in busy] == [b"done\n"] * 2
     assert connect_tls(server).get("/healthz").status == 200
@@ -201,7 +201,7 @@ def test_the_deadline_of_the_first_head_begins_after_the_handshake(
     client = connect(server)
     # Silent for as long as another connection takes to miss the deadline of its head.
     other = connect(server).secure(pki.client())
-    assert other.remaining() == b""
+    assert other.rest() == b""
     assert client.secure(pki.client()).get("/healthz").status == 200
 
 
@@ -213,7 +213,7 @@ def test_slow_heads_and_bodies_are_told_and_closed(serve_tls: Serve, connect_tls
     for data in (HALF_HEAD, HALF_BODY):
         client = connect_tls(server).send(data)
         assert client.reply().status == 408
-        assert client.remaining() == b""
+        assert client.rest() == b""
 
 
 def test_idle_connections_are_closed_with_a_goodbye(
@@ -222,7 +222,7 @@ def test_idle_connections_are_closed_with_a_goodbye(
     server = serve_tls(Limits(idle_seconds=0.3))
     client = Separate(connect(server), pki.client()).shake_hands()
     client.send(GET)
-    data, goodbye = client.remaining()
+    data, goodbye = client.rest()
     assert data.endswith(b"ok\n")
     assert goodbye
     eventually(lambda: _server_side(server) == 0)
@@ -246,7 +246,7 @@ def test_a_request_in_many_records_and_in_many_segments(serve_tls: Serve, connec
         client.tls.write(bytes([byte]))
     for byte in client.outgoing.read():
         client.client.send(bytes([byte]))
-    data, goodbye = client.remaining()
+    data, goodbye = client.rest()
     assert data.endswith(b"ok\n")
     assert goodbye
 
@@ -256,7 +256,7 @@ def test_a_large_body_arrives_whole(serve_tls: Serve, connect_tls: Connect) -> N
     server = serve_tls(render=lambda *args: [body[:1000], body[1000:]])
     for client in (connect_tls(server), connect_tls(server, 4096)):
         assert client.get("/metrics", "Connection: close").body == body
-        assert client.remaining() == b""
+        assert client.rest() == b""
 
 
 def test_readers_that_do_not_read_are_reset(
@@ -296,7 +296,7 @@ def test_refusals_are_read_although_the_client_still_sends(serve_tls: Serve, con
     with suppress(OSError):
         client.send(bytes(500_000))
     assert client.reply().status == 413
-    assert client.remaining() == b""
+    assert client.rest() == b""
 
 
 # -- ends
@@ -315,7 +315,7 @@ def test_a_client_that_only_stopped_sending_gets_its_reply(
         client.say_goodbye()
     client.client.sock.shutdown(socket.SHUT_WR)
     gate.open()
-    data, answered = client.remaining()
+    data, answered = client.rest()
     assert len(data) > 1_000_000
     assert answered
 
@@ -325,12 +325,12 @@ def test_a_goodbye_alone_gets_a_reply_and_a_goodbye(serve_tls: Serve, connect: C
     client = Separate(connect(server), pki.client()).shake_hands()
     client.tls.write(GET)
     client.say_goodbye()
-    data, goodbye = client.remaining()
+    data, goodbye = client.rest()
     assert data.endswith(b"ok\n")
     assert goodbye
     idle = Separate(connect(server), pki.client()).shake_hands()
     idle.say_goodbye()
-    assert idle.remaining() == (b"", True)
+    assert idle.rest() == (b"", True)
 
 
 def test_a_client_that_never_answers_a_goodbye_keeps_nothing_open(
@@ -349,9 +349,9 @@ def test_a_client_that_is_turned_away_and_stays_is_closed(
     server = serve_tls(Limits(linger_seconds=0.2))
     clients = [connect(server).send(data) for data in (GET, b"\x16\x03\x01\x00\x05hello")]
     eventually(lambda: _server_side(server) == 0)
-    assert clients[0].remaining().startswith(b"HTTP/1.1 400")
+    assert clients[0].rest().startswith(b"HTTP/1.1 400")
     # An alert.
-    assert clients[1].remaining()[:1] == b"\x15"
+    assert clients[1].rest()[:1] == b"\x15"
 
 
 def test_stop_ends_tls_connections_in_every_state(
@@ -381,7 +381,7 @@ def test_stop_ends_tls_connections_in_every_state(
     assert time.monotonic() - started < 5.0
     assert [one.name for one in threading.enumerate() if one.name == "ci-exporter-web"] == []
     for client in clients:
-        client.remaining()
+        client.rest()
     assert caplog.records == []
 
 
@@ -394,7 +394,7 @@ def test_stop_lets_requests_in_flight_finish(serve_tls: Serve, connect_tls: Conn
     stopper.start()
     gate.open()
     assert len(client.reply().body) == len(gate.body)
-    assert client.remaining() == b""
+    assert client.rest() == b""
     stopper.join(PATIENCE)
     assert not stopper.is_alive()
 

@@ -51,6 +51,20 @@ def test_a_first_reading_must_be_good(path: Path) -> None:
         follow(path, "users: {}")
 
 
+def test_what_is_hardly_meant_is_told_at_the_start_and_when_it_is_new(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = follow(path, ALICE.replace("alice", '"a:b"'))
+    (told,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told.startswith(f"{path}:1: basic_auth_users.")
+    assert "nobody can log in" in told
+    put(path, ALICE)
+    assert users(file) == ["alice"]
+    put(path, "\n" + ALICE.replace("alice", '"a:b"'))
+    assert users(file) == ["a:b"]
+    assert [record.levelname for record in caplog.records].count("WARNING") == 2
+
+
 def test_an_unchanged_file_is_not_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = follow(path, ALICE)
     before = file.current()
@@ -83,7 +97,7 @@ def test_a_link_that_leads_elsewhere_is_a_change(path: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("bad", ["users: {}", "basic_auth_users: {alice: x}", "{", b"\xff", None])
-def test_a_bad_change_leaves_the_last_good_one_and_is_logged_once(
+def test_a_bad_change_leaves_the_last_good_one_and_is_logged_once_unless_asked_for(
     path: Path, caplog: pytest.LogCaptureFixture, bad: str | bytes | None
 ) -> None:
     file = follow(path, ALICE)
@@ -93,15 +107,18 @@ def test_a_bad_change_leaves_the_last_good_one_and_is_logged_once(
         put(path, bad)
     for _ in range(3):
         assert users(file) == ["alice"]
-        file.reload()
-    assert errors(caplog) == ["the web configuration file is not valid; the old one stays"]
+    told = ["the web configuration file is not valid; the old one stays"]
+    assert errors(caplog) == told
+    file.reload()
+    assert users(file) == ["alice"]
+    assert errors(caplog) == told * 2
     assert caplog.records[-1].problems  # type: ignore[attr-defined]
     assert HASH not in str(vars(caplog.records[-1]))
     put(path, BOB)
     assert users(file) == ["bob__"]
     put(path, "other: {}")
     assert users(file) == ["bob__"]
-    assert len(errors(caplog)) == 2
+    assert len(errors(caplog)) == 3
 
 
 def test_another_failure_is_told_too(path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -125,6 +142,32 @@ def test_a_file_half_written_opens_no_door(path: Path, caplog: pytest.LogCapture
     assert users(file) == ["alice"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [(3, "no longer asks for client certificates"), (5, "no longer asks for names in client certificates")],
+)
+def test_a_file_half_written_lets_nobody_in_without_a_certificate(
+    path: Path, caplog: pytest.LogCaptureFixture, lines: int, told: str
+) -> None:
+    make_pair(path.parent, "server")
+    whole = """tls_server_config:
+  cert_file: server.crt
+  key_file: server.key
+  client_auth_type: RequireAndVerifyClientCert
+  client_ca_file: server.crt
+  client_allowed_sans: [prometheus.example.org]
+"""
+    file = follow(path, whole)
+    before = file.current().tls
+    path.write_text("".join(whole.splitlines(keepends=True)[:lines]))
+    assert file.current().tls == before
+    assert [told in line for line in errors(caplog)] == [True]
+    file.reload()  # whoever says so means it
+    assert file.current().tls != before
+    path.write_text(whole)
+    assert file.current().tls == before
+
+
 @pytest.mark.parametrize(("before", "after"), [("", TLS), (TLS, "")])
 def test_tls_is_not_switched_while_running(
     path: Path, caplog: pytest.LogCaptureFixture, before: str, after: str
@@ -136,8 +179,9 @@ def test_tls_is_not_switched_while_running(
     file.reload()
     assert users(file) == ["alice"]
     assert (file.current().tls is None) == (before == "")
-    (told,) = errors(caplog)
+    (told, again) = errors(caplog)
     assert "needs a restart" in told
+    assert again == told, "who asks for a reload is told each time"
 
 
 def test_a_certificate_renewed_in_two_steps_is_followed(path: Path, caplog: pytest.LogCaptureFixture) -> None:
