@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from collectors._http import NotThere
-from collectors.gitlab.runners_mapping import nodes
+from collectors.gitlab.fleet.mapping import nodes
 from collectors.gitlab.values import Json, json_object
 from exporter.errors import BadAnswer, SourceError
 

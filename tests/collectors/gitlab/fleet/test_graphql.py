@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from collectors._http import NotThere
-from collectors.gitlab.graphql import GraphQL, NoGraphQL
+from collectors.gitlab.fleet.graphql import GraphQL, NoGraphQL
 from exporter.errors import BadAnswer, SourceError
 
 SECRET = "glpat-secret"

@@ -8,9 +8,9 @@ from pathlib import Path
 from prometheus_client.metrics_core import Metric
 
 from collectors import _fleet
-from collectors.gitlab.fleet_reader import FleetReader
-from collectors.gitlab.runners_client import RunnersClient
-from collectors.gitlab.runners_settings import RunnersConfig
+from collectors.gitlab.fleet.client import RunnersClient
+from collectors.gitlab.fleet.reader import FleetReader
+from collectors.gitlab.fleet.settings import RunnersConfig
 from exporter import ci_families
 from exporter.contract import (
     Batch,

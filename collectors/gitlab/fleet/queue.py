@@ -8,12 +8,12 @@ from datetime import datetime
 from itertools import islice
 
 from collectors._fleet import WaitingJob
-from collectors.gitlab import graphql
-from collectors.gitlab import runners_mapping as parse
-from collectors.gitlab.graphql import NoGraphQL
-from collectors.gitlab.remembered import Remembered
-from collectors.gitlab.runners_client import RunnersClient
-from collectors.gitlab.scopes import INSTANCE, Scope, ScopeProjects, Ways
+from collectors.gitlab.fleet import graphql
+from collectors.gitlab.fleet import mapping as parse
+from collectors.gitlab.fleet.client import RunnersClient
+from collectors.gitlab.fleet.graphql import NoGraphQL
+from collectors.gitlab.fleet.remembered import Remembered
+from collectors.gitlab.fleet.scopes import INSTANCE, Scope, ScopeProjects, Ways
 from exporter.clock import Clock
 
 _WAITING_JOBS = "waiting jobs"

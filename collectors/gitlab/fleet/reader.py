@@ -9,15 +9,15 @@ from typing import Any
 
 from collectors._fleet import ONLINE, Fleet, Runner
 from collectors._http import NotThere
-from collectors.gitlab import graphql
-from collectors.gitlab import runners_mapping as parse
-from collectors.gitlab.graphql import NoGraphQL
-from collectors.gitlab.queue_reader import QueueReader
-from collectors.gitlab.remembered import Remembered
-from collectors.gitlab.runners_client import RunnersClient
-from collectors.gitlab.runners_mapping import ListEntry
-from collectors.gitlab.runners_settings import RunnersConfig
-from collectors.gitlab.scopes import INSTANCE, Scope, ScopeProjects, Ways, scopes_of, trouble_of
+from collectors.gitlab.fleet import graphql
+from collectors.gitlab.fleet import mapping as parse
+from collectors.gitlab.fleet.client import RunnersClient
+from collectors.gitlab.fleet.graphql import NoGraphQL
+from collectors.gitlab.fleet.mapping import ListEntry
+from collectors.gitlab.fleet.queue import QueueReader
+from collectors.gitlab.fleet.remembered import Remembered
+from collectors.gitlab.fleet.scopes import INSTANCE, Scope, ScopeProjects, Ways, scopes_of, trouble_of
+from collectors.gitlab.fleet.settings import RunnersConfig
 from exporter.contract import Context, UnitTrouble
 
 _DETAILS_EVERY = 4  # polls; a healthy runner's last contact must not look old

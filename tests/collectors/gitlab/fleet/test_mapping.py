@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.gitlab import runners_mapping as mapping
-from collectors.gitlab.runners_settings import RunnersConfig
+from collectors.gitlab.fleet import mapping
+from collectors.gitlab.fleet.settings import RunnersConfig
 from exporter.errors import BadAnswer
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
