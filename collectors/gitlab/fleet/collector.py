@@ -81,6 +81,7 @@ class GitLabRunners(Collector[RunnersConfig]):
         return Batch(
             samples=_fleet.samples(_PROVIDER, fleet, shown, max_tag_sets=self.config.queue.max_tag_sets),
             trouble=_together(troubles) if troubles else None,
+            failure=self._reader.failure,
         )
 
     def collect(self) -> Iterator[Metric]:
