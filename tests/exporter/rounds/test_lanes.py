@@ -423,7 +423,7 @@ def test_a_poll_that_ends_while_standing_by_shows_nothing(
     wait_until(lambda: value(service.world, "ci_exporter_leader") == 0, "standing by")
     gate.free.set()
     wait_until(lambda: not gate.inside, "the end of the poll")
-    (agenda,) = [one for one in service.engine._agendas() if one is not service.engine._crew.agenda]
+    (agenda,) = [crew.agenda for crew in service.engine._lanes.values()]
     assert agenda.wait_idle(lambda key: True, PATIENCE)
     assert "ci_depth{" not in service.text()
     other.release()
