@@ -19,6 +19,7 @@ STATUSES = (ONLINE, OFFLINE, STALE, NEVER_CONTACTED)
 UNKNOWN = RunnerType.UNKNOWN.value
 _NOBODY = "none"
 _OTHER_TAGS = "other"
+_LONGEST_LABEL = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +87,11 @@ class _Takers:
     projects: set[str] = field(default_factory=set)
 
     @classmethod
-    def among(cls, runners: Iterable[Runner], tags: frozenset[str]) -> _Takers:
-        """What those *runners* cover that take jobs with *tags*."""
+    def among(cls, runners: Iterable[Runner]) -> _Takers:
+        """What *runners* cover."""
         takers = cls()
         for runner in runners:
-            if runner.accepts(tags):
-                takers._add(runner)
+            takers._add(runner)
         return takers
 
     def _add(self, runner: Runner) -> None:
@@ -111,6 +111,29 @@ class _Takers:
         if self.any_group or self.groups & _above(job.path):
             return GROUP
         return INSTANCE if self.instance else _NOBODY
+
+
+class _ByTag:
+    """Runners by their tags: thousands of both, looked at one by one, would keep a poll busy for minutes."""
+
+    def __init__(self, runners: Iterable[Runner]) -> None:
+        self._untagged: list[Runner] = []
+        self._unknown: list[Runner] = []
+        self._with: dict[str, list[Runner]] = {}
+        for runner in runners:
+            if runner.accepts(frozenset()):
+                self._untagged.append(runner)
+            if runner.tags is None:
+                self._unknown.append(runner)
+            for tag in runner.tags or ():
+                self._with.setdefault(tag, []).append(runner)
+
+    def accepting(self, tags: frozenset[str]) -> list[Runner]:
+        """The runners that take jobs with *tags*."""
+        if not tags:
+            return self._untagged
+        rarest = min((self._with.get(tag, []) for tag in tags), key=len)
+        return self._unknown + [runner for runner in rarest if runner.accepts(tags)]
 
 
 def _above(path: str) -> set[str]:
@@ -141,8 +164,13 @@ def _counts(provider: str, runners: Iterable[Runner]) -> list[Sample]:
 def info(provider: str, runner: Runner) -> Sample:
     """The sample that describes *runner*."""
     about = (runner.description, runner.version, runner.platform, runner.architecture)
-    tags = ",".join(sorted(runner.tags or ()))
-    return Sample((provider, str(runner.runner_id), runner.runner_type, *about, tags), 1.0)
+    labels = map(_short, (*about, ",".join(sorted(runner.tags or ()))))
+    return Sample((provider, str(runner.runner_id), runner.runner_type, *labels), 1.0)
+
+
+def _short(text: str) -> str:
+    """*text*, cut to what a label value may cost: the source allows any length."""
+    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"
 
 
 def _add_runner(found: dict[Family, list[Sample]], provider: str, runner: Runner) -> None:
@@ -161,13 +189,13 @@ def _add_runner(found: dict[Family, list[Sample]], provider: str, runner: Runner
 def _add_queue(found: dict[Family, list[Sample]], provider: str, fleet: Fleet, max_tag_sets: int) -> None:
     """Add the waiting jobs, each once: by its tags, and by who may take it."""
     kept = _most_frequent([job.tags for job in fleet.waiting or ()], max_tag_sets)
-    available = [runner for runner in fleet.runners if runner.available]
+    available = _ByTag(runner for runner in fleet.runners if runner.available)
     takers: dict[frozenset[str], _Takers] = {}
     queue: dict[tuple[str, str], list[datetime]] = {}
     for job in fleet.waiting or ():
         if job.tags not in takers:
-            takers[job.tags] = _Takers.among(available, job.tags)
-        tags = ",".join(sorted(job.tags)) if job.tags in kept else _OTHER_TAGS
+            takers[job.tags] = _Takers.among(available.accepting(job.tags))
+        tags = _short(",".join(sorted(job.tags))) if job.tags in kept else _OTHER_TAGS
         queue.setdefault((takers[job.tags].narrowest(job), tags), []).append(job.queued_at)
     for key, since in sorted(queue.items()):
         found[ci_families.QUEUE_JOBS].append(Sample((provider, *key), float(len(since))))

@@ -71,6 +71,7 @@ class Trouble(StrEnum):
     EMPTY = "empty_repository"
     MOVED = "moved"
     BAD_DATA = "bad_data"
+    TOO_MANY = "too_many"
 
 
 @dataclass(frozen=True, slots=True)

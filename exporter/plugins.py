@@ -54,7 +54,7 @@ def _from_folder() -> list[tuple[type[Collector[Any]], str]]:
             ) from error
         found += [
             (value, name)
-            for value in vars(module).values()
+            for _, value in sorted(vars(module).items())
             if _is_collector(value) and f"{value.__module__}.".startswith(f"{name}.")
         ]
     return found

@@ -11,7 +11,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.samples import Sample
@@ -214,6 +214,10 @@ class RunnerMetrics:
     prometheus_client. ``capacity`` may be a callable, which is then read at the scrape. A *per_collector*
     set gives the polls and jobs the label ``collector``. An end by :class:`Stopped`, by Ctrl-C or by a
     cancelled task is a shutdown, and no error.
+
+    One object tells of one process. In prometheus_client's multiprocess mode it keeps its numbers in the
+    files of that mode: have one object for each namespace and process, and scrape it, since the files know
+    nothing of what is read at the scrape.
     """
 
     def __init__(
@@ -236,7 +240,7 @@ class RunnerMetrics:
         self._turn = threading.Lock()
         self._running = 0
         self._buffers: dict[int, Callable[[], int]] = {}
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._per_collector = per_collector
         self._registry = CollectorRegistry()
         self._fetched = self._counter(families.fetch)
         self._fetch_seconds = self._histogram(families.fetch_duration)
@@ -272,7 +276,17 @@ class RunnerMetrics:
 
     def begin(self, collector: str) -> None:
         """Show the series of *collector* at once, at zero."""
-        self._show((collector,))
+        self._show(self._by(collector))
+
+    def _by(self, collector: str) -> tuple[str, ...]:
+        """The label values for *collector*; what does not fit is refused before the work, not after it."""
+        if bool(collector) is not self._per_collector:
+            raise ValueError(
+                "name the collector"
+                if self._per_collector
+                else "only a per_collector set of metrics tells collectors apart; leave the collector out"
+            )
+        return (collector,) if collector else ()
 
     def _show(self, by: tuple[str, ...]) -> None:
         for result in FetchResult:
@@ -285,7 +299,7 @@ class RunnerMetrics:
     def forget(self, collector: str) -> None:
         """Drop the gauge of a collector that is gone; its counters stay, since counters never go back."""
         with suppress(KeyError):  # prometheus_client raises it up to some version
-            self._backoff.remove(collector)
+            self._backoff.remove(*self._by(collector))
 
     @contextmanager
     def fetch(
@@ -300,6 +314,7 @@ class RunnerMetrics:
         What it raises makes it an error, counted for the operation *method* too if that is given; a
         *deadline* exception means that a long poll brought nothing. All of them go on to the caller.
         """
+        by = self._by(collector)
         one = Fetch(_clock=self._clock)
         began = self._clock.monotonic()
         try:
@@ -320,7 +335,6 @@ class RunnerMetrics:
             raise
         finally:
             if one.result is not None:
-                by = (collector,) if collector else ()
                 self._fetched.labels(*by, one.result.value).inc()
                 if one._observed:
                     ended = self._clock.monotonic() if one._answered_at is None else one._answered_at
@@ -328,7 +342,7 @@ class RunnerMetrics:
 
     def backoff(self, seconds: float, collector: str = "") -> None:
         """Tell the wait before the next poll, without its jitter."""
-        _of(self._backoff, (collector,) if collector else ()).set(seconds)
+        _of(self._backoff, self._by(collector)).set(seconds)
 
     def client_error(self, method: str) -> None:
         """A call to a source failed; *method* is a constant that names the operation."""
@@ -337,6 +351,7 @@ class RunnerMetrics:
     @contextmanager
     def job(self, collector: str = "") -> Iterator[Job]:
         """Count and time one unit of work; set its ``status`` if it is no success."""
+        by = self._by(collector)
         one = Job()
         began = self._clock.monotonic()
         with self._turn:
@@ -355,14 +370,12 @@ class RunnerMetrics:
         finally:
             with self._turn:
                 self._running -= 1
-            by = (collector,) if collector else ()
             self._jobs.labels(*by, one.status.value).inc()
             _of(self._job_seconds, by).observe(self._clock.monotonic() - began)
 
     def skipped(self, collector: str = "") -> None:
         """A unit of work was left out: nobody wanted it any more."""
-        by = (collector,) if collector else ()
-        self._jobs.labels(*by, JobStatus.SKIPPED.value).inc()
+        self._jobs.labels(*self._by(collector), JobStatus.SKIPPED.value).inc()
 
     @contextmanager
     def report_state(self) -> Iterator[None]:
@@ -420,7 +433,11 @@ class RunnerMetrics:
 
     def _collect(self, name: str) -> Iterator[Metric]:
         found = {metric.name: metric for metric in [*self._read_now(name), *self._registry.collect()]}
-        yield from (found[family.name] for family in self.families)
+        for family in self.families:
+            metric = found[family.name]
+            # Switching them off for the whole of prometheus_client is the program's choice, not ours.
+            metric.samples = [one for one in metric.samples if not one.name.endswith("_created")]
+            yield metric
 
     def collect_as(self, namespace: str, *, name: str) -> Iterator[Metric]:
         """The same under another namespace and name."""

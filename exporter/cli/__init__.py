@@ -35,6 +35,9 @@ def _command(name: str) -> Command:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 ok, 1 runtime failure, 2 configuration or usage."""
+    # One process, whatever the environment is for: prometheus_client would keep our numbers in its files.
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+        os.environ.pop(name, None)
     options = build_parser().parse_args(argv)
     try:
         return _command(options.command)(options)

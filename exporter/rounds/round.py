@@ -30,12 +30,14 @@ _DISCOVERY_RETRY = Schedule(5, 300, 0)
 class UnitState:
     """How the polling of one unit stands; ``last_polled`` is monotonic, -1 before the first.
 
-    ``error`` is what the last poll failed with, empty if it did not.
+    ``wait`` is how long it waits for the next poll, before jitter; ``error`` is what the last poll failed
+    with, empty if it did not.
     """
 
     stored: StoredUnit
     backoff: Backoff
     last_polled: float = -1.0
+    wait: float = 0.0
     visited: bool = False
     error: str = ""
     trouble: UnitTrouble | None = None
@@ -121,7 +123,7 @@ class CollectorRounds:
     def discover(self) -> list[UnitState]:
         """Ask the source for its units; returns those that were not polled before."""
         try:
-            with self._work.job(self.name):
+            with self._work.job(self.name), self._unless_stopping():
                 new = self._take_over(self.collector.discover())
         except Stopped:
             return []
@@ -186,6 +188,8 @@ class CollectorRounds:
             log.info("project vanished", extra={"collector": self.name, "project": state.stored.unit.name})
             self._display.forget(state.stored.id)
         self._display.disown({unit.id for unit in stored})
+        if any(state.last_polled >= 0 for state in gone):
+            self._show_backoff()
         self._metrics.projects.labels(self.name).set(len(stored))
         self.follow()
         return new
@@ -213,7 +217,6 @@ class CollectorRounds:
     def visit(self, state: UnitState) -> Visit | None:
         """Poll one unit once, save and show what came; ``None`` when the answer no longer matters."""
         started = self._clock.monotonic()
-        interval = state.backoff.interval
         try:
             with self._work.job(self.name):
                 batch, result = self._poll(state)
@@ -233,7 +236,9 @@ class CollectorRounds:
         else:
             visit = self._succeeded(state, batch, result)
         first, state.last_polled = state.last_polled < 0, self._clock.monotonic()
-        if first or state.backoff.interval != interval:
+        wait = visit.wait or state.backoff.interval  # with more news waiting, the base
+        if first or wait != state.wait:
+            state.wait = wait
             self._show_backoff()
         self._note_round(state, state.last_polled - started)
         return visit if self.alive else None
@@ -370,7 +375,7 @@ class CollectorRounds:
     def _show_backoff(self) -> None:
         """Show the wait of the unit that is polled most often: with news anywhere, it is the base."""
         if self.alive:
-            waits = (state.backoff.interval for state in self.states() if state.last_polled >= 0)
+            waits = (state.wait for state in self.states() if state.last_polled >= 0)
             self._work.backoff(min(waits, default=self.collector.schedule.base), self.name)
 
     def _where(self, state: UnitState) -> dict[str, str]:

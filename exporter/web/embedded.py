@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -47,12 +48,14 @@ class MetricsServer:
 
         Raises:
             ExporterError: an address cannot be taken.
+            ValueError: two sources have a metric of one name.
         """
-        self._registry = CollectorRegistry()
+        self._registry = CollectorRegistry(auto_describe=True)
         for source in sources:
             self._registry.register(source)
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
+        for ours in (ProcessCollector, PlatformCollector):
+            with suppress(ValueError):  # the registry of prometheus_client, as a source, has them already
+                ours(registry=self._registry)
         parts = WebParts(
             render=self._render,
             readiness=lambda: None,

@@ -83,6 +83,17 @@ def test_once_prints_the_truth_and_again_the_same(config: Path, standin: StandIn
     assert counted_runs(second.stdout) == counted_runs(first.stdout)
 
 
+def test_once_shows_the_capacity_it_has_and_keeps_its_numbers_to_itself(config: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(config.read_text())
+    content["engine"] = {"capacity": 3}
+    content["collectors"]["runner"] = {}
+    config.write_text(yaml.safe_dump(content))
+    env = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "another-program")}
+    done = run_cli("once", "--config", str(config), env=env)
+    assert done.returncode == 0, done.stderr
+    assert "ci_exporter_capacity 3.0" in done.stdout.splitlines()
+
+
 def test_once_speaks_openmetrics_and_json(config: Path) -> None:
     openmetrics = run_cli("once", "--config", str(config), "--format", "openmetrics")
     assert openmetrics.stdout.endswith("# EOF\n")

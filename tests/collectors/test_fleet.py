@@ -65,6 +65,24 @@ def test_the_rest_of_the_tag_sets_is_one() -> None:
     assert queue([], *jobs, at_most=1) == {("none", "c"): 3, ("none", "other"): 3}
 
 
+def test_labels_of_any_length_are_cut() -> None:
+    tags = [f"tag-{number:05}" for number in range(5_000)]
+    one = runner("instance", description="d" * 10_000, tags=(*tags, "zzz"))
+    found = _fleet.info("x", one)
+    assert max(map(len, found.labels)) == 1_000
+    # Sets that only differ behind the cut are one series, not two with the same labels.
+    ((labels, count),) = queue([one], job(*tags), job(*tags, "zzz", number=2)).items()
+    assert (len(labels[1] or ""), count) == (1_000, 2)
+
+
+def test_thousands_of_tag_sets_are_matched_in_a_moment() -> None:
+    runners = [runner("instance", runner_id=n, tags=(f"t{n % 5_000}",)) for n in range(10_000)]
+    runners.append(runner("group", tags=None))
+    jobs = [job(f"t{number}", number=number) for number in range(5_001)]
+    assert queue(runners, *jobs, at_most=0) == {("group", "other"): 5_001}
+    assert queue(runners[:-1], *jobs, at_most=0) == {("instance", "other"): 5_000, ("none", "other"): 1}
+
+
 def test_ten_thousand_runners_and_jobs_are_matched_in_a_moment() -> None:
     runners = [
         runner("project", runner_id=number, projects=frozenset({str(number)})) for number in range(10_000)

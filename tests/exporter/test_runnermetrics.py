@@ -112,6 +112,21 @@ def test_no_series_says_when_it_was_created(metrics: RunnerMetrics) -> None:
     assert b"_created" not in generate_latest(registry)
 
 
+def test_the_other_metrics_of_the_program_stay_as_they_are() -> None:
+    code = (
+        "from prometheus_client import CollectorRegistry, Counter, generate_latest\n"
+        "from exporter.runnermetrics import RunnerMetrics\n"
+        "registry = CollectorRegistry()\n"
+        "registry.register(RunnerMetrics('ours'))\n"
+        "Counter('theirs', 'x', registry=registry)\n"
+        "text = generate_latest(registry).decode()\n"
+        "assert 'theirs_created' in text\n"
+        "assert 'ours_job_total' in text and 'ours_job_created' not in text\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_nothing_is_registered_anywhere_by_itself() -> None:
     code = (
         "import prometheus_client, ci_exporter\n"
@@ -328,6 +343,22 @@ def test_collectors_are_told_apart_and_begin_at_zero() -> None:
     metrics.forget("a")
     assert value(metrics, "poll_backoff_seconds", collector="a") is None
     assert value(metrics, "poll_fetch_total", collector="a", result="task") == 0, "counters never go back"
+
+
+@pytest.mark.parametrize(("per_collector", "collector"), [(True, ""), (False, "a")])
+def test_a_collector_too_many_or_too_few_is_refused_before_the_work(
+    per_collector: bool, collector: str
+) -> None:
+    metrics = RunnerMetrics(per_collector=per_collector)
+    began = []
+    for block in (metrics.fetch, metrics.job):
+        with pytest.raises(ValueError, match="collector"), block(collector):
+            began.append(block)
+    for tell in (metrics.skipped, metrics.begin, lambda name: metrics.backoff(1, name)):
+        with pytest.raises(ValueError, match="collector"):
+            tell(collector)
+    assert began == []
+    assert value(metrics, "job_running") == 0
 
 
 def test_the_same_can_be_read_under_another_namespace() -> None:

@@ -118,6 +118,19 @@ def test_a_shutdown_is_no_error(lab: Lab) -> None:
     assert lab.jobs() == {"success": 1, "cancelled": 2}
 
 
+def test_a_discovery_that_a_shutdown_cuts_short_is_no_failure(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> Any:
+        raise SourceError("the connection was closed")
+
+    lab.source.units = refuse
+    lab.world.stopping.set()
+    assert lab.rounds.discover() == []
+    assert lab.jobs() == {"success": 1, "cancelled": 1}
+    assert "discovery failed" not in caplog.text
+
+
 def test_a_discovery_that_fails_is_a_failed_job_and_no_poll(lab: Lab) -> None:
     def refuse() -> Any:
         raise SourceError("no")
@@ -163,6 +176,24 @@ def test_the_backoff_is_that_of_the_unit_that_is_polled_most_often(lab: Lab) -> 
     assert lab.backoff() == 10
     lab.poll(*[Batch()] * 3, key="2")
     assert lab.backoff() == 40
+
+
+def test_the_backoff_of_a_unit_that_vanished_is_not_kept(lab: Lab) -> None:
+    lab.source.units = [ONE, TWO]
+    lab.rounds.discover()
+    lab.poll(*[Batch()] * 4)
+    lab.poll(Batch(runs=(run(1),)), key="2")
+    assert lab.backoff() == 10
+    lab.source.units = [ONE]
+    lab.rounds.discover()
+    assert lab.backoff() == 80
+
+
+def test_the_backoff_of_a_unit_that_cannot_be_read_is_the_longest(lab: Lab) -> None:
+    lab.poll(Batch(), UnitUnavailable("gone", reason="not_found"))
+    assert lab.backoff() == 80
+    lab.poll(Batch(runs=(run(1),)))
+    assert lab.backoff() == 10
 
 
 def test_the_backoff_is_written_only_when_it_changes(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

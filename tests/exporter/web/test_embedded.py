@@ -8,6 +8,7 @@ import socket
 
 import pytest
 from ci_exporter import MetricsServer, RunnerMetrics
+from prometheus_client import REGISTRY
 
 from exporter.errors import ExporterError
 
@@ -38,6 +39,18 @@ def test_it_serves_what_it_is_given_with_the_process_beside(metrics: RunnerMetri
         assert get(server.addresses[0], "/")[0] == 200
         for absent in ("/-/reload", "/log_level", "/-/config", "/nothing"):
             assert get(server.addresses[0], absent)[0] == 404
+
+
+def test_the_registry_of_prometheus_client_can_be_a_source(metrics: RunnerMetrics) -> None:
+    with MetricsServer(metrics, REGISTRY, addr="127.0.0.1:0") as server:
+        body = get(server.addresses[0], "/metrics")[2]
+        assert body.count(b"\npython_info{") == 1
+        assert body.count(b"\nprocess_start_time_seconds ") == 1
+        named = get(server.addresses[0], "/metrics?name[]=python_info&name[]=act_runner_capacity")[2]
+        assert {line.split(b"{")[0].split()[0] for line in named.splitlines() if line[:1] != b"#"} == {
+            b"python_info",
+            b"act_runner_capacity",
+        }
 
 
 def test_it_speaks_openmetrics_and_gzip_and_takes_names(metrics: RunnerMetrics) -> None:

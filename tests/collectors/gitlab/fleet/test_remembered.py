@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collectors.gitlab.remembered import Remembered
+from collectors.gitlab.fleet.remembered import Remembered
 
 
 def asked(memory: Remembered[int, int], keys: list[int], *changed: int) -> list[int]:

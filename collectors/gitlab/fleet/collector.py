@@ -8,9 +8,9 @@ from pathlib import Path
 from prometheus_client.metrics_core import Metric
 
 from collectors import _fleet
-from collectors.gitlab.fleet_reader import FleetReader
-from collectors.gitlab.runners_client import RunnersClient
-from collectors.gitlab.runners_settings import RunnersConfig
+from collectors.gitlab.fleet.client import RunnersClient
+from collectors.gitlab.fleet.reader import FleetReader
+from collectors.gitlab.fleet.settings import RunnersConfig
 from exporter import ci_families
 from exporter.contract import (
     Batch,
@@ -81,6 +81,7 @@ class GitLabRunners(Collector[RunnersConfig]):
         return Batch(
             samples=_fleet.samples(_PROVIDER, fleet, shown, max_tag_sets=self.config.queue.max_tag_sets),
             trouble=_together(troubles) if troubles else None,
+            failure=self._reader.failure,
         )
 
     def collect(self) -> Iterator[Metric]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from collectors._http import NotThere
-from collectors.gitlab.runners_mapping import nodes
+from collectors.gitlab.fleet.mapping import nodes
 from collectors.gitlab.values import Json, json_object
 from exporter.errors import BadAnswer, SourceError
 
@@ -58,11 +58,16 @@ class NoGraphQL(SourceError):
 
 
 class GraphQL:
-    """Asks questions through *ask*; remembers how large a page may be."""
+    """Asks questions through *ask*; remembers how large a page of each may be."""
 
     def __init__(self, ask: Ask, per_page: int) -> None:
         self._ask = ask
         self._per_page = per_page
+        self._small: dict[str, int] = {}
+
+    def forget(self) -> None:
+        """Ask for whole pages again: what was too complex need not be for ever."""
+        self._small = {}
 
     def pages(self, operation: str, query: str, *steps: str, **variables: Any) -> Iterator[list[Json]]:
         """The pages of the connection to which *steps* lead.
@@ -72,7 +77,7 @@ class GraphQL:
         """
         after: str | None = None
         for _ in range(_MAX_PAGES):
-            given = {**variables, "first": self._per_page, "after": after}
+            given = {**variables, "first": self._small.get(operation, self._per_page), "after": after}
             connection = self._connection(operation, query, steps, given)
             if connection is None:
                 continue  # too complex, and asked again for less
@@ -97,14 +102,18 @@ class GraphQL:
         found: Any = answer.get("data")
         for step in steps:
             found = json_object(found, "answer").get(step) if found is not None else None
-        if found is not None:
-            # Errors next to an answer concern single fields of single runners.
-            return json_object(found, "connection")
         messages = _messages(answer)
+        if found is not None:
+            connection = json_object(found, "connection")
+            if isinstance(connection.get("nodes"), list):
+                # Errors next to an answer concern single fields of single runners.
+                return connection
+            if not messages:
+                raise BadAnswer(f"{operation}: a page without nodes")
         if "data" not in answer and not messages:
             raise BadAnswer(f"{operation}: an answer without data")
-        if _COMPLEXITY.search(messages) and self._per_page > 1:
-            self._per_page //= 2
+        if _COMPLEXITY.search(messages) and variables["first"] > 1:
+            self._small[operation] = variables["first"] // 2
             return None
         raise _refused(operation, messages)
 

@@ -207,6 +207,22 @@ def test_a_steady_poll_by_rest_reads_a_quarter_of_the_details(fleet_of: Made) ->
     assert lab.calls() == {LIST: 1, DETAIL: 5, MANAGERS: 5, JOBS: 1}
 
 
+def test_over_rest_no_queue_is_read_before_the_runners_that_serve_it(
+    fleet_of: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("reader", "queue"):
+        monkeypatch.setattr(f"collectors.gitlab.fleet.{module}._CALLS_PER_POLL", 1)
+    lab = fleet_of(instance=False, groups=["acme/second", "acme/first"], **REST)
+    for project in ("acme/first/p", "acme/second/p"):
+        lab.act("create_project", path=project)
+        runner(lab, type="project_type", projects=[project], concurrent=0)
+        lab.pipeline({"name": "a", "tags": ["docker"]}, project=project)
+    lab.advance(30)
+    for jobs in (1, 2):
+        samples(lab)
+        assert queue(lab) == {("project", "docker"): jobs}
+
+
 def test_over_rest_the_runners_of_what_is_below_a_group_are_found_too(fleet_of: Made) -> None:
     lab = fleet_of(**ACME, **REST)
     number = runner(lab, type="project_type", projects=[PROJECT], concurrent=0, tags=["gpu"])

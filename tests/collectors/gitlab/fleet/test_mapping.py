@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.gitlab import runners_mapping as mapping
-from collectors.gitlab.runners_settings import RunnersConfig
+from collectors.gitlab.fleet import mapping
+from collectors.gitlab.fleet.settings import RunnersConfig
 from exporter.errors import BadAnswer
 
 NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -78,11 +78,11 @@ def test_the_version_is_that_of_the_process_seen_last() -> None:
 
 def test_whom_a_runner_serves_is_read_from_its_detail() -> None:
     detail = {
-        "groups": [{"id": 1, "name": "B", "web_url": "https://h/gitlab/groups/a/b%20c"}],
+        "groups": [{"id": 1, "name": "B", "web_url": "https://h/gitlab/groups/a/groups/b%20c"}],
         "projects": [],
     }
     runner = mapping.rest_runner(listed(status="online"), detail, ())
-    assert runner.groups == frozenset({"a/b c"})
+    assert runner.groups == frozenset({"a/groups/b c"})
     assert runner.projects is None
 
 

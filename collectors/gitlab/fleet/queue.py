@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
 from collectors._fleet import WaitingJob
-from collectors.gitlab import graphql
-from collectors.gitlab import runners_mapping as parse
-from collectors.gitlab.graphql import NoGraphQL
-from collectors.gitlab.remembered import Remembered
-from collectors.gitlab.runners_client import RunnersClient
-from collectors.gitlab.scopes import INSTANCE, Scope, ScopeProjects, Ways
+from collectors.gitlab.fleet import graphql
+from collectors.gitlab.fleet import mapping as parse
+from collectors.gitlab.fleet.client import RunnersClient
+from collectors.gitlab.fleet.graphql import NoGraphQL
+from collectors.gitlab.fleet.remembered import Remembered
+from collectors.gitlab.fleet.scopes import INSTANCE, Scope, ScopeProjects, Ways
 from exporter.clock import Clock
+from exporter.contract import Trouble, UnitTrouble
 
 _WAITING_JOBS = "waiting jobs"
-_PAGES = 100  # a longer queue is cut, for it must not cost the picture of the runners
+_MOST_JOBS = 10_000  # a longer queue is cut: a poll must come to its end
 _CALLS_PER_POLL = 200  # of projects; what is left over is asked at the next poll
 
 
@@ -31,6 +32,7 @@ class QueueReader:
         self._clock = clock
         self._pending: Remembered[str, list[WaitingJob]] = Remembered(every=1, at_most=_CALLS_PER_POLL)
         self._since: dict[int, datetime] = {}
+        self.troubles: list[UnitTrouble] = []
 
     def read(self, readable: Collection[Scope]) -> list[WaitingJob] | None:
         """Every job that waits in the *readable* scopes, ``None`` where nobody can tell."""
@@ -50,10 +52,17 @@ class QueueReader:
         now = self._clock.now()
         try:
             pages = self._client.graphql.pages("graphql_waiting_jobs", graphql.WAITING, "jobs")
-            return [parse.graphql_waiting(node, now) for page in islice(pages, _PAGES) for node in page]
+            return list(self._cut(parse.graphql_waiting(node, now) for page in pages for node in page))
         except NoGraphQL as error:
             self._ways.refuse(_WAITING_JOBS, error)
             return None
+
+    def _cut(self, jobs: Iterator[WaitingJob]) -> Iterator[WaitingJob]:
+        """The first of *jobs*, and a trouble if there are more."""
+        yield from islice(jobs, _MOST_JOBS)
+        if next(jobs, None) is not None:
+            detail = f"more than {_MOST_JOBS} jobs wait; the newest {_MOST_JOBS} are shown"
+            self.troubles.append(UnitTrouble(_WAITING_JOBS, Trouble.TOO_MANY, detail))
 
     def _in_projects(self, scopes: Collection[Scope]) -> list[WaitingJob] | None:
         """Those of the projects in *scopes*; ``None`` if there are no scopes."""

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from collectors._http import NotThere
 from collectors.gitlab.client import GitLabClient
-from collectors.gitlab.graphql import GraphQL
+from collectors.gitlab.fleet.graphql import GraphQL
 from collectors.gitlab.settings import Connection
 from exporter.contract import Context
 

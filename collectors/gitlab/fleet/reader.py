@@ -7,18 +7,19 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from collectors._fleet import ONLINE, Fleet, Runner
+from collectors._fleet import ONLINE, Fleet, Runner, WaitingJob
 from collectors._http import NotThere
-from collectors.gitlab import graphql
-from collectors.gitlab import runners_mapping as parse
-from collectors.gitlab.graphql import NoGraphQL
-from collectors.gitlab.queue_reader import QueueReader
-from collectors.gitlab.remembered import Remembered
-from collectors.gitlab.runners_client import RunnersClient
-from collectors.gitlab.runners_mapping import ListEntry
-from collectors.gitlab.runners_settings import RunnersConfig
-from collectors.gitlab.scopes import INSTANCE, Scope, ScopeProjects, Ways, scopes_of, trouble_of
+from collectors.gitlab.fleet import graphql
+from collectors.gitlab.fleet import mapping as parse
+from collectors.gitlab.fleet.client import RunnersClient
+from collectors.gitlab.fleet.graphql import NoGraphQL
+from collectors.gitlab.fleet.mapping import ListEntry
+from collectors.gitlab.fleet.queue import QueueReader
+from collectors.gitlab.fleet.remembered import Remembered
+from collectors.gitlab.fleet.scopes import INSTANCE, Scope, ScopeProjects, Ways, scopes_of, trouble_of
+from collectors.gitlab.fleet.settings import RunnersConfig
 from exporter.contract import Context, UnitTrouble
+from exporter.errors import SourceError, Unauthorized
 
 _DETAILS_EVERY = 4  # polls; a healthy runner's last contact must not look old
 _CALLS_PER_POLL = 200  # of each sort; what is left over is asked at the next poll
@@ -43,6 +44,7 @@ class FleetReader:
         self._context = context
         self.troubles: list[UnitTrouble] = []
         self.blind = False  # no scope could be read
+        self.failure: SourceError | None = None  # why jobs are missing from the picture
         self.scopes = scopes_of(config)
         self._outdated = False
         self._ways = Ways(graphql=config.graphql == "auto")
@@ -60,20 +62,39 @@ class FleetReader:
         self._outdated = True  # for the next poll: this may be called while one runs
 
     def read(self) -> Fleet:
-        """Everything; scopes that cannot be read are left out, and told in ``troubles``."""
-        self.troubles = self._projects.troubles = []
+        """Everything; scopes that cannot be read are left out, and told in ``troubles``.
+
+        Questions about jobs are the heaviest: one that fails is told in ``failure``, and costs no runner.
+        """
+        self.troubles = self._projects.troubles = self._queue.troubles = []
+        self.failure = None
         if self._outdated:
             self._outdated = False
             self._ways.forget()
+            self._client.graphql.forget()
             self._projects.forget()
         seen = _Seen({}, {}, {})
         readable = [scope for scope in self.scopes if self._read_scope(scope, seen)]
         self.blind = not readable
         self._add_below(readable, seen)
         self._add_details(seen)
-        runners = self._with_jobs(seen, readable)
-        reads_queue = self._config.queue.enabled and readable
-        return Fleet(runners, self._queue.read(readable) if reads_queue else None)
+        return Fleet(self._with_jobs(seen, readable), self._waiting(readable))
+
+    def _waiting(self, readable: list[Scope]) -> list[WaitingJob] | None:
+        """The jobs that wait, ``None`` if they are not, or cannot be, read."""
+        if not (self._config.queue.enabled and readable):
+            return None
+        try:
+            return self._queue.read(readable)
+        except SourceError as error:
+            self._fail(error)
+            return None
+
+    def _fail(self, error: SourceError) -> None:
+        """Note why a question about jobs was not answered; a refused token refuses everything."""
+        if isinstance(error, Unauthorized):
+            raise error
+        self.failure = self.failure or error
 
     def shown(self, fleet: Fleet) -> tuple[list[Runner], list[Runner]]:
         """The runners with series of their own, and those for which there is no room."""
@@ -126,7 +147,8 @@ class FleetReader:
         """Add the runners of the projects of groups, which the list of a group over REST lacks."""
         groups = [scope for scope in readable if scope.kind == "group" and not self._ways.graphql(scope)]
         keys = self._projects.among(groups)
-        self._of_project.refresh(list(keys), self._runners_of_project)
+        # In the order in which the queue is read: no job may wait where the runners are not known yet.
+        self._of_project.refresh(sorted(keys), self._runners_of_project)
         listed = dict(seen.entries)
         for key in keys:
             seen.entries.update(self._of_project.get(key, {}))
@@ -169,19 +191,27 @@ class FleetReader:
 
     def _with_jobs(self, seen: _Seen, readable: Collection[Scope]) -> list[Runner]:
         """The runners, each online one with how many jobs it executes."""
-        counts = self._running_everywhere(readable)
-        if counts is None:
-            shown, _ = self.shown(Fleet(list(seen.runners.values()), None))
-            asked = [
-                runner.runner_id
-                for runner in shown
-                if runner.status == ONLINE and seen.busy[runner.runner_id] is not False
-            ]
-            self._running.refresh(asked, self._client.running_jobs)
+        counts = None
+        try:
+            counts = self._running_everywhere(readable)
+            if counts is None:
+                self._ask_for_jobs(seen)
+        except SourceError as error:
+            self._fail(error)
         return [
             replace(runner, jobs_running=self._count(runner, seen, counts))
             for _, runner in sorted(seen.runners.items())
         ]
+
+    def _ask_for_jobs(self, seen: _Seen) -> None:
+        """Ask each online runner that is shown and may be busy, which REST demands."""
+        shown, _ = self.shown(Fleet(list(seen.runners.values()), None))
+        asked = [
+            runner.runner_id
+            for runner in shown
+            if runner.status == ONLINE and seen.busy[runner.runner_id] is not False
+        ]
+        self._running.refresh(asked, self._client.running_jobs)
 
     def _count(self, runner: Runner, seen: _Seen, counts: Counter[int] | None) -> int | None:
         """How many jobs one runner executes, ``None`` if that is not known."""
@@ -200,9 +230,9 @@ class FleetReader:
             return None
         try:
             pages = self._client.graphql.pages("graphql_running_jobs", graphql.RUNNING, "jobs")
-            return Counter(
-                number for page in pages for node in page if (number := parse.runner_of(node)) is not None
-            )
+            # By job: pages overlap while jobs come and go.
+            runner_of = dict(parse.running(node) for page in pages for node in page)
+            return Counter(number for number in runner_of.values() if number is not None)
         except NoGraphQL as error:
             self._ways.refuse(_RUNNING_JOBS, error)
             return None

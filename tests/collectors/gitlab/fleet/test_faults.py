@@ -131,6 +131,63 @@ def test_what_was_shown_stays_while_gitlab_fails(
     assert samples(lab) != before
 
 
+@pytest.mark.parametrize("skip", [1, 2], ids=["running and waiting", "waiting"])
+def test_a_question_about_jobs_that_fails_costs_no_runner(fleet_of: Made, skip: int) -> None:
+    lab = fleet_of()
+    number = runner(lab)
+    lab.pipeline({"name": "a", "tags": ["gpu"]})
+    lab.advance(30)
+    samples(lab)
+    lab.act("set_runner", runner=int(number), paused=True)
+    lab.server.faults({"kind": "status", "status": 500, "skip": skip})
+    visits = lab.exporter.poll()
+    assert [visit.result for visit in visits if visit] == [FetchResult.ERROR]
+    assert lab.exporter.value("ci_runner_paused", runner=number) == 1
+    assert lab.exporter.value("ci_runner_queue_jobs") is None
+    lab.server.faults()
+    samples(lab)
+    assert lab.exporter.value("ci_runner_queue_jobs") == 1
+
+
+def test_a_token_that_is_refused_in_the_middle_stops_everything(fleet_of: Made) -> None:
+    lab = fleet_of()
+    samples(lab)
+    lab.server.faults({"kind": "status", "status": 401, "skip": 1})
+    lab.exporter.poll()
+    assert "401" in (lab.exporter.rounds.halted or "")
+
+
+def test_pages_that_overlap_count_no_running_job_twice(
+    fleet_of: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = fleet_of()
+    number = runner(lab)
+    lab.pipeline({"name": "a", "tags": ["docker"], "run": 900})
+    lab.advance(60)
+    graphql = lab.exporter.collector._client.graphql
+    ask = graphql._ask
+
+    def twice(operation: str, question: Any) -> Any:
+        answer = ask(operation, question)
+        next(iter(answer["data"].values()))["nodes"] *= 2
+        return answer
+
+    monkeypatch.setattr(graphql, "_ask", twice)
+    samples(lab)
+    assert lab.exporter.value("ci_runner_jobs_running", runner=number) == 1
+
+
+def test_a_queue_that_is_cut_is_told(fleet_of: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collectors.gitlab.fleet.queue._MOST_JOBS", 2)
+    lab = fleet_of()
+    for tags, cut in ((["gpu"], False), (["gpu"], False), (["arm"], True)):
+        lab.pipeline({"name": "a", "tags": tags})
+        lab.advance(30)
+        samples(lab)
+        assert troubles(lab).startswith("waiting jobs: too_many") is cut
+    assert queue(lab) == {("none", "gpu"): 1, ("none", "arm"): 1}
+
+
 def test_waits_longer_and_longer_while_gitlab_fails(fleet_of: Made) -> None:
     lab = fleet_of()
     lab.server.faults({"kind": "status", "status": 500})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from collectors._http import NotThere
-from collectors.gitlab.graphql import GraphQL, NoGraphQL
+from collectors.gitlab.fleet.graphql import GraphQL, NoGraphQL
 from exporter.errors import BadAnswer, SourceError
 
 SECRET = "glpat-secret"
@@ -21,6 +21,10 @@ def page(*nodes: int, after: str | None = None) -> dict[str, Any]:
 
 def refusal(message: str) -> dict[str, Any]:
     return {"data": {"jobs": None}, "errors": [{"message": f"{message} {SECRET}"}]}
+
+
+def numbers(graphql: GraphQL, operation: str = "jobs") -> list[int]:
+    return [node["id"] for nodes in graphql.pages(operation, "query", "jobs") for node in nodes]
 
 
 class Server:
@@ -39,8 +43,7 @@ class Server:
         return answer
 
     def read(self, per_page: int = 100) -> list[int]:
-        pages = GraphQL(self, per_page).pages("jobs", "query", "jobs")
-        return [node["id"] for nodes in pages for node in nodes]
+        return numbers(GraphQL(self, per_page))
 
 
 def test_pages_are_turned_to_the_last() -> None:
@@ -62,6 +65,16 @@ def test_a_page_that_is_too_complex_is_asked_for_in_halves() -> None:
     server = Server(too_much, too_much, page(1, after="x"), page(2))
     assert server.read() == [1, 2]
     assert server.asked == [(100, None), (50, None), (25, None), (25, "x")]
+
+
+def test_pages_stay_small_for_that_question_until_they_are_to_be_whole_again() -> None:
+    too_much = {"errors": [{"message": "exceeds max complexity"}]}
+    server = Server(too_much, page(1), page(2), page(3), page(4))
+    graphql = GraphQL(server, 100)
+    assert (numbers(graphql), numbers(graphql), numbers(graphql, "others")) == ([1], [2], [3])
+    graphql.forget()
+    assert numbers(graphql) == [4]
+    assert [first for first, _ in server.asked] == [100, 50, 50, 100, 100]
 
 
 def test_a_question_that_is_too_complex_for_one_runner_is_no_way() -> None:
@@ -101,6 +114,15 @@ def test_a_server_that_fails_is_asked_again_at_the_next_poll(message: str) -> No
 def test_an_answer_of_another_shape_is_bad(answer: Any) -> None:
     with pytest.raises(BadAnswer):
         Server(answer).read()
+
+
+@pytest.mark.parametrize("errors", [[], [{"message": "Request timed out"}]])
+def test_a_page_whose_nodes_are_missing_is_not_an_empty_one(errors: list[dict[str, str]]) -> None:
+    answer = page(after="x") | {"errors": errors}
+    answer["data"]["jobs"]["nodes"] = None
+    with pytest.raises(SourceError) as told:
+        Server(answer).read()
+    assert not isinstance(told.value, NoGraphQL)
 
 
 def test_errors_beside_an_answer_do_not_spoil_it() -> None:

@@ -126,7 +126,7 @@ def _group_path(group: Json) -> str:
         path = urlsplit(text_or_empty(group, "web_url")).path
     except ValueError:
         return ""
-    return unquote(path.rpartition("/groups/")[2]).strip("/")
+    return unquote(path.partition("/groups/")[2]).strip("/")
 
 
 # -- GraphQL ---------------------------------------------------------------------------------------
@@ -173,10 +173,11 @@ def graphql_waiting(value: Any, now: datetime) -> WaitingJob:
     )
 
 
-def runner_of(value: Any) -> int | None:
-    """The id of the runner that executes a job; ``None`` if there is none (any more)."""
-    runner = json_object(value, "job").get("runner")
-    return gid(json_object(runner, "runner"), "id") if runner else None
+def running(value: Any) -> tuple[int, int | None]:
+    """The id of a job, and that of the runner that executes it; ``None`` if there is none (any more)."""
+    node = json_object(value, "job")
+    runner = node.get("runner")
+    return gid(node, "id"), gid(json_object(runner, "runner"), "id") if runner else None
 
 
 def nodes(connection: Any) -> list[Json]:

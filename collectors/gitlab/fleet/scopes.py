@@ -9,9 +9,9 @@ from typing import Any
 
 from collectors._http import NotThere
 from collectors.gitlab import mapping
-from collectors.gitlab.graphql import NoGraphQL
-from collectors.gitlab.runners_client import RunnersClient, flat
-from collectors.gitlab.runners_settings import RunnersConfig
+from collectors.gitlab.fleet.client import RunnersClient, flat
+from collectors.gitlab.fleet.graphql import NoGraphQL
+from collectors.gitlab.fleet.settings import RunnersConfig
 from exporter.contract import Trouble, UnitTrouble
 
 log = logging.getLogger(__name__)
