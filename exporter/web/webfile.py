@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from exporter.errors import ConfigError
@@ -16,7 +17,7 @@ _NO_LONGER = (
     "the web configuration file no longer asks for {}; it may be half written, so the old one stays:"
     " reload (SIGHUP) if that is meant"
 )
-_SWITCHED = "the web configuration file switches TLS on or off, which needs a restart; the old one stays"
+_SWITCHED = "the web configuration file switches TLS on or off, which needs a restart; all else is taken"
 
 
 class WebConfigFile:
@@ -39,6 +40,7 @@ class WebConfigFile:
         self._warn(self._config)
         self._reading = threading.Lock()
         self._told = ""
+        self._told_of_the_switch = False
 
     def current(self) -> WebConfig:
         """What counts now; costs a stat of each file, and a reading only when one of them changed."""
@@ -62,7 +64,11 @@ class WebConfigFile:
             refusal, problems = "the web configuration file is not valid; the old one stays", str(error)
         else:
             problems = ""
-            refusal = self._refusal(config, trusting=trusting)
+            if (config.tls is None) != (self._config.tls is None):
+                self._tell_of_the_switch(trusting=trusting)
+                config = replace(config, tls=self._config.tls)
+            given_up = _given_up(self._config, config)
+            refusal = _NO_LONGER.format(given_up) if given_up and not trusting else ""
         if not refusal:
             if config != self._config:
                 _log.info("web configuration file read again")
@@ -79,12 +85,11 @@ class WebConfigFile:
         for warning in config.warnings:
             _log.warning("%s", warning)
 
-    def _refusal(self, config: WebConfig, *, trusting: bool) -> str:
-        """Why a valid *config* is not taken, empty when it is."""
-        if (config.tls is None) != (self._config.tls is None):
-            return _SWITCHED
-        given_up = _given_up(self._config, config)
-        return _NO_LONGER.format(given_up) if given_up and not trusting else ""
+    def _tell_of_the_switch(self, *, trusting: bool) -> None:
+        """Say once, and at each reload, that TLS stays as it is under open sockets."""
+        if trusting or not self._told_of_the_switch:
+            _log.error(_SWITCHED)
+        self._told_of_the_switch = True
 
 
 def _given_up(old: WebConfig, new: WebConfig) -> str:
