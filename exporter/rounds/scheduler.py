@@ -338,6 +338,14 @@ class Engine:
 
     # -- state ---------------------------------------------------------------------------------
 
+    def turns(self, seconds: float) -> bool:
+        """Whether the scheduler gets to a task that is due now within *seconds*; false once stopped."""
+        turned = threading.Event()
+        # Asked beside us: a scheduler that hangs holds its lock, and whoever asks hangs with it.
+        asking = threading.Thread(target=self._at, args=(f"{_MAINTENANCE}:turn", 0, turned.set), daemon=True)
+        asking.start()
+        return turned.wait(seconds)
+
     def not_ready(self) -> str | None:
         """Why the first round is not complete yet, or ``None`` when it is (or another process polls)."""
         if not self._leading and not self._paused:
