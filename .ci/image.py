@@ -1,8 +1,8 @@
 """Does what deploy/Dockerfile says without a Docker daemon, and runs the result as a container would.
 
-The RUN lines of its first stage are executed as they are, with every folder of the image moved below one of ours.
-The program then starts with the environment and command of the image, where possible on a file system that it
-cannot write to, and its health check must say so while it runs, and no more when it is gone.
+The RUN lines of its first stage are executed as they are, with every folder of the image moved below one of
+ours. The program then starts with the environment and command of the image, where possible on a file system
+that it cannot write to, and its health check must say so while it runs, and no more when it is gone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("/opt/ci-exporter", "/src", "/wheels", "/dist", "/data")
-READ_ONLY = "mount --bind / / && mount -o remount,bind,ro / && mount -t tmpfs tmpfs {data} && mount -t tmpfs tmpfs /tmp"
+READ_ONLY = """\
+mount --bind / / && mount -o remount,bind,ro / && cd {0} &&
+mount -t tmpfs tmpfs data && mount -t tmpfs tmpfs tmp && ! touch here 2>/dev/null && cd data"""
 SECONDS = 120
 
 
@@ -66,7 +68,6 @@ def build(stage: list[tuple[str, str]], image: Path) -> None:
             subprocess.run(["tar", "-x", "-C", source], input=archive.stdout, check=True)
         elif word == "RUN":
             command = re.sub(r"\bpython\b(?= -m (pip|venv))", sys.executable, moved(rest, image))
-            command = command.replace("PIP_NO_CACHE_DIR", "")
             print(f"RUN {rest}", flush=True)
             subprocess.run(["/bin/sh", "-ec", command], cwd=source, env=os.environ | env, check=True)
 
@@ -79,7 +80,7 @@ def free_port() -> int:
 
 def can_be_read_only(image: Path) -> bool:
     """Whether this machine lets us have a file system of our own that cannot be written to."""
-    command = ["unshare", "--mount", "/bin/sh", "-c", READ_ONLY.format(data=image / "data")]
+    command = ["unshare", "--mount", "/bin/sh", "-c", READ_ONLY.format(image)]
     return shutil.which("unshare") is not None and subprocess.run(command, check=False).returncode == 0
 
 
@@ -90,13 +91,15 @@ def run(stage: list[tuple[str, str]], image: Path) -> None:
     env["PATH"] = f"{image}/opt/ci-exporter/bin:{os.environ['PATH']}"
     env["CI_EXPORTER__METRICS__HEALTH_ADDR"] = f"127.0.0.1:{free_port()}"
     env["CI_EXPORTER__STORE__URL"] = f"sqlite:///{image}/data/pipelines.db"
+    env["TMPDIR"] = str(image / "tmp")  # where /tmp would be a tmpfs
+    (image / "tmp").mkdir()
     (image / "config.yaml").write_text("collectors: {runner: {}}\n")
     command = [*json.loads(told["ENTRYPOINT"]), *json.loads(told["CMD"])]
     command[command.index("--config") + 1] = str(image / "config.yaml")
     command[command.index("--web.listen-address") + 1] = f":{free_port()}"
     if can_be_read_only(image):
         print("its root file system is read-only")
-        script = f'{READ_ONLY.format(data=image / "data")} && cd {image}/data && exec "$@"'
+        script = f'{READ_ONLY.format(image)} && exec "$@"'
         command = ["unshare", "--mount", "/bin/sh", "-c", script, "sh", *command]
     else:
         print("this machine allows no mounts: its root file system is writable")
