@@ -25,9 +25,18 @@ import ctypes, os, sys
 assert ctypes.CDLL(None).prctl({PR_SET_MDWE}, {REFUSE_EXEC_GAIN}, 0, 0, 0) == 0
 os.execv(sys.argv[1], sys.argv[1:])
 """
-EXTENSIONS = (
-    "import bcrypt, isal.isal_zlib, psycopg_binary, pydantic_core, sqlalchemy.cyextension.util, yaml._yaml"
-)
+EXTENSIONS = """
+import mmap
+try:
+    mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+except PermissionError:
+    pass
+else:
+    raise SystemExit("nothing is forbidden")
+import bcrypt, isal.isal_zlib, psycopg, psycopg_binary, pydantic_core, sqlalchemy.util, yaml._yaml
+assert psycopg.pq.__impl__ == "binary"
+assert bcrypt.checkpw(b"x", bcrypt.hashpw(b"x", bcrypt.gensalt(4)))
+"""
 
 
 def _analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -85,7 +94,7 @@ def test_the_keys_that_the_unit_asks_for_are_a_configuration(
 
 
 def test_the_program_makes_no_code_at_run_time(tmp_path: Path) -> None:
-    """Where the kernel forbids what MemoryDenyWriteExecute= does, C extensions load and the program serves."""
+    """Where the kernel forbids what MemoryDenyWriteExecute= does, C extensions load and it serves."""
     if ctypes.CDLL(None).prctl(66, 0, 0, 0, 0) < 0:  # PR_GET_MDWE
         pytest.skip("this kernel (before 6.3) cannot forbid it")
     sealed = [sys.executable, "-c", SEALED]
