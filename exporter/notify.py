@@ -59,7 +59,7 @@ class Notifier:
         while not self._ended.is_set():
             if alive(period / 2):
                 self._send("WATCHDOG=1")
-            else:
+            elif not self._ended.is_set():
                 log.error("the service hangs: no sign of life for the watchdog")
             self._ended.wait(period)
 

@@ -83,13 +83,14 @@ def test_a_reload_is_told_from_its_begin_to_its_end(start: Start) -> None:
     assert manager.next(but=WATCHDOG)["READY"] == "1"
 
 
-def test_stopping_is_told_at_sigterm_and_nothing_after_it(start: Start) -> None:
+def test_stopping_is_told_at_sigterm(start: Start) -> None:
     manager, exporter = start(0.2)
     manager.next(but=WATCHDOG)
     assert manager.next() == {WATCHDOG: "1"}
     assert exporter.terminate(60) == 0
-    told = manager.waiting()
-    assert told[-1] == {"STOPPING": "1"}
+    # A sign of life may have been on its way.
+    assert [one for one in manager.waiting() if WATCHDOG not in one] == [{"STOPPING": "1"}]
+    assert "hangs" not in exporter.log_path.read_text()
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
