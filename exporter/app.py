@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from exporter.config.schema import MetricsSettings
 from exporter.config.secrets import SecretUrl
 from exporter.contract import Collector
 from exporter.errors import ConfigError
+from exporter.notify import Notifier
 from exporter.parts import Parts
 from exporter.plugins import collector_classes
 from exporter.rendering import Format
@@ -159,6 +160,7 @@ class App:
         self.parts.wake = self.engine.wake
         self._servers: list[WebServer] = []
         self._reloading = threading.Lock()
+        self._notifier = Notifier(os.environ)
         self._loaded()
 
     def start(self) -> None:
@@ -190,6 +192,10 @@ class App:
         web = self._web
         gate = Gate(app, web.current, open_paths, clock=self.parts.clock)
         return WebServer(gate, listener.sockets, tls=self._tls(), headers=lambda: web.current().headers)
+
+    def turns(self, seconds: float) -> bool:
+        """Whether every web server and the scheduler come round to new work, each within *seconds*."""
+        return all(server.turns(seconds) for server in self._servers) and self.engine.turns(seconds)
 
     def addresses(self) -> list[str]:
         """Where the metrics are: URLs, and ``unix:/path`` for Unix sockets."""
@@ -266,7 +272,7 @@ class App:
         Raises:
             ConfigError: with every problem.
         """
-        with self._reloading:
+        with self._reloading, self._announced():
             try:
                 config, collectors = self._load_anew()
             except ConfigError as error:
@@ -288,6 +294,19 @@ class App:
             for collector in old:
                 collector.close()
             log.info("configuration reloaded", extra={"collectors": ", ".join(collectors) or "none"})
+
+    @contextmanager
+    def _announced(self) -> Iterator[None]:
+        """Tell systemd when a reload begins and ends."""
+        self._notifier.reloading()
+        try:
+            yield
+        finally:
+            self._notifier.ready(self._status())
+
+    def _status(self) -> str:
+        """The service in a line, for ``systemctl status``."""
+        return f"{', '.join(self.parts.collectors)}; listening: {self._listening()}"
 
     def _load_anew(self) -> tuple[Config, dict[str, Collector[Any]]]:
         """The configuration as it is now, and collectors built from it.
@@ -319,6 +338,7 @@ class App:
     def stop(self) -> None:
         """Stop within 5 seconds: polls in flight end or are abandoned unsaved, requests are answered."""
         log.info("stopping")
+        self._notifier.stopping()
         self.parts.stopping.set()
         enders = [threading.Thread(target=server.stop, args=(_STOP_SECONDS,)) for server in self._servers]
         for ender in enders:
@@ -349,6 +369,8 @@ class App:
         self.start()
         if started:
             started(self)
+        self._notifier.ready(self._status())
+        self._notifier.watch(self.turns)
         while not ending.is_set():
             wake.wait()
             wake.clear()

@@ -338,6 +338,15 @@ class Engine:
 
     # -- state ---------------------------------------------------------------------------------
 
+    def turns(self, seconds: float) -> bool:
+        """Whether the scheduler gets to a task that is due now within *seconds*; false once stopped."""
+        turned = threading.Event()
+        # A name of its own: a question that came late must not take the place of the next one.
+        name = f"{_MAINTENANCE}:turn:{id(turned)}"
+        # Asked beside us: a scheduler that hangs holds its lock, and whoever asks hangs with it.
+        threading.Thread(target=self._at, args=(name, 0, turned.set), daemon=True).start()
+        return turned.wait(seconds)
+
     def not_ready(self) -> str | None:
         """Why the first round is not complete yet, or ``None`` when it is (or another process polls)."""
         if not self._leading and not self._paused:

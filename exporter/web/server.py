@@ -89,6 +89,15 @@ class WebServer:
         elif not self._loop.is_closed():
             self._close()
 
+    def turns(self, seconds: float) -> bool:
+        """Whether the event loop gets to something new within *seconds*; false once stopped."""
+        turned = threading.Event()
+        try:
+            self._loop.call_soon_threadsafe(turned.set)
+        except RuntimeError:
+            return False
+        return turned.wait(seconds)
+
     def certificate_not_after(self) -> datetime | None:
         """Until when the TLS certificate of now is valid; ``None`` for plain HTTP. Any thread may ask."""
         return self._contexts.not_after()

@@ -366,3 +366,27 @@ def test_troubles_of_all_collectors_are_shown(service: Start) -> None:
     wait_until(lambda: one.engine.troubles(), "the trouble")
     labels = dict(collector="fake", project="group/app", reason=Trouble.FORBIDDEN.value)
     assert value(one.world, "ci_exporter_project_problem", **labels) == 1
+
+
+def test_the_scheduler_comes_round_until_it_is_stopped(service: Start) -> None:
+    one = service()
+    one.start(one.source())
+    assert one.engine.turns(60)
+    one.stop()
+    assert not one.engine.turns(0)
+
+
+def test_a_scheduler_that_hangs_is_told_and_holds_up_nobody(service: Start) -> None:
+    one = service()
+    one.start(one.source())
+    hanging, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hanging.set()
+        go_on.wait(PATIENCE)
+
+    one.engine._at("hang", 0, hang)
+    assert hanging.wait(PATIENCE)
+    assert not one.engine.turns(0.05)
+    go_on.set()
+    assert one.engine.turns(PATIENCE)

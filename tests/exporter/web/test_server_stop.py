@@ -171,3 +171,10 @@ def test_the_server_takes_no_signal_handlers(serve: Serve) -> None:
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     serve()
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_the_loop_comes_round_until_it_is_stopped(serve: Serve) -> None:
+    server = serve()
+    assert server.turns(60)
+    server.stop()
+    assert not server.turns(60)
