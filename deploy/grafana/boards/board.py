@@ -140,8 +140,8 @@ def source_choice(
 def label_choice(name: str, label: str, series: str, value_of: str | None = None) -> VariableModel:
     """Some or all of the values that one label has in *series*.
 
-    Grafana itself makes the chosen values safe in a regular expression, as long as a query says `$name` and not
-    `${name:raw}`; All is `.*`, which keeps queries short.
+    Grafana itself makes the chosen values safe in a regular expression, as long as a query says `$name` and
+    not `${name:raw}`; All is `.*`, which keeps queries short.
     """
     return choice(
         name,
@@ -164,7 +164,7 @@ def choice(
     *,
     all_value: str | None,
 ) -> VariableModel:
-    """Values that *source* gives, asked again when the time range changes; any may be chosen, at first all."""
+    """Values that *source* gives, asked anew when the time range changes; any may be chosen, at first all."""
     return VariableModel(
         type_val=VariableType.QUERY,
         name=name,

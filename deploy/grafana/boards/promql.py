@@ -47,8 +47,8 @@ def total(expression: str, by: str = "") -> str:
 
 
 def share(part: str, whole: str, by: str = "") -> str:
-    """*part* of *whole*, 0 to 1; nothing where *whole* is 0."""
-    return f"{total(part, by)} / ({total(whole, by)} > 0)"
+    """*part* of *whole*, 0 to 1: 0 where there is none of *part*, nothing where *whole* is 0."""
+    return f"({total(part, by)} or 0 * {total(whole, by)}) / ({total(whole, by)} > 0)"
 
 
 def success_rate(family: str, window: str, by: str = "", scope: str = SELECTED) -> str:
