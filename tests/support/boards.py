@@ -54,7 +54,7 @@ class Asked:
     @property
     def name(self) -> str:
         """Where to look for it."""
-        return f"{self.board} / {self.panel['title']} / {self.target['refId']}"
+        return f"{self.board} {self.panel['id']}{self.target['refId']}: {self.panel['title']}"
 
     @property
     def expr(self) -> str:
@@ -109,6 +109,17 @@ def prometheus_variables() -> list[Values]:
             parts = _LABEL_VALUES.fullmatch(variable["query"]["query"])
             assert parts, variable
             found.append(Values(board["uid"], variable["name"], parts[1], parts[2], all_chosen(board)))
+    return found
+
+
+def api_questions() -> list[tuple[str, Json]]:
+    """Name and query of every question to the JSON API, of panels and of variables; ``chosen`` is added."""
+    found = [(one.name, {**one.target, "chosen": one.chosen}) for one in asked(INFINITY)]
+    for board in map(load, FILES):
+        for variable in board["templating"]["list"]:
+            if variable.get("datasource", {}).get("type") == INFINITY:
+                query = {**variable["query"]["infinityQuery"], "chosen": all_chosen(board)}
+                found.append((f"{board['uid']} / {variable['name']}", query))
     return found
 
 
