@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import requests
 import yaml
@@ -57,6 +58,11 @@ JOBS: list[dict[str, Any]] = [
     },
 ]
 
+_ONE = "SELECT id FROM pull_requests WHERE state = 'open' AND first_review_at IS"
+REVIEW = f"UPDATE pull_requests SET first_review_at = now() WHERE id = ({_ONE} NULL ORDER BY id DESC LIMIT 1)"
+MERGE = f"""UPDATE pull_requests SET state = 'merged', closed_at = now()
+            WHERE id = ({_ONE} NOT NULL ORDER BY id DESC LIMIT 1)"""
+
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[str]:
@@ -72,8 +78,7 @@ def demo(tmp_path: Path) -> Iterator[str]:
 
 
 def test_every_board_answers_on_the_demo(demo: str, tmp_path: Path) -> None:
-    config = yaml.safe_load((tmp_path / "demo" / "config.yaml").read_text())["collectors"]["gitlab"]
-    world = World(config["url"], config["token"])
+    world = World(yaml.safe_load((tmp_path / "demo" / "config.yaml").read_text())["collectors"])
     missing = {one.name: one for one in boards.asked(boards.PROMETHEUS)}
     assert set(MAY_BE_EMPTY) <= set(missing), "these are no panels any more"
     with Prometheus(tmp_path, demo.removeprefix("http://")) as prometheus:
@@ -122,30 +127,37 @@ def _answers(prometheus: Prometheus, one: boards.Asked) -> bool:
 
 
 class World:
-    """The stand-in of a demo, in which things happen oftener than by themselves."""
+    """The stand-ins of a demo, in which things happen oftener than by themselves."""
 
-    def __init__(self, url: str, token: str) -> None:
-        self._url = url
+    def __init__(self, collectors: dict[str, Any]) -> None:
+        gitlab, databases = collectors["gitlab"], collectors["postgres"]["databases"]
+        self._url = gitlab["url"]
+        self._dsn = databases["main"]["dsn"].replace("//exporter@", "//postgres@")
         listed = requests.get(
-            f"{url}/api/v4/projects?per_page=100", headers={"PRIVATE-TOKEN": token}, timeout=30
+            f"{self._url}/api/v4/projects?per_page=100",
+            headers={"PRIVATE-TOKEN": gitlab["token"]},
+            timeout=30,
         ).json()
         usable = [entry for entry in listed if entry["default_branch"] and not entry["archived"]]
         self._projects = [entry["path_with_namespace"] for entry in usable][:3]
         self._next = 0.0
 
     def live(self) -> None:
-        """Let pipelines begin, if none did for three seconds."""
+        """Let pipelines begin and pull requests move, if nothing did for three seconds."""
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + 3
         for project in self._projects:
-            self._act("new_pipeline", project=project, jobs=JOBS)
-            self._act("new_pipeline", project=project, jobs=JOBS[:1])
-        self._act("new_pipeline", project=self._projects[0], story="no_runner")
+            self._begin(project=project, jobs=JOBS)
+            self._begin(project=project, jobs=JOBS[:1])
+        self._begin(project=self._projects[0], story="no_runner")
+        with psycopg.connect(self._dsn) as connection:
+            for statement in (REVIEW, MERGE):
+                connection.execute(statement.encode())
 
-    def _act(self, action: str, **given: Any) -> None:
+    def _begin(self, **given: Any) -> None:
         response = requests.post(
-            f"{self._url}/__standin__/action", json={"action": action, **given}, timeout=30
+            f"{self._url}/__standin__/action", json={"action": "new_pipeline", **given}, timeout=30
         )
         assert response.status_code == 200, response.text
 
