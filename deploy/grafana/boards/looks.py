@@ -68,6 +68,7 @@ def falling(warn: float, bad: float) -> Steps:
 
 
 NEUTRAL: Steps = ((None, GOOD),)
+AT_LEAST_ONE: Steps = ((None, BAD), (1, GOOD))
 ANY_IS_BAD: Steps = ((None, GOOD), (1, BAD))
 SUCCESS = falling(0.9, 0.7)
 

@@ -85,7 +85,7 @@ def _judged() -> list[Panel]:
         " this is empty.",
         "none, or no rules",
     )
-    firing = 'count(max by (alertname) (ALERTS{alertname=~"Ci.+", alertstate="firing"}))'
+    firing = 'count(ALERTS{alertname=~"Ci.+", alertstate="firing"})'
     return [
         number(rate, success_rate(RUNS, RANGE), looks.SUCCESS),
         number(finished, f"round({total(grown(RUNS, RANGE))})"),

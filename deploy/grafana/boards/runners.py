@@ -80,9 +80,9 @@ def _numbers() -> list[Panel]:
     )
     known = select("ci_runners", scope=_HERE)
     return [
-        number(online, _all("ci_runners", 'status="online"'), looks.falling(1, 1)),
+        number(online, _all("ci_runners", 'status="online"'), looks.AT_LEAST_ONE),
         number(away, _all("ci_runners", 'status!="online"'), looks.rising(1, 5)),
-        number(paused, _all("ci_runner_paused"), looks.rising(1, 1000)),
+        number(paused, _all("ci_runner_paused"), ((None, looks.GOOD), (1, looks.WARN))),
         number(running, _all("ci_runner_jobs_running")),
         number(waiting, or_zero(_all("ci_runner_queue_jobs"), known)),
         number(nobody, or_zero(_all("ci_runner_queue_jobs", _NOBODY), known), looks.ANY_IS_BAD),
