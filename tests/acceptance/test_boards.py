@@ -36,6 +36,7 @@ MAY_BE_EMPTY = {
 # Labels that no series may have: Prometheus drops those that are the empty text.
 OPTIONAL = {"pipeline", "tags", "failure_reason"}
 PERIOD = 300.0
+PATIENCE = 180.0
 # Short jobs: one succeeds, one is tried again, one fails.
 JOBS: list[dict[str, Any]] = [
     {"name": "compile", "stage": "build", "queue": 0.2, "run": 0.5, "coverage": 81.5},
@@ -68,7 +69,7 @@ MERGE = f"""UPDATE pull_requests SET state = 'merged', closed_at = now()
 def demo(tmp_path: Path) -> Iterator[str]:
     """The address of a demo that shows the state of jobs, too."""
     with started_demo(tmp_path) as (_, url):
-        wait_until(lambda: _status(f"{url}/-/ready") == 200, "the demo is ready")
+        wait_until(lambda: _status(f"{url}/-/ready") == 200, "the demo is ready", PATIENCE)
         file = tmp_path / "demo" / "config.yaml"
         config = yaml.safe_load(file.read_text())
         config["collectors"]["gitlab"]["jobs"] = {"status": True}
@@ -92,7 +93,7 @@ def test_every_board_answers_on_the_demo(demo: str, tmp_path: Path) -> None:
             return not set(missing) - set(MAY_BE_EMPTY)
 
         try:
-            wait_until(answered, "every panel has an answer", 120)
+            wait_until(answered, "every panel has an answer", PATIENCE)
         except AssertionError:
             nothing = {name: one.expr for name, one in missing.items() if name not in MAY_BE_EMPTY}
             assert nothing == {}
