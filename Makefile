@@ -10,7 +10,7 @@ COVERAGE_MIN ?= 95
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint lock clean
+.PHONY: help run test bench lint boards lock clean
 
 help:  ## what can be asked of make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ lint: $(STAMP)  ## style, types, and who may import whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+boards: $(STAMP)  # write deploy/grafana/*.json anew from deploy/grafana/boards
+	$(BIN)/python -m deploy.grafana.boards
 
 lock:  ## write requirements.lock anew from pyproject.toml, everything at its newest version
 	@$(find_python); "$$python" -m venv build/lock-tools

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
 
-from tests.support.process import PATIENCE, ROOT, SOON, free_port, wait_until
+from tests.support.demo import started_demo
+from tests.support.process import PATIENCE, SOON, wait_until
 from tests.support.truth import counted_runs
 
 
 def test_the_demo_shows_live_metrics_and_ends_cleanly(tmp_path: Path) -> None:
-    with _demo(tmp_path) as (demo, url):
+    with started_demo(tmp_path) as (demo, url):
         wait_until(lambda: _status(f"{url}/-/ready") == 200, "the demo is ready")
         text = _metrics(url)
         before, reports = counted_runs(text).total(), _reports(text)
@@ -40,7 +36,7 @@ def test_the_demo_shows_live_metrics_and_ends_cleanly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_end_of_the_demo_leaves_a_process_behind(tmp_path: Path, number: signal.Signals) -> None:
-    with _demo(tmp_path) as (demo, url):
+    with started_demo(tmp_path) as (demo, url):
         wait_until(lambda: "oneclick_pr_open{" in _metrics(url), "its reports are there")
         family = _descendants(demo.pid)
         assert "postgres" in _names(family)
@@ -53,27 +49,6 @@ def test_no_end_of_the_demo_leaves_a_process_behind(tmp_path: Path, number: sign
 REPORTS = {
     f"oneclick_pr_{name}" for name in ("open", "closed", "result_report", "check_summary", "missing_report")
 }
-
-
-@contextmanager
-def _demo(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A started demo, and where its pages are."""
-    address = f"127.0.0.1:{free_port()}"
-    flags = ["--web.listen-address", address, "--directory", str(folder / "demo")]
-    with (folder / "log").open("wb") as log:
-        demo = subprocess.Popen(
-            [sys.executable, "-m", "exporter", "demo", *flags],
-            cwd=ROOT,
-            stderr=log,
-            env={
-                **os.environ, "GITLAB_PRIVATE_TOKEN": "must-not-be-used", "DATABASE_URL": "postgresql://nowhere"
-            },
-        )  # fmt: skip
-    try:
-        yield demo, f"http://{address}"
-    finally:
-        demo.kill()
-        demo.wait()
 
 
 def _metrics(url: str) -> str:

@@ -58,10 +58,21 @@ def _mounts() -> list[tuple[str, str]]:
 
 def test_what_is_mounted_is_there_and_read_only() -> None:
     for source, mount in _mounts():
-        if source.startswith("./grafana") and not (DEPLOY / "grafana").exists():
-            continue
         assert (DEPLOY / source).exists(), source
         assert mount.endswith(":ro"), mount
+
+
+def test_grafana_asks_the_containers_what_it_asks_this_machine_elsewhere() -> None:
+    on_a_host = yaml.safe_load((DEPLOY / "grafana/provisioning/datasources/ci-exporter.yaml").read_text())
+    in_compose = (DEPLOY / "compose/grafana-datasources.yaml").read_text()
+    for service in ("prometheus:9090", "ci-exporter:9101"):
+        assert service.partition(":")[0] in SERVICES
+        in_compose = in_compose.replace(service, "127.0.0.1:" + service.partition(":")[2])
+    assert yaml.safe_load(in_compose) == on_a_host
+    boards = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/ci-exporter.yaml").read_text())
+    (provider,) = boards["providers"]
+    targets = [one.split(":")[1] for one in SERVICES["grafana"]["volumes"] if one.startswith(".")]
+    assert provider["options"]["path"] in targets
 
 
 def test_secrets_are_files_that_nobody_commits() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -50,10 +51,27 @@ class Prometheus:
 
     def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
         """The instant vector that *expression* gives now."""
-        response = requests.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=PATIENCE)
+        answer = self._get("query", query=expression)
+        return [(row["metric"], float(row["value"][1])) for row in answer["result"]]
+
+    def series(
+        self, expression: str, seconds: float, step: float = 5
+    ) -> list[tuple[dict[str, str], list[float]]]:
+        """What *expression* gave at each *step* of the last *seconds*, series by series."""
+        now = time.time()
+        asked = {"query": expression, "start": now - seconds, "end": now, "step": step}
+        answer = self._get("query_range", **asked)
+        return [(row["metric"], [float(value) for _, value in row["values"]]) for row in answer["result"]]
+
+    def label_values(self, label: str, selector: str) -> list[str]:
+        """The values that *label* has in the series of *selector*."""
+        return list(self._get(f"label/{label}/values", **{"match[]": selector}))
+
+    def _get(self, path: str, **asked: Any) -> Any:
+        response = requests.get(f"{self.url}/api/v1/{path}", params=asked, timeout=PATIENCE)
         answer: dict[str, Any] = response.json()
-        assert answer["status"] == "success", answer
-        return [(row["metric"], float(row["value"][1])) for row in answer["data"]["result"]]
+        assert answer["status"] == "success", (asked, answer)
+        return answer["data"]
 
     def scalar(self, expression: str) -> float:
         """The one value of *expression*."""
