@@ -38,7 +38,7 @@ lint: $(STAMP)  ## style, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-boards: $(STAMP)  # write deploy/grafana/*.json anew from deploy/grafana/boards
+boards: $(STAMP)  ## write deploy/grafana/*.json anew from deploy/grafana/boards
 	$(BIN)/python -m deploy.grafana.boards
 
 lock:  ## write requirements.lock anew from pyproject.toml, everything at its newest version
