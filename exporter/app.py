@@ -118,6 +118,7 @@ def _open_listeners(metrics: MetricsSettings) -> list[Listener]:
         Group.METRICS: () if metrics.systemd_socket else metrics.addr,
         Group.HEALTH: metrics.health_addr,
         Group.ADMIN: metrics.admin_addr,
+        Group.API: metrics.api_addr if metrics.api else (),
     }
     return open_listeners(addresses, [(group_named(name), one) for name, one in passed])
 
@@ -229,6 +230,8 @@ class App:
             telemetry_path=self._telemetry_path,
             lifecycle=metrics.lifecycle,
             config=lambda: config_text(self._config),
+            history=self.parts.history if metrics.api else None,
+            clock=self.parts.clock,
         )
 
     def _render(self, form: Format, gzip: bool, names: Any, collectors: Any) -> list[bytes]:
@@ -241,6 +244,7 @@ class App:
             description="Prometheus exporter for CI: every finished run counted exactly once.",
             links=[
                 (self._telemetry_path, "Metrics"),
+                ("/api/openapi.json", "JSON API: runs, statistics, and this description of it"),
                 ("/healthz", "Health"),
                 ("/-/ready", "Readiness"),
                 ("/-/config", "Configuration"),

@@ -7,7 +7,7 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl
 
@@ -19,8 +19,11 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from exporter.clock import Clock, SystemClock
 from exporter.errors import ConfigError, ExporterError
+from exporter.model.history import History
 from exporter.rendering import Format
+from exporter.web.api.routes import api_routes
 from exporter.web.groups import EVERYTHING, Group
 from exporter.web.landing import CONTENT_SECURITY_POLICY, LandingPage, render_landing
 from exporter.web.metrics import negotiate, read_filters, wants_gzip
@@ -61,7 +64,8 @@ class WebParts:
     must answer from memory.
     ``readiness`` gives ``None`` when ready, else the reason. ``reload`` and ``set_log_level`` raise
     :class:`ConfigError` when they refuse. ``lifecycle`` switches both of them on. ``config`` gives the
-    configuration as text with every secret masked; ``None`` leaves the route out.
+    configuration as text with every secret masked; ``None`` leaves the route out. ``history`` is what the
+    API answers from, in threads of its own; ``None`` leaves the API out.
     """
 
     render: Render
@@ -72,6 +76,8 @@ class WebParts:
     telemetry_path: str = "/metrics"
     lifecycle: bool = False
     config: Callable[[], str] | None = None
+    history: History | None = None
+    clock: Clock = field(default_factory=SystemClock)
 
 
 def build_app(parts: WebParts, groups: Set[Group] = EVERYTHING) -> Starlette:
@@ -110,6 +116,7 @@ def _own_routes(parts: WebParts, pages: _Pages) -> dict[Group, list[Route]]:
             Route("/log_level", pages.log_level, methods=["PUT"]),
             *([config] if parts.config else []),
         ],
+        Group.API: api_routes(parts.history, parts.clock) if parts.history else [],
     }
 
 
