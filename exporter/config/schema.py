@@ -78,11 +78,11 @@ class MetricsSettings(Section):
         description="one address or a list that answers /-/config, /-/reload and /log_level in place of addr",
     )
     api: bool = Field(
-        default=True, description="whether /api/… answers questions about runs, as JSON and CSV"
+        default=True, description="whether /api/… and the page /status answer questions about runs"
     )
     api_addr: Addresses = Field(
         default=(),
-        description="one address or a list that answers /api/… in place of addr",
+        description="one address or a list that answers /api/… and /status in place of addr",
     )
     systemd_socket: bool = Field(
         default=False,

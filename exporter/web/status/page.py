@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import gzip
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +17,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from exporter import __version__
 from exporter.clock import Clock
-from exporter.errors import StoreError
+from exporter.errors import ExporterError
 from exporter.model.history import History
+from exporter.web.api.questions import Questions, Refused
 from exporter.web.metrics import wants_gzip
-from exporter.web.renders import Renders
 from exporter.web.status.answers import ask
 from exporter.web.status.charts import COLUMNS
 from exporter.web.status.filters import read
-from exporter.web.status.view import Standing, head, view
+from exporter.web.status.view import Head, Standing, head, view
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -45,8 +47,8 @@ class StatusParts:
     history: History
     standing: Callable[[], Standing]
     clock: Clock
-    zone: tzinfo
-    version: str
+    zone: tzinfo = UTC
+    version: str = __version__
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +60,26 @@ class _Answer:
     html: str = ""
 
 
-@dataclass(slots=True)
-class StatusPage:
-    """The endpoints; what is asked for at the same time is rendered once."""
+def status_routes(parts: StatusParts) -> list[Route]:
+    """The page, and the files that come with it; for one event loop."""
+    assets = [Route(f"/status/{name}", _asset, methods=["GET"]) for name in _ASSETS]
+    return [Route("/status", _Page(parts).answer, methods=["GET"]), *assets]
 
-    parts: StatusParts
-    _renders: Renders[_Answer] = field(default_factory=Renders)
 
-    def routes(self) -> list[Route]:
-        """All of them, the page first."""
-        assets = [Route(f"/status/{name}", _asset, methods=["GET"]) for name in _ASSETS]
-        return [Route("/status", self.page, methods=["GET"]), *assets]
+class _Page:
+    """The endpoint; what is asked for at the same time is worked out once."""
 
-    async def page(self, request: Request) -> Response:
+    def __init__(self, parts: StatusParts) -> None:
+        self._parts = parts
+        self._questions = Questions[_Answer]()
+
+    async def answer(self, request: Request) -> Response:
         asked = (request.url.query, ",".join(request.headers.getlist("if-none-match")))
-        answer = await self._renders.get(asked, functools.partial(self._answer, *asked))
+        try:
+            answer = await self._questions.answer(asked, functools.partial(self._put, *asked))
+        except ExporterError as error:
+            _log.warning("the status page cannot be shown: %s", error)
+            answer = await _in_thread(functools.partial(self._excuse, request.url.query, error))
         headers = {
             "content-security-policy": CONTENT_SECURITY_POLICY,
             "referrer-policy": "same-origin",
@@ -89,29 +96,46 @@ class StatusPage:
             headers["content-encoding"] = "gzip"
         return Response(body, answer.status, headers, "text/html")
 
-    def _answer(self, query: str, known: str) -> _Answer:
+    def _put(self, query: str, known: str) -> _Answer:
         """The page, or that it is the one which is *known*; runs in a thread."""
-        parts = self.parts
-        # In whole minutes, like all ages on the page: in between, only the history can change it.
-        now = parts.clock.now().replace(second=0, microsecond=0)
-        filters, notices = read(query)
-        standing = parts.standing()
-        frame = head(filters, notices, standing, now=now, zone=parts.zone, version=parts.version)
-        try:
-            etag = _etag(parts.history.version(), now, query, standing, parts.version)
-            if etag in known or known.strip() == "*":
-                return _Answer(304, etag)
-            answers = ask(parts.history, filters, now, parts.zone)
-        except StoreError:
-            _log.exception("the status page could not read the store")
-            return _Answer(503, html=_rendered("unavailable.html", head=frame))
-        shown = view(frame, answers, standing, now=now, zone=parts.zone)
+        history, zone = self._parts.history, self._parts.zone
+        frame, standing, now = self._frame(query)
+        # Before the answers: a newer page under an older tag is asked for once more, and never kept too long.
+        etag = _etag(history.version(), query, frame, standing)
+        if etag in known:
+            return _Answer(304, etag)
+        shown = view(frame, ask(history, frame.filters, now, zone), standing, now=now, zone=zone)
         return _Answer(200, etag, _rendered("status.html", head=frame, view=shown, columns=list(COLUMNS)))
 
+    def _excuse(self, query: str, error: ExporterError) -> _Answer:
+        """The page without its content, and why; runs in a thread."""
+        frame, _, _ = self._frame(query)
+        busy = str(error) if isinstance(error, Refused) else ""
+        return _Answer(503, html=_rendered("unavailable.html", head=frame, busy=busy))
 
-def _etag(version: str, now: datetime, query: str, standing: Standing, program: str) -> str:
+    def _frame(self, query: str) -> tuple[Head, Standing, datetime]:
+        """What stands around the content, how the collectors stand, and for when both are true.
+
+        That is a whole minute, like all ages on the page: in between, only what is told can change it.
+        """
+        parts = self._parts
+        now = parts.clock.now().replace(second=0, microsecond=0)
+        filters, notices = read(query)
+        standing = parts.standing().in_whole_minutes()
+        return (
+            head(filters, notices, standing, now=now, zone=parts.zone, version=parts.version),
+            standing,
+            now,
+        )
+
+
+async def _in_thread(call: Callable[[], _Answer]) -> _Answer:
+    return await asyncio.get_running_loop().run_in_executor(None, call)
+
+
+def _etag(version: str, query: str, frame: Head, standing: Standing) -> str:
     """A validator of everything that the page depends on; weak, as it is the same for each coding."""
-    told = repr((version, now, query, standing, program, sorted(_stamps().items())))
+    told = repr((version, query, frame, standing, sorted(_stamps().items())))
     return f'W/"{hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]}"'
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from urllib.parse import urlsplit
 
@@ -37,6 +37,12 @@ class CollectorState:
     last_success: datetime | None = None
     trouble: str | None = None
 
+    def in_whole_minutes(self) -> CollectorState:
+        """The same without seconds."""
+        if self.last_success is None:
+            return self
+        return replace(self, last_success=self.last_success.replace(second=0, microsecond=0))
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -44,6 +50,10 @@ class Standing:
 
     collectors: Sequence[CollectorState] = ()
     waiting: Mapping[str, int] | None = None
+
+    def in_whole_minutes(self) -> Standing:
+        """The same without seconds, which would make every page another one than the last."""
+        return replace(self, collectors=[one.in_whole_minutes() for one in self.collectors])
 
 
 @dataclass(frozen=True, slots=True)
