@@ -151,10 +151,10 @@ ENDPOINTS = (
         "/api/stats/dora",
         "getDora",
         "The four measures of software delivery",
-        "A deployment is an execution of a job that deploys, on the default branch, that succeeded or failed. "
-        "deployments_per_day = all / days; lead_time = median from the creation of a run to the end of its "
-        "deployment that succeeded; change_failure_rate = failed / all; time_to_restore = median from the end "
-        "of one that failed to the end of the next of that job that succeeded.",
+        "A deployment is an execution of a job that deploys, on the default branch, that succeeded or "
+        "failed. deployments_per_day = all / days; lead_time = median from the creation of a run to the end "
+        "of its deployment that succeeded; change_failure_rate = failed / all; time_to_restore = median from "
+        "the end of one that failed to the end of the next of that job that succeeded.",
         (*instants("now-30d", "now"), PROJECT, PROVIDER, DEPLOYMENTS, FORMAT),
         records.DORA,
         many=False,

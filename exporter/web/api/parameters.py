@@ -172,7 +172,7 @@ def instants(since: str | None = None, until: str | None = None) -> tuple[Parame
 def globs(name: str, description: str, default: str | None = None) -> Parameter:
     """A parameter of patterns."""
     schema = {"type": "string", "maxLength": LONGEST_VALUE}
-    told = f"{description}; * stands for any characters, ? for one, [ab] for one of these."
+    told = f"{description}; * stands for any characters, ? for one (also a comma), [ab] for one of these."
     return Parameter(name, told, schema, _glob, default, many=True)
 
 

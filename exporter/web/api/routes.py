@@ -71,7 +71,7 @@ def api_routes(history: History, clock: Clock) -> list[Route]:
         try:
             read_query((), request.url.query, clock.now())
         except BadParameter as error:
-            return _failure(form, 400, str(error))
+            return _failed(form, 400, str(error)).response()
         return _whole(form, JSON, _tag(document), lambda: (document, {})).response()
 
     return [*map(route, ENDPOINTS), Route(PATH, describe, methods=["GET"])]
@@ -127,25 +127,23 @@ async def _answer(
         answer = await questions.answer(question.key, functools.partial(question.put, history))
         return answer.response()
     except BadParameter as error:
-        return _failure(form, 400, str(error))
+        return _failed(form, 400, str(error)).response()
     except Refused as error:
-        return _failure(form, 503, str(error), error.retry_after)
+        return _failed(form, 503, str(error), error.retry_after).response()
     except ExporterError as error:
         _log.warning("the history gave no answer: %s", error)
-        return _failure(form, 503, "the store gave no answer; the exporter's log says why", 5)
+        return _failed(form, 503, "the store gave no answer; the exporter's log says why", 5).response()
 
 
 def _whole(
     form: _Form, kind: str, tag: str, make: Callable[[], tuple[bytes, dict[str, str]] | None]
 ) -> _Answer:
-    """What *make* gives as an answer with *tag*: nothing of it where the client has it, 404 where it is none."""
+    """What *make* gives, with *tag*: 304 where the client has it, 404 where there is nothing."""
     if tag in form.known:
         return _Answer(304, headers={"etag": f"W/{tag}"})
     made = make()
     if made is None:
-        return _Answer(
-            404, _sentence(form, "there is no such run"), {"content-type": _kind_of_sentence(form)}
-        )
+        return _failed(form, 404, "there is no such run")
     body, headers = made
     headers = {"content-type": kind, "etag": f"W/{tag}", **headers}
     if form.gzip and len(body) >= _SHORTEST_GZIP:
@@ -190,16 +188,9 @@ def _next_page(query: str, found: Found) -> dict[str, str]:
     return {"link": f'<?{urlencode([*pairs, ("after", found.after)])}>; rel="next"'}
 
 
-def _sentence(form: _Form, sentence: str) -> bytes:
-    return f"{sentence}\n".encode() if form.csv else _encoded({"error": sentence})
-
-
-def _kind_of_sentence(form: _Form) -> str:
-    return TEXT if form.csv else JSON
-
-
-def _failure(form: _Form, status: int, sentence: str, retry_after: int | None = None) -> Response:
-    headers = {"content-type": _kind_of_sentence(form)}
-    if retry_after is not None:
-        headers["retry-after"] = str(retry_after)
-    return _Answer(status, _sentence(form, sentence), headers).response()
+def _failed(form: _Form, status: int, sentence: str, retry_after: int | None = None) -> _Answer:
+    """Why there is no answer; *retry_after* is in seconds."""
+    headers = {} if retry_after is None else {"retry-after": str(retry_after)}
+    if form.csv:
+        return _Answer(status, f"{sentence}\n".encode(), {"content-type": TEXT, **headers})
+    return _Answer(status, _encoded({"error": sentence}), {"content-type": JSON, **headers})
