@@ -22,7 +22,7 @@ from exporter.model.history import (
 from exporter.model.runs import UNFINISHED, Status
 from exporter.web.status.filters import Filters, exactly
 
-RUNS = 50
+RUNS = 30
 JOBS = 8
 _LOOKUPS = 40
 """Default branches that are looked at one by one; beyond it only those whose newest run failed are known."""

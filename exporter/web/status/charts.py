@@ -46,13 +46,10 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The numbers of one step, for who cannot see the charts."""
+    """The numbers of one step, for who cannot see the charts: runs, succeeded, failed, rate, p50, p95."""
 
     start: Moment
     cells: Sequence[str]
-
-
-COLUMNS = ("Runs", "Succeeded", "Failed", "Success rate", "Duration p50", "Duration p95")
 
 
 def tabulate(steps: Sequence[Step], words: Wording) -> list[Row]:

@@ -24,7 +24,6 @@ from exporter.model.history import History
 from exporter.web.api.questions import Questions, Refused
 from exporter.web.metrics import wants_gzip
 from exporter.web.status.answers import ask
-from exporter.web.status.charts import COLUMNS
 from exporter.web.status.filters import read
 from exporter.web.status.view import Head, Standing, head, view
 
@@ -105,7 +104,7 @@ class _Page:
         if etag in known:
             return _Answer(304, etag)
         shown = view(frame, ask(history, frame.filters, now, zone), standing, now=now, zone=zone)
-        return _Answer(200, etag, _rendered("status.html", head=frame, view=shown, columns=list(COLUMNS)))
+        return _Answer(200, etag, _rendered("status.html", head=frame, view=shown))
 
     def _excuse(self, query: str, error: ExporterError) -> _Answer:
         """The page without its content, and why; runs in a thread."""
