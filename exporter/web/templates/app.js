@@ -72,10 +72,22 @@
     const content = next.getElementById("content");
     if (!content) throw new Error("this is not the status page");
     const focused = document.activeElement;
+    const seen = marks(focused);
     morph(document.getElementById("content"), content);
     morph(document.getElementById("footer"), next.getElementById("footer"));
     document.title = next.title;
     if (focused !== document.activeElement && focused?.isConnected) focused.focus({ preventScroll: true });
+    const mark = seen.find(({ node }) => node.isConnected);
+    if (mark) scrollBy({ top: mark.node.getBoundingClientRect().top - mark.top, behavior: "instant" });
+  }
+
+  // What is seen now, the focus first, and where; at its top the page need not be held in place.
+  function marks(focused) {
+    if (scrollY < 1) return [];
+    return [focused, ...document.querySelectorAll("#content [data-key]")]
+      .filter((node) => node && document.getElementById("content").contains(node))
+      .map((node) => ({ node, top: node.getBoundingClientRect().top }))
+      .filter(({ top }) => top >= 0 && top < innerHeight);
   }
 
   // -- when -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -358,7 +358,7 @@ def test_hostile_names_are_text_and_nothing_else(site: Site, name: str) -> None:
     assert [one.get("src") for one in page.all("script")] == [page.all("script")[0].get("src")]
     assert all((one.get("src") or "").startswith("status/icon.svg") for one in page.all("img"))
     for element in page.root.iter():
-        assert not [key for key in element.keys() if key.startswith("on") or key == "style"], element.attrib
+        assert not [key for key in element if key.startswith("on") or key == "style"], element.attrib
     told = {id(inner) for bdi in page.all("bdi") for inner in bdi.iter()}
     spoken = [one for one in page.part("runs").iter() if (one.text or "").strip() == shown.strip()]
     assert spoken
