@@ -275,7 +275,9 @@ class App:
         collector, rounds = self.parts.collectors[name], self.engine.rounds.get(name)
         success = known.last_success.get(name)
         trouble = rounds.not_ready() if rounds else None
-        if trouble is None and name in known.failing:
+        if trouble is not None:
+            trouble = trouble.removeprefix(f"{name}: ")
+        elif name in known.failing:
             trouble = "some of what it reads failed the last time; the log says what"
         return CollectorState(
             name=name,

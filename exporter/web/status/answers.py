@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
@@ -19,15 +20,15 @@ from exporter.model.history import (
     Summary,
     Wanted,
 )
-from exporter.model.runs import UNFINISHED, Status
+from exporter.model.runs import UNFINISHED, PipelineRun, Status
 from exporter.web.status.filters import Filters, exactly
 
 RUNS = 30
 JOBS = 8
-_LOOKUPS = 40
-"""Default branches that are looked at one by one; beyond it only those whose newest run failed are known."""
-_STREAK = 25
-"""Runs that are read of a default branch to see since when it fails."""
+MOST_BROKEN = 12
+"""Failing default branches of which more is told than that they fail."""
+_READ = 300
+"""Runs that are read to see since when these fail."""
 _ENDS = (Status.SUCCESS, Status.FAILED)
 
 
@@ -35,13 +36,14 @@ _ENDS = (Status.SUCCESS, Status.FAILED)
 class Broken:
     """A default branch whose last run that succeeded or failed did fail.
 
-    ``since`` is the first failed run after the last success, ``None`` when it was not looked for;
-    ``longer`` says that older runs failed too. ``running`` says that a newer run is not finished.
+    ``newest`` is that run. ``since`` is the first of those that failed in a row, ``None`` when it was not
+    looked for; ``longer`` says that more may have failed before. ``running`` says that a newer run is not
+    finished.
     """
 
     project: ProjectState
-    newest: ShownRun | None
-    since: ShownRun | None
+    newest: PipelineRun
+    since: PipelineRun | None
     longer: bool
     running: bool
 
@@ -113,37 +115,45 @@ def _active(history: History, place: Wanted) -> list[Active]:
 
 
 def _broken(history: History, projects: Sequence[ProjectState]) -> list[Broken]:
-    """The failing default branches, those that broke last first."""
-    suspects = [one for one in projects if one.newest and one.newest.status is not Status.SUCCESS]
-    suspects.sort(key=lambda one: bool(one.newest and one.newest.status is not Status.FAILED))
-    found = [_streak(history, one) for one in suspects[:_LOOKUPS]]
-    found += [
-        Broken(one, None, None, False, False)
-        for one in suspects[_LOOKUPS:]
-        if one.newest and one.newest.status is Status.FAILED
-    ]
-    broken = [one for one in found if one]
-    return sorted(
-        broken, key=lambda one: one.since.run.created_at.timestamp() if one.since else 0, reverse=True
-    )
+    """The failing default branches, those that failed last first."""
+    hidden = [one for one in projects if one.newest and one.newest.status not in _ENDS]
+    ends, _ = _ends_of(history, hidden)
+    found = []
+    for one in projects:
+        last = ends.get(_name(one), [None])[0] if one in hidden else one.newest
+        if last and one.newest and last.status is Status.FAILED:
+            found.append(Broken(one, last, None, False, not one.newest.status.finished))
+    found.sort(key=lambda one: one.newest.created_at, reverse=True)
+    return _since(history, found[:MOST_BROKEN]) + found[MOST_BROKEN:]
 
 
-def _streak(history: History, project: ProjectState) -> Broken | None:
-    """How *project* fails, ``None`` if it does not."""
-    only = Wanted(
-        providers=(project.provider,),
-        projects=(exactly(project.project),),
-        default_branch_only=True,
-        statuses=_ENDS,
+def _since(history: History, broken: Sequence[Broken]) -> list[Broken]:
+    """*broken* with the first run of those that failed in a row."""
+    ends, complete = _ends_of(history, [one.project for one in broken])
+    found = []
+    for one in broken:
+        runs = ends.get(_name(one.project), [])
+        failed = list(itertools.takewhile(lambda run: run.status is Status.FAILED, runs))
+        longer = len(failed) == len(runs) and not complete
+        found.append(replace(one, since=failed[-1] if failed else None, longer=longer))
+    return found
+
+
+def _ends_of(
+    history: History, projects: Sequence[ProjectState]
+) -> tuple[dict[tuple[str, str], list[PipelineRun]], bool]:
+    """The runs that ended of their default branches, newest first, and whether these are all."""
+    if not projects:
+        return {}, True
+    wanted = Wanted(
+        projects=tuple(exactly(one.project) for one in projects), default_branch_only=True, statuses=_ENDS
     )
-    runs = history.runs(only, limit=_STREAK).runs
-    failed = []
-    for one in runs:
-        if one.run.status is not Status.FAILED:
-            break
-        failed.append(one)
-    if not failed:
-        return None
-    running = project.newest is not None and not project.newest.status.finished
-    longer = len(failed) == len(runs) == _STREAK
-    return Broken(project, failed[0], failed[-1], longer, running)
+    page = history.runs(wanted, limit=_READ)
+    found: dict[tuple[str, str], list[PipelineRun]] = {}
+    for one in page.runs:
+        found.setdefault((one.provider, one.project), []).append(one.run)
+    return found, page.after is None
+
+
+def _name(project: ProjectState) -> tuple[str, str]:
+    return project.provider, project.project

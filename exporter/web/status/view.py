@@ -9,14 +9,13 @@ from urllib.parse import urlsplit
 
 from exporter.model.history import JobState, ProjectState, ShownRun, Summary
 from exporter.model.runs import PipelineRun, RefKind, Status
-from exporter.web.status.answers import Active, Answers, Broken
+from exporter.web.status.answers import MOST_BROKEN, Active, Answers, Broken
 from exporter.web.status.charts import Chart, Row, draw, tabulate
 from exporter.web.status.filters import RANGES, Filters, exactly
 from exporter.web.status.wording import UNKNOWN, Moment, Wording, duration, many, percent
 
 STALE = timedelta(minutes=30)
 """Without news for longer a collector is called stale, as by the alert CiExporterStaleData."""
-_MOST_BROKEN = 12
 _MOST_PROJECTS = 100
 _MOST_NAMES = 200
 _WAITS = {Status.MANUAL: "wait for a person", Status.UNKNOWN: "in a status that we do not know"}
@@ -224,8 +223,8 @@ def view(frame: Head, answers: Answers, standing: Standing, *, now: datetime, zo
         empty=_emptiness(answers, standing, filters),
         warnings=_warnings(answers, standing, words),
         figures=_figures(answers),
-        broken=[_broken(one, words) for one in answers.broken[:_MOST_BROKEN]],
-        more_broken=max(0, len(answers.broken) - _MOST_BROKEN),
+        broken=[_broken(one, words) for one in answers.broken[:MOST_BROKEN]],
+        more_broken=max(0, len(answers.broken) - MOST_BROKEN),
         active=[_active(one, words) for one in answers.active],
         waiting=sorted(standing.waiting.items()) if standing.waiting is not None else None,
         charts=draw(answers.steps, words) if answers.summary.total else (),
@@ -327,8 +326,7 @@ def _told_active(active: Sequence[Active]) -> str:
 
 
 def _broken(one: Broken, words: Wording) -> BrokenRow:
-    first = one.since.run if one.since else None
-    newest = one.newest.run if one.newest else one.project.newest
+    first = one.since
     began = (first.finished_at or first.created_at) if first else None
     return BrokenRow(
         key=_key("broken", one.project.provider, one.project.project),
@@ -337,7 +335,7 @@ def _broken(one: Broken, words: Wording) -> BrokenRow:
         since=words.moment(began) if began else None,
         age=words.age(began) if began else "",
         who=(first.username if first else None) or "",
-        url=_link(newest),
+        url=_link(one.newest),
         running=one.running,
         longer=one.longer,
     )

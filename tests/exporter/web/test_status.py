@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -204,8 +205,8 @@ def test_failing_default_branches_say_since_when_and_who_began(site: Site) -> No
     items = [text(one) for one in page.part("broken").iter("li")]
     assert items == [
         "failed acme/new main since 30 Mar 23:56 (4 min)",
-        "failed acme/again main running again since 30 Mar 23:21 (39 min), begun by ann",
         "failed acme/old main since 28 Mar 22:01 (2 d 1 h), begun by bob",
+        "failed acme/again main running again since 30 Mar 23:21 (39 min), begun by ann",
     ]
     first = [row[0] for row in page.rows("projects-table")][:3]
     assert sorted(first) == ["acme/again", "acme/new", "acme/old"]
@@ -214,8 +215,11 @@ def test_failing_default_branches_say_since_when_and_who_began(site: Site) -> No
 def test_a_long_streak_and_many_failing_branches_are_cut_short(site: Site) -> None:
     names = [f"acme/p{number:02}" for number in range(60)]
     site.projects(*names)
-    for number in range(30):
-        site.run(names[0], Status.FAILED, minutes=1 + number)
+    run = site.run(names[0], Status.FAILED, minutes=1)
+    older = tuple(
+        replace(run, run_id=10_000 + number, created_at=NOW - timedelta(minutes=2)) for number in range(310)
+    )
+    site.store.save(site.units[names[0]], Batch(runs=older), NOW)
     for name in names[1:]:
         site.run(name, Status.FAILED, minutes=100)
     page = site.page()
@@ -358,7 +362,7 @@ def test_hostile_names_are_text_and_nothing_else(site: Site, name: str) -> None:
     assert [one.get("src") for one in page.all("script")] == [page.all("script")[0].get("src")]
     assert all((one.get("src") or "").startswith("status/icon.svg") for one in page.all("img"))
     for element in page.root.iter():
-        assert not [key for key in element if key.startswith("on") or key == "style"], element.attrib
+        assert not [key for key in element.attrib if key.startswith("on") or key == "style"], element.attrib
     told = {id(inner) for bdi in page.all("bdi") for inner in bdi.iter()}
     spoken = [one for one in page.part("runs").iter() if (one.text or "").strip() == shown.strip()]
     assert spoken
@@ -536,7 +540,7 @@ def test_the_number_of_questions_does_not_grow_with_the_projects(site: Site) -> 
     for name in site.units:
         site.run(name, Status.CANCELED)
     site.page()
-    assert len(asked) < 60
+    assert len(asked) <= 16, asked
 
 
 def test_jinja_is_imported_only_when_the_page_is_asked_for() -> None:
