@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from exporter.web.api.columns import Schema
-from exporter.web.api.endpoints import Endpoint
+from exporter.web.api.endpoints import LARGEST_ID, Endpoint
 from exporter.web.api.parameters import Parameter
 from exporter.web.api.records import TABLES
 
@@ -20,7 +20,12 @@ _ERROR = {
 _PLACES: dict[str, dict[str, Any]] = {
     "provider": {"type": "string", "description": "Kind of source, as in the label provider."},
     "project": {"type": "string", "description": "Full path of the project."},
-    "id": {"type": "integer", "minimum": 0, "description": "The source's number of the run."},
+    "id": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": LARGEST_ID,
+        "description": "The source's number of the run.",
+    },
 }
 _ETAG = {"description": "Another one whenever the answer may be.", "schema": {"type": "string"}}
 _LINK = {

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 from exporter.errors import ExporterError
 from exporter.model.history import JobOrder, SortKey, Wanted
 from exporter.model.runs import RefKind, Status
-from exporter.web.api.times import INSTANT, LENGTH, read_instant, read_length
+from exporter.web.api.times import INSTANT, INSTANT_PATTERN, LENGTH, LENGTH_PATTERN, read_instant, read_length
 
 MOST_ROWS = 1000
 MOST_VALUES = 200
@@ -162,7 +162,8 @@ def _format(text: str, _now: datetime) -> str:
 
 def instants(since: str | None = None, until: str | None = None) -> tuple[Parameter, ...]:
     """``from`` and ``to``, with what they are when they are left out."""
-    schema: Schema = {"type": "string", "examples": ["now-7d", "2026-03-01T12:00:00Z", "1772366400000"]}
+    examples = ["now-7d", "2026-03-01T12:00:00Z", "1772366400000"]
+    schema: Schema = {"type": "string", "pattern": INSTANT_PATTERN, "examples": examples}
     return (
         Parameter("from", f"Runs created at this time or later: {INSTANT}.", schema, read_instant, since),
         Parameter("to", "Runs created before this time, in the same forms.", schema, read_instant, until),
@@ -210,7 +211,7 @@ AFTER = Parameter("after", "Where the next page begins: copy it from the Link he
 STEP = Parameter(
     "step",
     f"Length of one step: {LENGTH}.",
-    {"type": "string", "examples": ["1h", "300"]},
+    {"type": "string", "pattern": LENGTH_PATTERN, "examples": ["1h", "300"]},
     lambda text, _now: read_length(text),
     "1h",
 )
