@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,6 +19,7 @@ from exporter.model.views import UnitView
 from exporter.store.base import Saved, StoredUnit
 from exporter.store.clean import known_ids, storable, storable_batch, storable_unit
 from exporter.store.connect import describe, in_memory, lease_engine, open_engine, sqlite_file, store_errors
+from exporter.store.history import SqlHistory
 from exporter.store.lease import AdvisoryLease, FileLease, Lease, NoLease
 from exporter.store.observing import unseen
 from exporter.store.reading import read_views
@@ -140,6 +141,10 @@ class SqlStore:
             )
             return {row.id: row.version for row in rows}
 
+    def history(self, providers: Callable[[], Mapping[str, str]]) -> SqlHistory:
+        """What people ask about runs; *providers* tells the ``target -> provider`` that are configured."""
+        return SqlHistory(self._read, providers)
+
     def prune(self, before: datetime) -> int:
         """Delete finished runs last updated before *before*, with their jobs; totals stay. Returns runs.
 
@@ -166,6 +171,10 @@ class SqlStore:
                         connection.execute(
                             sa.delete(table).where(table.c.unit_id == unit_id, table.c.run_id.in_(chunk))
                         )
+                if run_ids:
+                    connection.execute(
+                        sa.update(units).where(units.c.id == unit_id).values(version=units.c.version + 1)
+                    )
             deleted += len(run_ids)
             if len(run_ids) < _PRUNE_ROWS:
                 return deleted
