@@ -20,9 +20,8 @@ _WRITTEN = re.compile(
     _DATE + r"(?:[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?([Zz]|[-+ ][0-9]{2}:[0-9]{2}))?"
 )
 
-# Empty is as if it were left out.
-INSTANT_PATTERN = f"^(?:{_RELATIVE.pattern}|{_MILLISECONDS.pattern}|{_WRITTEN.pattern})?$"
-LENGTH_PATTERN = f"^(?:{_LENGTH.pattern})?$"
+INSTANT_PATTERN = f"^(?:{_RELATIVE.pattern}|{_MILLISECONDS.pattern}|{_WRITTEN.pattern})$"
+LENGTH_PATTERN = f"^{_LENGTH.pattern}$"
 
 
 def read_instant(text: str, now: datetime) -> datetime:
