@@ -121,7 +121,9 @@ def _answer(endpoint: Endpoint) -> Schema:
 
 def _refused(*codes: str) -> Schema:
     """References to what any question may be answered with, too."""
-    return {code: {"$ref": f"#/components/responses/{code}"} for code in sorted({*codes, "401", "414", "429"})}
+    return {
+        code: {"$ref": f"#/components/responses/{code}"} for code in sorted({*codes, "401", "414", "429"})
+    }
 
 
 def _refusals() -> Schema:

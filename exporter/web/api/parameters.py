@@ -18,11 +18,13 @@ from exporter.web.api.times import INSTANT, INSTANT_PATTERN, LENGTH, LENGTH_PATT
 MOST_ROWS = 1000
 MOST_VALUES = 200
 MOST_FIELDS = 1000
-LONGEST_VALUE = 500
+LONGEST_VALUE = 255
+MOST_GLOBS = 20
 MOST_STARS = 10
 
 Schema = Mapping[str, Any]
 Values = Mapping[str, Any]
+_WILD = frozenset("*?[")
 _STARS = re.compile(r"\*{2,}")
 
 
@@ -64,6 +66,8 @@ class Parameter:
             raise BadParameter(f"{self.name}: at most {MOST_VALUES} values may be given")
         if not texts and self.default is not None:
             texts = [self.default]
+        if self.read is _glob and sum(not _WILD.isdisjoint(text) for text in texts) > MOST_GLOBS:
+            raise BadParameter(f"{self.name}: at most {MOST_GLOBS} values with *, ? or [ may be given")
         values = tuple(self._one(text, now) for text in texts)
         return values if self.many else values[0] if values else None
 
