@@ -5,17 +5,21 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from exporter.clock import EPOCH
 from exporter.model.history import Wanted
 from exporter.model.runs import RefKind
 from exporter.store.clean import storable
 from exporter.store.globs import matches_one
-from exporter.store.tables import runs, targets, units
+from exporter.store.periods import WIDTH, period_of
+from exporter.store.tables import periods, runs, targets, units
 
+Conditions: TypeAlias = list[sa.ColumnElement[bool]]
 _REF = 1000  # bytes of a ref as it is stored
 
 
@@ -66,29 +70,66 @@ def of_units(column: sa.Column[int], unit_ids: Any) -> sa.ColumnElement[bool]:
     return column.in_(ids)
 
 
-def of_runs(wanted: Wanted, unit_ids: Any, dialect: str) -> list[sa.ColumnElement[bool]]:
-    """What a row of `runs` must fulfil to be one of *wanted* in these units."""
-    conditions = [of_units(runs.c.unit_id, unit_ids), sa.not_(runs.c.deleted)]
-    if wanted.since is not None:
-        conditions.append(runs.c.created_at >= wanted.since)
-    if wanted.until is not None:
-        conditions.append(runs.c.created_at < wanted.until)
-    conditions += of_kinds(wanted, runs)
-    if wanted.refs:
-        conditions.append(matches_one(runs.c.ref, [storable(ref, _REF) for ref in wanted.refs], dialect))
-    if wanted.default_branch_only:
-        default = sa.select(units.c.default_branch).where(units.c.id == runs.c.unit_id).scalar_subquery()
-        conditions += [runs.c.ref_kind == RefKind.BRANCH.value, runs.c.ref == default]
-    return conditions
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question on one connection, and the projects that it is about."""
 
+    connection: Connection
+    wanted: Wanted
+    projects: Mapping[int, Project]
 
-def of_kinds(wanted: Wanted, table: sa.Table) -> list[sa.ColumnElement[bool]]:
-    """The conditions on status, source and kind of ref, which runs and periods have alike."""
-    conditions: list[sa.ColumnElement[bool]] = []
-    if wanted.statuses:
-        conditions.append(table.c.status.in_([status.value for status in wanted.statuses]))
-    if wanted.sources:
-        conditions.append(table.c.source.in_([storable(source) for source in wanted.sources]))
-    if wanted.ref_kinds:
-        conditions.append(table.c.ref_kind.in_([kind.value for kind in wanted.ref_kinds]))
-    return conditions
+    @property
+    def has_refs(self) -> bool:
+        """Whether it asks for certain refs, which no period tells."""
+        return bool(self.wanted.refs) or self.wanted.default_branch_only
+
+    def of_runs(self, since: datetime | None = None, until: datetime | None = None) -> Conditions:
+        """What a row of `runs` must fulfil, created in [*since*, *until*) if these are given."""
+        wanted = self.wanted
+        conditions = [of_units(runs.c.unit_id, self.projects), sa.not_(runs.c.deleted)]
+        for start in filter(None, (wanted.since, since)):
+            conditions.append(runs.c.created_at >= start)
+        for end in filter(None, (wanted.until, until)):
+            conditions.append(runs.c.created_at < end)
+        conditions += self._of_sorts(runs)
+        if wanted.refs:
+            refs = [storable(ref, _REF) for ref in wanted.refs]
+            conditions.append(matches_one(runs.c.ref, refs, self.connection.dialect.name))
+        if wanted.default_branch_only:
+            default = sa.select(units.c.default_branch).where(units.c.id == runs.c.unit_id)
+            conditions += [
+                runs.c.ref_kind == RefKind.BRANCH.value,
+                runs.c.ref == default.scalar_subquery(),
+            ]
+        return conditions
+
+    def of_periods(self) -> Conditions:
+        """What a row of `periods` must fulfil that has such a run in it, as far as periods tell."""
+        wanted = self.wanted
+        conditions = [of_units(periods.c.unit_id, self.projects), *self._of_sorts(periods)]
+        if wanted.since is not None:
+            conditions.append(periods.c.period >= period_of(wanted.since))
+        if wanted.until is not None:
+            conditions.append(periods.c.period <= period_of(wanted.until))
+        return conditions
+
+    def _of_sorts(self, table: sa.Table) -> Conditions:
+        """The conditions on status, source and kind of ref, which runs and periods have alike."""
+        wanted = self.wanted
+        conditions: Conditions = []
+        if wanted.statuses:
+            conditions.append(table.c.status.in_([status.value for status in wanted.statuses]))
+        if wanted.sources:
+            conditions.append(table.c.source.in_([storable(source) for source in wanted.sources]))
+        if wanted.ref_kinds:
+            conditions.append(table.c.ref_kind.in_([kind.value for kind in wanted.ref_kinds]))
+        return conditions
+
+    def whole_periods(self) -> tuple[int | None, int | None]:
+        """The first period that begins in the time asked about, and the first that does not end in it.
+
+        ``None`` where that has no beginning or end.
+        """
+        since, until = self.wanted.since, self.wanted.until
+        first = None if since is None else -((EPOCH - since) // WIDTH)
+        return first, None if until is None else period_of(until)

@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from exporter.model.history import Dora, JobOrder, JobState, Wanted
 from exporter.model.runs import Status
-from exporter.store.asking import Project
+from exporter.store.asking import Conditions, Question
 from exporter.store.clean import storable
 from exporter.store.globs import matches_one
+from exporter.store.measuring import COVERING
 from exporter.store.tables import jobs, runs
 
 _DAY = timedelta(days=1)
 _SAME_RUN = sa.and_(jobs.c.unit_id == runs.c.unit_id, jobs.c.run_id == runs.c.run_id)
 
 
-def read_jobs(
-    connection: Connection,
-    conditions: Sequence[sa.ColumnElement[bool]],
-    projects: Mapping[int, Project],
-    order: JobOrder,
-    limit: int,
-) -> list[JobState]:
-    """The jobs of the runs that fulfil *conditions*, the foremost first; equal ones by unit and age."""
-    names = _by_name(conditions).subquery()
+def read_jobs(question: Question, order: JobOrder, limit: int) -> list[JobState]:
+    """The jobs of the runs, the foremost first; equal ones by unit and age."""
+    names = _by_name(question.of_runs()).subquery()
     failed, retried = sa.func.sum(names.c.failed), sa.func.sum(names.c.runs - 1)
     seconds = sa.cast(sa.func.sum(names.c.seconds), sa.Float)
     average = seconds / sa.func.nullif(sa.func.sum(names.c.timed), 0)
     foremost = {JobOrder.SLOWEST: average, JobOrder.FAILING: failed, JobOrder.RETRIED: retried}[order]
-    rows = connection.execute(
+    rows = question.connection.execute(
         sa.select(
             names.c.unit_id,
             names.c.stage,
@@ -52,8 +46,8 @@ def read_jobs(
     )
     return [
         JobState(
-            provider=projects[row.unit_id].provider,
-            project=projects[row.unit_id].name,
+            provider=question.projects[row.unit_id].provider,
+            project=question.projects[row.unit_id].name,
             stage=row.stage,
             name=row.name,
             runs=int(row.runs),
@@ -67,7 +61,7 @@ def read_jobs(
     ]
 
 
-def _by_name(conditions: Sequence[sa.ColumnElement[bool]]) -> sa.Select[tuple[Any, ...]]:
+def _by_name(conditions: Conditions) -> sa.Select[Any]:
     """One row for all executions of a job in one run; it is flaky if one succeeded after one had failed."""
     first_failure = sa.func.min(sa.case((jobs.c.status == Status.FAILED.value, jobs.c.job_id)))
     last_success = sa.func.max(sa.case((jobs.c.status == Status.SUCCESS.value, jobs.c.job_id)))
@@ -85,6 +79,8 @@ def _by_name(conditions: Sequence[sa.ColumnElement[bool]]) -> sa.Select[tuple[An
             sa.func.min(jobs.c.job_id).label("first"),
         )
         .join_from(runs, jobs, _SAME_RUN)
+        .with_hint(runs, COVERING, "sqlite")
+        .with_hint(jobs, "INDEXED BY jobs_by_run", "sqlite")
         .where(*conditions)
         .group_by(jobs.c.unit_id, jobs.c.run_id, jobs.c.stage, jobs.c.name)
     )
@@ -99,21 +95,21 @@ class Deployment(NamedTuple):
     run_created_at: datetime
 
 
-def read_deployments(
-    connection: Connection, conditions: Sequence[sa.ColumnElement[bool]], globs: Sequence[str]
-) -> list[Deployment]:
-    """All deployments of the runs that fulfil *conditions*, the first first."""
+def read_deployments(question: Question, globs: Sequence[str]) -> list[Deployment]:
+    """All deployments of the runs, the first first."""
     if not globs:
         return []
-    dialect = connection.dialect.name
+    dialect = question.connection.dialect.name
     texts = [storable(glob) for glob in globs]
-    rows = connection.execute(
+    rows = question.connection.execute(
         sa.select(
             jobs.c.unit_id, jobs.c.stage, jobs.c.name, jobs.c.status, jobs.c.finished_at, runs.c.created_at
         )
         .join_from(runs, jobs, _SAME_RUN)
+        .with_hint(runs, COVERING, "sqlite")
+        .with_hint(jobs, "INDEXED BY jobs_by_run", "sqlite")
         .where(
-            *conditions,
+            *question.of_runs(),
             sa.or_(matches_one(jobs.c.stage, texts, dialect), matches_one(jobs.c.name, texts, dialect)),
             jobs.c.status.in_([Status.SUCCESS.value, Status.FAILED.value]),
             jobs.c.finished_at.is_not(None),

@@ -26,20 +26,15 @@ from exporter.model.history import (
     Wanted,
 )
 from exporter.model.runs import JobRun, PipelineRun, RefKind
-from exporter.store.asking import Project, chosen, of_runs, of_units, shown_projects
+from exporter.store.asking import Project, Question, chosen, of_units, shown_projects
 from exporter.store.clean import known_ids, storable
 from exporter.store.delivering import dora_of, read_deployments, read_jobs
-from exporter.store.measuring import Numbers, measure
-from exporter.store.positions import Place, read_position, write_position
+from exporter.store.listing import place_of, read_page
+from exporter.store.measuring import Numbers, measure, measure_fast
+from exporter.store.positions import read_position, write_position
 from exporter.store.rows import job_record, run_record
-from exporter.store.tables import Instant, jobs, latest, runs, units
+from exporter.store.tables import jobs, latest, runs, units
 
-_COLUMNS: dict[SortKey, sa.Column[Any]] = {
-    SortKey.CREATED_AT: runs.c.created_at,
-    SortKey.FINISHED_AT: runs.c.finished_at,
-    SortKey.DURATION: runs.c.duration_seconds,
-    SortKey.QUEUE_DURATION: runs.c.queue_seconds,
-}
 _MICROSECOND = timedelta(microseconds=1)
 _MOST_STEPS = 20_000
 
@@ -80,12 +75,11 @@ class SqlHistory:
         place = None if after is None else read_position(after, sort, descending)
         with self._ask() as connection:
             projects = chosen(self._shown(connection), wanted)
-            conditions = of_runs(wanted, projects, connection.dialect.name)
-            rows = _read_page(connection, conditions, _COLUMNS[sort], descending, limit + 1, place)
+            rows = read_page(Question(connection, wanted, projects), sort, descending, limit + 1, place)
         shown = tuple(_shown_run(projects[row.unit_id], row) for row in rows[:limit])
         if len(rows) <= limit or not shown:
             return RunPage(shown)
-        return RunPage(shown, write_position(sort, descending, _place(rows[limit - 1], sort)))
+        return RunPage(shown, write_position(sort, descending, place_of(rows[limit - 1], sort)))
 
     def run(self, provider: str, project: str, run_id: int) -> tuple[ShownRun, Sequence[JobRun]] | None:
         """One run and its jobs in the order of their ids; ``None`` if there is none."""
@@ -116,8 +110,7 @@ class SqlHistory:
         """All runs in numbers."""
         with self._ask() as connection:
             projects = chosen(self._shown(connection), wanted)
-            conditions = of_runs(wanted, projects, connection.dialect.name)
-            return measure(connection, conditions, sa.literal_column("0")).get(0, Numbers()).summary()
+            return measure_fast(Question(connection, wanted, projects)).get(0, Numbers()).summary()
 
     def timeseries(self, wanted: Wanted, step_seconds: int) -> Sequence[Step]:
         """Every step from ``since`` to ``until`` (both must be given), also those without runs, in order.
@@ -136,7 +129,7 @@ class SqlHistory:
         number = (created - sa.literal_column(str(begin))) // sa.literal_column(str(step // _MICROSECOND))
         with self._ask() as connection:
             projects = chosen(self._shown(connection), wanted)
-            found = measure(connection, of_runs(wanted, projects, connection.dialect.name), number)
+            found = measure(Question(connection, wanted, projects), number)
         return [
             Step(wanted.since + index * step, found.get(index, Numbers()).summary()) for index in range(count)
         ]
@@ -145,8 +138,7 @@ class SqlHistory:
         """All projects that match, also those without runs in the time asked about, by name."""
         with self._ask() as connection:
             projects = chosen(self._shown(connection), wanted)
-            conditions = of_runs(wanted, projects, connection.dialect.name)
-            found = measure(connection, conditions, runs.c.unit_id)
+            found = measure_fast(Question(connection, wanted, projects), by_unit=True)
             newest = _newest_of_default_branches(connection, projects)
         return [
             ProjectState(
@@ -163,16 +155,14 @@ class SqlHistory:
         """The jobs of the runs, the foremost first."""
         with self._ask() as connection:
             projects = chosen(self._shown(connection), wanted)
-            conditions = of_runs(wanted, projects, connection.dialect.name)
-            return read_jobs(connection, conditions, projects, order, limit)
+            return read_jobs(Question(connection, wanted, projects), order, limit)
 
     def dora(self, wanted: Wanted, deployments: Sequence[str]) -> Dora:
         """How well changes are delivered; *deployments* are globs of stages and names of jobs that deploy."""
         with self._ask() as connection:
             projects = chosen(self._shown(connection), wanted)
             of_default = replace(wanted, default_branch_only=True)
-            conditions = of_runs(of_default, projects, connection.dialect.name)
-            return dora_of(read_deployments(connection, conditions, deployments), wanted)
+            return dora_of(read_deployments(Question(connection, of_default, projects), deployments), wanted)
 
     def _shown(self, connection: Connection) -> dict[int, Project]:
         return shown_projects(connection, self._providers())
@@ -181,52 +171,6 @@ class SqlHistory:
 def _shown_run(project: Project, row: sa.Row[Any]) -> ShownRun:
     default = row.ref_kind == RefKind.BRANCH.value and row.ref == project.default_branch
     return ShownRun(project.provider, project.name, default, run_record(row))
-
-
-def _place(row: sa.Row[Any], sort: SortKey) -> Place:
-    value = getattr(row, _COLUMNS[sort].name)
-    if sort in (SortKey.CREATED_AT, SortKey.FINISHED_AT) and value is not None:
-        value = (value - EPOCH) // _MICROSECOND
-    return Place(value, row.unit_id, row.run_id)
-
-
-def _read_page(
-    connection: Connection,
-    conditions: Sequence[sa.ColumnElement[bool]],
-    column: sa.Column[Any],
-    descending: bool,
-    limit: int,
-    place: Place | None,
-) -> list[sa.Row[Any]]:
-    """At most *limit* rows behind *place*: first those that have a value, in order, then the others."""
-    key = sa.type_coerce(column, sa.BigInteger) if isinstance(column.type, Instant) else column
-    ids = [runs.c.unit_id, runs.c.run_id]
-    rows: list[sa.Row[Any]] = []
-    if place is None or place.value is not None:
-        behind: tuple[Any, ...] | None = (place.value, place.unit_id, place.run_id) if place else None
-        part = _part([*conditions, column.is_not(None)], [key, *ids], descending, limit, behind)
-        rows += connection.execute(part)
-        place = None
-    if column.nullable and len(rows) < limit:
-        behind = (place.unit_id, place.run_id) if place else None
-        part = _part([*conditions, column.is_(None)], ids, descending, limit - len(rows), behind)
-        rows += connection.execute(part)
-    return rows
-
-
-def _part(
-    conditions: Sequence[sa.ColumnElement[bool]],
-    keys: Sequence[sa.ColumnElement[Any]],
-    descending: bool,
-    limit: int,
-    behind: tuple[Any, ...] | None,
-) -> sa.Select[Any]:
-    """The rows in the order of *keys* from *behind* on."""
-    statement = sa.select(runs).where(*conditions)
-    if behind is not None:
-        here, there = sa.tuple_(*keys), sa.tuple_(*behind)
-        statement = statement.where(here < there if descending else here > there)
-    return statement.order_by(*(key.desc() if descending else key.asc() for key in keys)).limit(limit)
 
 
 def _newest_of_default_branches(connection: Connection, unit_ids: Collection[int]) -> dict[int, PipelineRun]:

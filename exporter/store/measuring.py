@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
 
 from exporter.model.history import Quantiles, Summary
 from exporter.model.runs import Status
-from exporter.store.tables import runs
+from exporter.store.asking import Conditions, Question
+from exporter.store.periods import start_of
+from exporter.store.tables import periods, runs
 
 LARGEST_SAMPLE = 100_000  # runs of which quantiles are told: so many values are read and sorted
+# SQLite has no statistics of our data, and would rather go through the table, row by row.
+COVERING = "INDEXED BY runs_of_unit"
 
 
 @dataclass(slots=True)
@@ -40,10 +42,10 @@ class Numbers:
         queue_seconds: float | None,
     ) -> None:
         """Add what is known of some runs of one status."""
-        self.counts[Status(status)] += count
-        self.timed += timed
+        self.counts[Status(status)] += int(count)
+        self.timed += int(timed)
         self.seconds += seconds or 0.0
-        self.queued += queued
+        self.queued += int(queued)
         self.queue_seconds += queue_seconds or 0.0
 
     def summary(self) -> Summary:
@@ -65,20 +67,38 @@ def quantiles(values: list[float]) -> Quantiles:
     return Quantiles(*(values[max(0, math.ceil(share * len(values)) - 1)] for share in (0.5, 0.95)))
 
 
-def measure(
-    connection: Connection, conditions: Sequence[sa.ColumnElement[bool]], group: sa.ColumnElement[Any]
-) -> dict[Any, Numbers]:
-    """``group -> its numbers`` of the runs that fulfil *conditions*; groups without runs are left out."""
+def measure(question: Question, group: sa.ColumnElement[Any]) -> dict[Any, Numbers]:
+    """``group -> its numbers`` of the runs; groups without runs are left out."""
     found: dict[Any, Numbers] = defaultdict(Numbers)
-    add_sums(found, connection.execute(_sums(conditions, group)))
-    if sum(sum(numbers.counts.values()) for numbers in found.values()) <= LARGEST_SAMPLE:
-        add_values(connection, found, conditions, group)
-    return found
+    _add(found, question, _sums(question.of_runs(), group))
+    return _with_values(found, question, group)
 
 
-def _sums(
-    conditions: Sequence[sa.ColumnElement[bool]], group: sa.ColumnElement[Any]
-) -> sa.Select[tuple[Any, ...]]:
+def measure_fast(question: Question, *, by_unit: bool = False) -> dict[Any, Numbers]:
+    """``unit id -> its numbers`` of the runs, or ``0 -> the numbers of all``; units without are left out.
+
+    Whole periods are taken as they are, and only the runs before and after them are looked at.
+    """
+    group: sa.ColumnElement[Any] = runs.c.unit_id if by_unit else sa.literal_column("0")
+    first, last = question.whole_periods()
+    if question.has_refs or (first is not None and last is not None and first >= last):
+        return measure(question, group)
+    found: dict[Any, Numbers] = defaultdict(Numbers)
+    _add(found, question, _period_sums(question, first, last, by_unit=by_unit))
+    if first is not None:
+        _add(found, question, _sums(question.of_runs(until=start_of(first)), group))
+    if last is not None:
+        _add(found, question, _sums(question.of_runs(since=start_of(last)), group))
+    return _with_values(found, question, group)
+
+
+def count_at_most(question: Question) -> int:
+    """How many runs can be asked about, and not many more than are."""
+    counted = sa.select(sa.func.sum(periods.c.runs)).where(*question.of_periods())
+    return int(question.connection.execute(counted).scalar() or 0)
+
+
+def _sums(conditions: Conditions, group: sa.ColumnElement[Any]) -> sa.Select[Any]:
     return (
         sa.select(
             group.label("part"),
@@ -89,27 +109,46 @@ def _sums(
             sa.func.count(runs.c.queue_seconds),
             sa.func.sum(runs.c.queue_seconds),
         )
+        .with_hint(runs, COVERING, "sqlite")
         .where(*conditions)
         .group_by(sa.text("1"), runs.c.status)
     )
 
 
-def add_sums(found: dict[Any, Numbers], rows: Iterable[Any]) -> None:
-    """Add *rows* of (group, status, runs, durations, their sum, queues, their sum)."""
-    for group, *numbers in rows:
+def _period_sums(question: Question, first: int | None, last: int | None, *, by_unit: bool) -> sa.Select[Any]:
+    """The same of the periods from *first* to before *last*."""
+    amounts = (periods.c.runs, periods.c.timed, periods.c.seconds, periods.c.queued, periods.c.queue_seconds)
+    conditions = question.of_periods()
+    if first is not None:
+        conditions.append(periods.c.period >= first)
+    if last is not None:
+        conditions.append(periods.c.period < last)
+    group = periods.c.unit_id if by_unit else sa.literal_column("0")
+    return (
+        sa.select(group.label("part"), periods.c.status, *map(sa.func.sum, amounts))
+        .where(*conditions)
+        .group_by(sa.text("1"), periods.c.status)
+    )
+
+
+def _add(found: dict[Any, Numbers], question: Question, sums: sa.Select[Any]) -> None:
+    """Add the rows of *sums*: group, status, runs; how many have a duration, their sum; and of queues."""
+    for group, *numbers in question.connection.execute(sums):
         found[group].add(*numbers)
 
 
-def add_values(
-    connection: Connection,
-    found: dict[Any, Numbers],
-    conditions: Sequence[sa.ColumnElement[bool]],
-    group: sa.ColumnElement[Any],
-) -> None:
-    """Read every duration and time in queue of the runs into *found*."""
-    rows = connection.execute(
-        sa.select(group, runs.c.duration_seconds, runs.c.queue_seconds).where(
-            *conditions, sa.or_(runs.c.duration_seconds.is_not(None), runs.c.queue_seconds.is_not(None))
+def _with_values(
+    found: dict[Any, Numbers], question: Question, group: sa.ColumnElement[Any]
+) -> dict[Any, Numbers]:
+    """*found* with every duration and time in queue of the runs, unless they are too many."""
+    if sum(sum(numbers.counts.values()) for numbers in found.values()) > LARGEST_SAMPLE:
+        return found
+    rows = question.connection.execute(
+        sa.select(group, runs.c.duration_seconds, runs.c.queue_seconds)
+        .with_hint(runs, COVERING, "sqlite")
+        .where(
+            *question.of_runs(),
+            sa.or_(runs.c.duration_seconds.is_not(None), runs.c.queue_seconds.is_not(None)),
         )
     )
     for part, duration, queue in rows:
@@ -118,3 +157,4 @@ def add_values(
             numbers.durations.append(duration)
         if queue is not None:
             numbers.queues.append(queue)
+    return found

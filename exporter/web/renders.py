@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable, Hashable
-from concurrent.futures import Executor
+from concurrent.futures import CancelledError, Executor
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class _Rendering(Generic[T]):
-    """One call that waits for a thread, or runs in it since ``begun``; ``asking`` want its result."""
+    """One call that waits for a thread, or runs in it since ``begun``.
+
+    ``asking`` want its result; it is ``given_up`` when none is left of them.
+    """
 
     def __init__(self, call: Callable[[], T], executor: Executor | None) -> None:
         self.begun = False
+        self.given_up = False
         self.asking = 0
         self._call = call
         self.result = asyncio.get_running_loop().run_in_executor(executor, self._run)
@@ -23,6 +27,9 @@ class _Rendering(Generic[T]):
     def _run(self) -> T:
         # First: whoever joined after that might see less than there is by then.
         self.begun = True
+        # The executor learns of a cancelled future a moment later: until then it would still begin.
+        if self.given_up:
+            raise CancelledError
         return self._call()
 
 
@@ -52,6 +59,7 @@ class Renders(Generic[T]):
             rendering.asking -= 1
             if not rendering.asking and not rendering.result.done():
                 self._forget(key, rendering)
+                rendering.given_up = True
                 rendering.result.cancel()
 
     def _forget(self, key: Hashable, rendering: _Rendering[T], _done: object = None) -> None:

@@ -32,11 +32,11 @@ class Told:
         return [run for _, run in self.runs if run.status in statuses]
 
 
-def fill(store: SqlStore, count: int) -> Told:
-    """Save *count* runs of 30 days in four projects."""
+def fill(store: SqlStore, count: int, target: str = "source") -> Told:
+    """Save *count* runs of 30 days in four projects of *target*."""
     told = Told()
     units = [Unit(str(number), name, default_branch="main") for number, name in enumerate(PROJECTS)]
-    stored = store.register("source", units, backfill_days=0, now=START)
+    stored = store.register(target, units, backfill_days=0, now=START)
     for number, (unit, name) in enumerate(zip(stored, PROJECTS, strict=True)):
         runs = list(_runs(range(number, count, len(PROJECTS)), count))
         jobs = [job for run in runs for job in _jobs(run)]

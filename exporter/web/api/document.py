@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from exporter.web.api.columns import Schema
-from exporter.web.api.endpoints import Endpoint
+from exporter.web.api.endpoints import LARGEST_ID, Endpoint
 from exporter.web.api.parameters import Parameter
 from exporter.web.api.records import TABLES
 
@@ -20,7 +20,12 @@ _ERROR = {
 _PLACES: dict[str, dict[str, Any]] = {
     "provider": {"type": "string", "description": "Kind of source, as in the label provider."},
     "project": {"type": "string", "description": "Full path of the project."},
-    "id": {"type": "integer", "minimum": 0, "description": "The source's number of the run."},
+    "id": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": LARGEST_ID,
+        "description": "The source's number of the run.",
+    },
 }
 _ETAG = {"description": "Another one whenever the answer may be.", "schema": {"type": "string"}}
 _LINK = {
@@ -38,7 +43,8 @@ def openapi(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
             "title": "ci-exporter",
             "version": version,
             "description": "Runs of CI pipelines that are kept, one by one and in numbers. Durations are in "
-            "seconds, rates in percent, times in UTC; what is unknown is null.",
+            "seconds, rates in percent, times in UTC; what is unknown is null. "
+            "A parameter with an empty value is as if it were left out.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "paths": {endpoint.path: {"get": _operation(endpoint)} for endpoint in endpoints}
@@ -115,7 +121,9 @@ def _answer(endpoint: Endpoint) -> Schema:
 
 def _refused(*codes: str) -> Schema:
     """References to what any question may be answered with, too."""
-    return {code: {"$ref": f"#/components/responses/{code}"} for code in sorted({*codes, "401", "429"})}
+    return {
+        code: {"$ref": f"#/components/responses/{code}"} for code in sorted({*codes, "401", "414", "429"})
+    }
 
 
 def _refusals() -> Schema:
@@ -129,6 +137,7 @@ def _refusals() -> Schema:
         "400": {"description": "A parameter is wrong; the sentence names it.", "content": error},
         "401": {"description": "A user name and a password are needed.", "content": text},
         "404": {"description": "There is no such run.", "content": error},
+        "414": {"description": "The address is too long.", "content": text},
         "429": {"description": "Too many requests.", "headers": {"Retry-After": _RETRY}, "content": text},
         "503": {
             "description": "Not now: too many questions, too long a one, or the store does not answer.",

@@ -13,16 +13,18 @@ from urllib.parse import parse_qsl
 from exporter.errors import ExporterError
 from exporter.model.history import JobOrder, SortKey, Wanted
 from exporter.model.runs import RefKind, Status
-from exporter.web.api.times import INSTANT, LENGTH, read_instant, read_length
+from exporter.web.api.times import INSTANT, INSTANT_PATTERN, LENGTH, LENGTH_PATTERN, read_instant, read_length
 
 MOST_ROWS = 1000
 MOST_VALUES = 200
 MOST_FIELDS = 1000
-LONGEST_VALUE = 500
+LONGEST_VALUE = 255
+MOST_GLOBS = 20
 MOST_STARS = 10
 
 Schema = Mapping[str, Any]
 Values = Mapping[str, Any]
+_WILD = frozenset("*?[")
 _STARS = re.compile(r"\*{2,}")
 
 
@@ -64,6 +66,8 @@ class Parameter:
             raise BadParameter(f"{self.name}: at most {MOST_VALUES} values may be given")
         if not texts and self.default is not None:
             texts = [self.default]
+        if self.read is _glob and sum(not _WILD.isdisjoint(text) for text in texts) > MOST_GLOBS:
+            raise BadParameter(f"{self.name}: at most {MOST_GLOBS} values with *, ? or [ may be given")
         values = tuple(self._one(text, now) for text in texts)
         return values if self.many else values[0] if values else None
 
@@ -162,7 +166,8 @@ def _format(text: str, _now: datetime) -> str:
 
 def instants(since: str | None = None, until: str | None = None) -> tuple[Parameter, ...]:
     """``from`` and ``to``, with what they are when they are left out."""
-    schema: Schema = {"type": "string", "examples": ["now-7d", "2026-03-01T12:00:00Z", "1772366400000"]}
+    examples = ["now-7d", "2026-03-01T12:00:00Z", "1772366400000"]
+    schema: Schema = {"type": "string", "pattern": INSTANT_PATTERN, "examples": examples}
     return (
         Parameter("from", f"Runs created at this time or later: {INSTANT}.", schema, read_instant, since),
         Parameter("to", "Runs created before this time, in the same forms.", schema, read_instant, until),
@@ -210,7 +215,7 @@ AFTER = Parameter("after", "Where the next page begins: copy it from the Link he
 STEP = Parameter(
     "step",
     f"Length of one step: {LENGTH}.",
-    {"type": "string", "examples": ["1h", "300"]},
+    {"type": "string", "pattern": LENGTH_PATTERN, "examples": ["1h", "300"]},
     lambda text, _now: read_length(text),
     "1h",
 )

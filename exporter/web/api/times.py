@@ -11,7 +11,7 @@ INSTANT = "an RFC 3339 time such as 2026-03-01T12:00:00Z, a date, milliseconds s
 LENGTH = "whole seconds, or a number with s, m, h, d or w such as 15m"
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_MILLISECONDS = re.compile(r"-?[0-9]{1,15}")
+_MILLISECONDS = re.compile(r"-?[0-9]{1,14}")
 _RELATIVE = re.compile(r"now(?:-([0-9]{1,6})([smhdw]))?")
 _LENGTH = re.compile(r"([0-9]{1,9})([smhdw]?)")
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -19,6 +19,9 @@ _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _WRITTEN = re.compile(
     _DATE + r"(?:[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9}))?([Zz]|[-+ ][0-9]{2}:[0-9]{2}))?"
 )
+
+INSTANT_PATTERN = f"^(?:{_RELATIVE.pattern}|{_MILLISECONDS.pattern}|{_WRITTEN.pattern})$"
+LENGTH_PATTERN = f"^{_LENGTH.pattern}$"
 
 
 def read_instant(text: str, now: datetime) -> datetime:
