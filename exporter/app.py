@@ -38,6 +38,8 @@ from exporter.web.groups import Group, Listener, group_named, open_listeners
 from exporter.web.landing import LandingPage
 from exporter.web.listen import address_of, bind, close_all
 from exporter.web.server import WebServer
+from exporter.web.status.known import NAMES, Known, read_known
+from exporter.web.status.view import CollectorState, Standing
 from exporter.web.systemd import are_passed, passed_sockets
 from exporter.web.webconfig import TlsConfig
 from exporter.web.webfile import WebConfigFile
@@ -119,6 +121,7 @@ def _open_listeners(metrics: MetricsSettings) -> list[Listener]:
         Group.METRICS: () if metrics.systemd_socket else metrics.addr,
         Group.HEALTH: metrics.health_addr,
         Group.ADMIN: metrics.admin_addr,
+        Group.API: metrics.api_addr if metrics.api else (),
     }
     return open_listeners(addresses, [(group_named(name), one) for name, one in passed])
 
@@ -236,6 +239,10 @@ class App:
             telemetry_path=self._telemetry_path,
             lifecycle=metrics.lifecycle,
             config=lambda: config_text(self._config),
+            history=self.parts.history if metrics.api else None,
+            clock=self.parts.clock,
+            standing=self._standing,
+            zone=self._config.settings.zone,
         )
 
     def _render(self, form: Format, gzip: bool, names: Any, collectors: Any) -> list[bytes]:
@@ -248,6 +255,8 @@ class App:
             description="Prometheus exporter for CI: every finished run counted exactly once.",
             links=[
                 (self._telemetry_path, "Metrics"),
+                ("/status", "Status of all projects"),
+                ("/api/openapi.json", "JSON API: runs, statistics, and this description of it"),
                 ("/healthz", "Health"),
                 ("/-/ready", "Readiness"),
                 ("/-/config", "Configuration"),
@@ -263,6 +272,27 @@ class App:
         rounds = self.engine.rounds.get(name)
         state = (rounds.not_ready() if rounds else None) or "up to date"
         return datetime.fromtimestamp(stamp, UTC) if stamp else None, state
+
+    def _standing(self) -> Standing:
+        """What the status page shows besides the history."""
+        known = read_known(self.parts.registry.render(Format.TEXT, names=NAMES).decode())
+        return Standing([self._collector_state(name, known) for name in self.parts.collectors], known.waiting)
+
+    def _collector_state(self, name: str, known: Known) -> CollectorState:
+        collector, rounds = self.parts.collectors[name], self.engine.rounds.get(name)
+        success = known.last_success.get(name)
+        trouble = rounds.not_ready() if rounds else None
+        if trouble is not None:
+            trouble = trouble.removeprefix(f"{name}: ")
+        elif name in known.failing:
+            trouble = "some of what it reads failed the last time; the log says what"
+        return CollectorState(
+            name=name,
+            provider=collector.provider,
+            polled=collector.polled,
+            last_success=datetime.fromtimestamp(success, UTC) if success else None,
+            trouble=trouble,
+        )
 
     # -- reload --------------------------------------------------------------------------------
 

@@ -80,6 +80,10 @@ class StoreError(ExporterError):
     """The store cannot be opened, read or written; what it already holds is untouched."""
 
 
+class QuestionTooLong(StoreError):
+    """The answer would take too long, or too many ask; a smaller or later question may be answered."""
+
+
 class SinkError(ExporterError):
     """A sink did not take an event; it stays in the outbox."""
 

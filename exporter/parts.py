@@ -47,6 +47,7 @@ class Parts:
         self.registry = Registry(self.exposition, self.metrics)
         self.collectors: dict[str, Collector[Any]] = {}
         self.rounds: list[CollectorRounds] = []
+        self.history = store.history(self.providers)
         self.wake: Callable[[str, str], None] = lambda _collector, _key: None  # the engine's, once it runs
         try:
             for collector in self.build(config).values():
@@ -127,6 +128,14 @@ class Parts:
                 _take_over(collector, old[name])
             self.registry.replace(collector)
             self._begin(collector)
+
+    def providers(self) -> dict[str, str]:
+        """``target -> provider`` of the collectors that keep runs, as they are configured now."""
+        return {
+            collector.target: collector.provider
+            for collector in list(self.collectors.values())
+            if collector.polled and collector.provider
+        }
 
     def close(self) -> None:
         """Let go of all connections."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,9 +135,9 @@ def postgres_url(postgres_server: PostgresServer) -> str:
 _numbers = itertools.count(1)
 
 
-@pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[str]:
-    """The URL of an empty database of its own."""
+@contextmanager
+def fresh_database(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database on the server, which ends with the block."""
     name = f"test_{next(_numbers)}"
     server = sa.create_engine(
         postgres_url.replace("postgresql:", "postgresql+psycopg:"),
@@ -148,6 +149,13 @@ def postgres_database(postgres_url: str) -> Iterator[str]:
     yield postgres_url.replace("/postgres?", f"/{name}?")
     with server.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[str]:
+    """The URL of an empty database of its own."""
+    with fresh_database(postgres_url) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -77,6 +77,13 @@ class MetricsSettings(Section):
         default=(),
         description="one address or a list that answers /-/config, /-/reload and /log_level in place of addr",
     )
+    api: bool = Field(
+        default=True, description="whether /api/… and the page /status answer questions about runs"
+    )
+    api_addr: Addresses = Field(
+        default=(),
+        description="one address or a list that answers /api/… and /status in place of addr",
+    )
     systemd_socket: bool = Field(
         default=False,
         description="whether to serve on the sockets of a systemd socket unit in place of addr",

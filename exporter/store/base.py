@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from exporter.contract import Batch, Known, Unit
+from exporter.model.history import History
 from exporter.model.views import UnitView
 from exporter.store.lease import Lease
 
@@ -69,6 +70,10 @@ class Store(Protocol):
 
     def versions(self, target: str) -> dict[int, int]:
         """``unit id -> version`` of all active, caught-up units, to notice what other processes saved."""
+        ...
+
+    def history(self, providers: Callable[[], Mapping[str, str]]) -> History:
+        """What people ask about runs; *providers* tells the ``target -> provider`` that are configured."""
         ...
 
     def prune(self, before: datetime) -> int:

@@ -24,6 +24,7 @@ from exporter.store.base import Saved
 from exporter.store.merging import newer_job, newer_run
 from exporter.store.newest import Newest, latest_key
 from exporter.store.observing import remember, unseen
+from exporter.store.periods import Counted, Periods
 from exporter.store.rows import job_record, job_row, read_stamps, run_record, run_row
 from exporter.store.statements import chunks, replace_rows
 from exporter.store.tables import jobs, runs
@@ -50,6 +51,7 @@ class Saver:
         self._counts_from = counts_from
         self._tally = Tally(connection, unit_id)
         self._newest = Newest(connection, unit_id)
+        self._periods = Periods(connection, unit_id)
         self._counted: dict[type, int] = {PipelineRun: 0, JobRun: 0}
 
     def save(self, batch: Batch) -> Saved:
@@ -58,6 +60,7 @@ class Saver:
         changed += self._delete_runs(batch.deleted_runs) + self._newest.forget_refs(batch)
         changed += self._observe(batch.observations)
         self._tally.write()
+        self._periods.write()
         return Saved(changed, self._counted[PipelineRun], self._counted[JobRun])
 
     def _save_runs(self, incoming: Sequence[PipelineRun]) -> int:
@@ -71,6 +74,7 @@ class Saver:
             if new != old:
                 changed.add(run.run_id)
                 stored[run.run_id] = new
+                self._periods.replace(_counted(old), _counted(new))
             if old and latest_key(old.record) != latest_key(new.record):
                 moved.add(run.run_id)
         rows = [stored[run_id] for run_id in sorted(changed)]
@@ -177,8 +181,24 @@ class Saver:
         """
         hidden = 0
         gone: dict[str, Any] = {"deleted": True, "username": None, "web_url": None}
+        self._periods.remove(run_ids)
         for chunk in chunks(run_ids):
             mine = (runs.c.unit_id == self._unit_id, runs.c.run_id.in_(chunk), sa.not_(runs.c.deleted))
             hidden += self._connection.execute(sa.update(runs).where(*mine).values(gone)).rowcount
         self._newest.replace(run_ids)
         return hidden
+
+
+def _counted(stored: _Stored[PipelineRun] | None) -> Counted | None:
+    """What of a stored run is in its period; ``None`` if it may not be seen."""
+    if stored is None or stored.deleted:
+        return None
+    run = stored.record
+    return Counted(
+        run.created_at,
+        run.status.value,
+        run.source,
+        run.ref_kind.value,
+        run.duration_seconds,
+        run.queue_seconds,
+    )

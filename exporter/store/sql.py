@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,8 +19,11 @@ from exporter.model.views import UnitView
 from exporter.store.base import Saved, StoredUnit
 from exporter.store.clean import known_ids, storable, storable_batch, storable_unit
 from exporter.store.connect import describe, in_memory, lease_engine, open_engine, sqlite_file, store_errors
+from exporter.store.history import SqlHistory
 from exporter.store.lease import AdvisoryLease, FileLease, Lease, NoLease
 from exporter.store.observing import unseen
+from exporter.store.patience import one_of, patience
+from exporter.store.periods import Periods
 from exporter.store.reading import read_views
 from exporter.store.rows import run_record
 from exporter.store.saving import Saver
@@ -28,6 +31,9 @@ from exporter.store.statements import chunks, upsert
 from exporter.store.tables import jobs, latest, runs, targets, unfinished, units
 
 _PRUNE_ROWS = 2_000  # runs deleted in one transaction, so that rounds wait milliseconds for it
+
+_QUESTIONS = 4  # that people may ask at once; the other connections are for those who save and scrape
+_QUESTION_SECONDS = 5.0
 
 
 class SqlStore:
@@ -40,6 +46,7 @@ class SqlStore:
     def __init__(self, url: str) -> None:
         self.committing: Callable[[], AbstractContextManager[None]] = nullcontext
         self._engine = open_engine(url)
+        self._places = threading.BoundedSemaphore(_QUESTIONS)
         self._lease_engines: list[sa.Engine] = []
         self._sqlite = self._engine.dialect.name == "sqlite"
         self._turn = threading.RLock() if self._sqlite else nullcontext()
@@ -140,6 +147,10 @@ class SqlStore:
             )
             return {row.id: row.version for row in rows}
 
+    def history(self, providers: Callable[[], Mapping[str, str]]) -> SqlHistory:
+        """What people ask about runs; *providers* tells the ``target -> provider`` that are configured."""
+        return SqlHistory(self._ask, providers)
+
     def prune(self, before: datetime) -> int:
         """Delete finished runs last updated before *before*, with their jobs; totals stay. Returns runs.
 
@@ -160,12 +171,19 @@ class SqlStore:
                     connection.execute(
                         sa.update(units).where(units.c.id == unit_id).values(counts_from=before)
                     )
-                run_ids = connection.execute(_prunable(unit_id, before)).scalars().all()
+                run_ids: Sequence[int] = connection.execute(_prunable(unit_id, before)).scalars().all()
+                periods = Periods(connection, unit_id)
+                periods.remove(run_ids)
+                periods.write()
                 for chunk in chunks(run_ids):
                     for table in (jobs, runs):
                         connection.execute(
                             sa.delete(table).where(table.c.unit_id == unit_id, table.c.run_id.in_(chunk))
                         )
+                if run_ids:
+                    connection.execute(
+                        sa.update(units).where(units.c.id == unit_id).values(version=units.c.version + 1)
+                    )
             deleted += len(run_ids)
             if len(run_ids) < _PRUNE_ROWS:
                 return deleted
@@ -189,6 +207,16 @@ class SqlStore:
         with store_errors(self._engine.url), self._read_turn, self._engine.connect() as connection:
             if not self._sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @contextmanager
+    def _ask(self) -> Iterator[Connection]:
+        """A connection like that of `_read`, for questions of people: neither long nor many at once."""
+        with (
+            one_of(self._places, _QUESTION_SECONDS),
+            self._read() as connection,
+            patience(connection, _QUESTION_SECONDS),
+        ):
             yield connection
 
     @contextmanager
@@ -323,7 +351,7 @@ def _unit_changes(row: sa.Row[Any], batch: Batch) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if getattr(row, name) != value}
 
 
-def _prunable(unit_id: int, before: datetime) -> sa.Select[tuple[int]]:
+def _prunable(unit_id: int, before: datetime) -> sa.Select[Any]:
     """The ids of the runs of a unit that may go: old in every respect, and not the newest of a ref.
 
     One of which anything finished later could count again: counting starts at *before* from now on.

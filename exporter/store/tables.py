@@ -95,6 +95,42 @@ sa.Index(
     postgresql_where=unfinished,
 )
 
+# All that numbers are made of, so that the table itself need not be read for them.
+sa.Index(
+    "runs_of_unit",
+    runs.c.unit_id,
+    runs.c.created_at,
+    runs.c.run_id,
+    runs.c.deleted,
+    runs.c.status,
+    runs.c.source,
+    runs.c.ref_kind,
+    runs.c.ref,
+    runs.c.duration_seconds,
+    runs.c.queue_seconds,
+)
+# The orders in which runs are listed.
+for _column in (runs.c.created_at, runs.c.finished_at, runs.c.duration_seconds, runs.c.queue_seconds):
+    sa.Index(f"runs_by_{_column.name}", _column, runs.c.unit_id, runs.c.run_id)
+
+# How many runs that are not deleted each unit had in each period (see exporter.store.periods) by when they
+# were created: `timed` of them have a duration, `queued` a time in the queue, and these are their sums.
+periods = sa.Table(
+    "periods",
+    metadata,
+    sa.Column("unit_id", sa.Integer, sa.ForeignKey("units.id"), primary_key=True),
+    sa.Column("period", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("status", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("ref_kind", sa.Text, primary_key=True),
+    sa.Column("runs", sa.BigInteger, nullable=False),
+    sa.Column("timed", sa.BigInteger, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("queued", sa.BigInteger, nullable=False),
+    sa.Column("queue_seconds", sa.Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # The newest run of each pipeline, ref and source, so that a start need not search all runs.
 latest = sa.Table(
     "latest",

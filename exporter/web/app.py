@@ -7,7 +7,8 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, tzinfo
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl
 
@@ -19,12 +20,17 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from exporter.clock import Clock, SystemClock
 from exporter.errors import ConfigError, ExporterError
+from exporter.model.history import History
 from exporter.rendering import Format
+from exporter.web.api.routes import api_routes
 from exporter.web.groups import EVERYTHING, Group
 from exporter.web.landing import CONTENT_SECURITY_POLICY, LandingPage, render_landing
 from exporter.web.metrics import negotiate, read_filters, wants_gzip
 from exporter.web.renders import Renders
+from exporter.web.status.page import StatusParts, status_routes
+from exporter.web.status.view import Standing
 
 __all__ = ["PROBES", "LandingPage", "Render", "WebParts", "build_app", "build_log_level_app"]
 
@@ -61,7 +67,9 @@ class WebParts:
     must answer from memory.
     ``readiness`` gives ``None`` when ready, else the reason. ``reload`` and ``set_log_level`` raise
     :class:`ConfigError` when they refuse. ``lifecycle`` switches both of them on. ``config`` gives the
-    configuration as text with every secret masked; ``None`` leaves the route out.
+    configuration as text with every secret masked; ``None`` leaves the route out. ``history`` is what the
+    API and the status page answer from, in threads of their own; ``None`` leaves both out. ``standing`` tells
+    the page from memory what else it shows; ``None`` leaves it out. Its times are in ``zone``.
     """
 
     render: Render
@@ -72,6 +80,10 @@ class WebParts:
     telemetry_path: str = "/metrics"
     lifecycle: bool = False
     config: Callable[[], str] | None = None
+    history: History | None = None
+    clock: Clock = field(default_factory=SystemClock)
+    standing: Callable[[], Standing] | None = None
+    zone: tzinfo = UTC
 
 
 def build_app(parts: WebParts, groups: Set[Group] = EVERYTHING) -> Starlette:
@@ -110,7 +122,18 @@ def _own_routes(parts: WebParts, pages: _Pages) -> dict[Group, list[Route]]:
             Route("/log_level", pages.log_level, methods=["PUT"]),
             *([config] if parts.config else []),
         ],
+        Group.API: _routes_about_runs(parts),
     }
+
+
+def _routes_about_runs(parts: WebParts) -> list[Route]:
+    """The API and the status page, as far as there is something to answer from."""
+    if parts.history is None:
+        return []
+    routes = api_routes(parts.history, parts.clock)
+    if parts.standing is not None:
+        routes += status_routes(StatusParts(parts.history, parts.standing, parts.clock, parts.zone))
+    return routes
 
 
 def build_log_level_app(set_log_level: Callable[[str], None]) -> Starlette:

@@ -21,6 +21,7 @@ class Group(StrEnum):
     METRICS = "metrics"
     HEALTH = "health"
     ADMIN = "admin"
+    API = "api"
 
 
 EVERYTHING = frozenset(Group)

@@ -70,6 +70,21 @@ def _exactness(offered: Format, one: _Range) -> int:
     return _VERSIONS[offered].get(one.version, -1) if one.subtype == _TYPES[offered][1] else -1
 
 
+def prefers(accept: str, one: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Whether *accept* would rather have media type *one* than *other*."""
+    ranges = list(_ranges(accept))
+    return _weight_of(one, ranges) > _weight_of(other, ranges)
+
+
+def _weight_of(kind: tuple[str, str], ranges: list[_Range]) -> float:
+    """The weight in the most exact of *ranges* that covers *kind*, 0 when none does."""
+    for covers in (kind, (kind[0], "*"), ("*", "*")):
+        for one in ranges:
+            if (one.type, one.subtype) == covers:
+                return one.weight
+    return 0.0
+
+
 def _ranges(accept: str) -> Iterator[_Range]:
     for element in accept.split(","):
         value, parameters = _element(element)

@@ -313,7 +313,7 @@ def test_a_database_of_the_version_before_is_migrated_with_all_it_holds(
     with pytest.raises(Exception, match="observed"):
         remembered(sql)
     store: SqlStore = open_store()
-    assert sql(f"SELECT version_num FROM {VERSION_TABLE}") == [("0002",)]
+    assert sql(f"SELECT version_num FROM {VERSION_TABLE}") == [("0003",)]
     desk = make.Desk(store, 1)
     assert (desk.view.version, desk.totals("pr_merged")) == (4, {("a", "x"): 3})
     for _ in range(2):

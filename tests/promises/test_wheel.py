@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-OTHER_FILES = ("py.typed", ".md", ".yml", ".sql", ".html", ".css", ".svg")
+OTHER_FILES = ("py.typed", ".md", ".yml", ".sql", ".html", ".css", ".js", ".svg")
 FOLDERS = {
     "exporter": "exporter",
     "exporter/public": "ci_exporter",
@@ -46,6 +46,9 @@ def test_every_module_is_in_the_wheel_and_only_under_its_public_name(
         "exporter/py.typed",
         "exporter/store/migrations/env.py",
         "exporter/store/migrations/versions/0001_runs_jobs_and_totals.py",
+        "exporter/web/templates/app.css",
+        "exporter/web/templates/app.js",
+        "exporter/web/templates/status.html",
     ],
 )
 def test_parts_that_no_import_would_miss_are_in_the_wheel(wheel: zipfile.ZipFile, name: str) -> None:

@@ -83,7 +83,11 @@ def test_a_wrong_login_is_401_and_opens_nothing(locked: Target, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/metrics", "/-/config", "/-/reload", "/log_level", "/nothing", "/..", "//metrics"]
+    "path",
+    [
+        *("/", "/metrics", "/-/config", "/-/reload", "/log_level", "/nothing", "/..", "//metrics"),
+        *("/api/stats/summary", "/api/openapi.json"),
+    ],
 )
 def test_every_path_but_the_probes_is_locked(locked: Target, path: str) -> None:
     assert _status(locked, path=path) == 401

@@ -21,6 +21,8 @@ def test_nothing_at_all_is_the_defaults(loaded):
             "addr": ["127.0.0.1:9101"],
             "health_addr": [],
             "admin_addr": [],
+            "api": True,
+            "api_addr": [],
             "systemd_socket": False,
             "path": "/metrics",
             "web_config_file": None,
@@ -100,8 +102,8 @@ kafka: {}
     )
     assert problems(text) == [
         ":3: metrics.adr: unknown key; did you mean addr? "
-        "Allowed here: enabled, addr, health_addr, admin_addr, systemd_socket, path, web_config_file, "
-        "probes_without_password, lifecycle, max_series_per_family",
+        "Allowed here: enabled, addr, health_addr, admin_addr, api, api_addr, systemd_socket, path, "
+        "web_config_file, probes_without_password, lifecycle, max_series_per_family",
         f":4: metrics.addr.0: {addresses} (got 'a:99999')",
         f":4: metrics.addr.1: {addresses} (got 'b')",
         ":5: metrics.path: must begin with / and hold no blank, ? or # (got 'x')",

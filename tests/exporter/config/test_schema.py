@@ -26,7 +26,7 @@ def test_good_addresses(addr):
     assert (metrics.addr, metrics.health_addr, metrics.admin_addr) == ((addr,), (addr,), (addr, ":1"))
 
 
-@pytest.mark.parametrize("key", ["addr", "health_addr", "admin_addr"])
+@pytest.mark.parametrize("key", ["addr", "health_addr", "admin_addr", "api_addr"])
 def test_bad_addresses(key):
     # All of them are in test_address.py: what may be written is decided there.
     with pytest.raises(ValidationError, match="must be host:port"):
@@ -64,11 +64,13 @@ def test_the_time_zone_itself():
 
 def test_every_key_is_described(models):
     keys = {described.key: described for described in describe_schema(models)}
-    assert list(keys)[:10] == [
+    assert list(keys)[:12] == [
         "metrics.enabled",
         "metrics.addr",
         "metrics.health_addr",
         "metrics.admin_addr",
+        "metrics.api",
+        "metrics.api_addr",
         "metrics.systemd_socket",
         "metrics.path",
         "metrics.web_config_file",

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from exporter.errors import ConfigError, ExporterError
+from exporter.errors import ConfigError, ExporterError, StoreError
 from exporter.web.app import LandingPage, WebParts, build_app
 from exporter.web.groups import EVERYTHING, Group, Listener, group_named, open_listeners
 from exporter.web.listen import bind
@@ -23,6 +23,7 @@ PATHS = {
     Group.METRICS: {"/", "/metrics"},
     Group.HEALTH: {"/healthz", "/-/healthy", "/-/ready"},
     Group.ADMIN: {"/-/config", "/-/reload", "/log_level"},
+    Group.API: {"/api/openapi.json", "/api/pipelines", "/api/projects", "/api/stats/summary"},
 }
 ALL = {path for paths in PATHS.values() for path in paths}
 A, B, C = "127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"
@@ -66,9 +67,16 @@ def test_health_is_answered_everywhere_and_alone_where_it_has_an_address(opened:
 
 def test_an_admin_address_takes_the_admin_endpoints_away(opened: Open) -> None:
     found = opened({Group.METRICS: [A], Group.ADMIN: [B]})
-    assert found["127.0.0.1"].groups == {Group.METRICS, Group.HEALTH}
+    assert found["127.0.0.1"].groups == EVERYTHING - {Group.ADMIN}
     assert found["127.0.0.2"].groups == {Group.ADMIN, Group.HEALTH}
     assert found["127.0.0.1"].guarded
+    assert found["127.0.0.2"].guarded
+
+
+def test_an_api_address_takes_the_api_away_and_is_guarded(opened: Open) -> None:
+    found = opened({Group.METRICS: [A], Group.API: [B]})
+    assert found["127.0.0.1"].groups == EVERYTHING - {Group.API}
+    assert found["127.0.0.2"].groups == {Group.API, Group.HEALTH}
     assert found["127.0.0.2"].guarded
 
 
@@ -105,6 +113,7 @@ def test_an_address_that_cannot_be_read_is_told(opened: Open) -> None:
         ("metrics", Group.METRICS),
         ("health", Group.HEALTH),
         ("admin", Group.ADMIN),
+        ("api", Group.API),
         ("ci-exporter.socket", Group.METRICS),
         ("", Group.METRICS),
     ],
@@ -116,7 +125,7 @@ def test_the_name_of_a_passed_socket_tells_its_group(name: str, group: Group) ->
 def test_passed_sockets_are_served_by_their_groups_beside_addresses(opened: Open) -> None:
     one, two = bind([A, B])
     found = opened({Group.METRICS: (), Group.HEALTH: [C]}, [(Group.METRICS, one), (Group.ADMIN, two)])
-    assert found["127.0.0.1"].groups == {Group.METRICS, Group.HEALTH}
+    assert found["127.0.0.1"].groups == EVERYTHING - {Group.ADMIN}
     assert found["127.0.0.2"].groups == {Group.ADMIN, Group.HEALTH}
     assert found["127.0.0.3"].groups == {Group.HEALTH}
 
@@ -131,13 +140,21 @@ def test_without_a_socket_for_the_metrics_it_is_an_error(opened: Open) -> None:
 # -- what is answered
 
 
+class Silent:
+    """A history that cannot be asked."""
+
+    def version(self) -> str:
+        raise StoreError("there is no store")
+
+
 @pytest.fixture
 def answering(parts: WebParts, connect: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """A client of a server for some groups."""
     with ExitStack() as stack:
 
         def start(groups: set[Group], **changes: Any) -> Any:
-            changed = replace(parts, **{"config": lambda: "a: 1\n", "lifecycle": True, **changes})
+            given = {"config": lambda: "a: 1\n", "lifecycle": True, "history": Silent(), **changes}
+            changed = replace(parts, **given)
             server = WebServer(build_app(changed, groups), bind([A]))
             stack.callback(server.stop, 1.0)
             server.start()

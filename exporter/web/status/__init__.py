@@ -1,0 +1,1 @@
+"""The status page: what it shows, worked out apart from how it is drawn."""
