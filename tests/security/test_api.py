@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import pytest
 import yaml
@@ -112,12 +112,9 @@ def test_a_time_series_of_millions_of_steps_is_refused(stocked: Target, step: st
     assert stocked.ask(f"/api/stats/timeseries?{query}").status == 400
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a%0d%0aX-Injected: yes".replace(" ", "%20")])
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "a\r\nX-Injected: yes"])
 def test_a_wrong_name_reaches_neither_headers_nor_markup(stocked: Target, name: str) -> None:
-    for path in (
-        f"/api/projects?{quote(unquote(name))}=1",
-        f"/api/pipelines/gitlab/{quote(unquote(name))}/1",
-    ):
+    for path in (f"/api/projects?{quote(name)}=1", f"/api/pipelines/gitlab/{quote(name)}/1"):
         reply = stocked.ask(path)
         assert reply.status in (400, 404)
         assert reply.headers["content-type"] in ("application/json", "text/plain; charset=utf-8")

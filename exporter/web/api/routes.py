@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from exporter import __version__
 from exporter.clock import Clock
-from exporter.errors import ExporterError
+from exporter.errors import ExporterError, QuestionTooLong
 from exporter.model.history import History
 from exporter.web.api.cells import to_csv
 from exporter.web.api.document import PATH, openapi
@@ -130,6 +130,8 @@ async def _answer(
         return _failed(form, 400, str(error)).response()
     except Refused as error:
         return _failed(form, 503, str(error), error.retry_after).response()
+    except QuestionTooLong as error:
+        return _failed(form, 503, str(error), 10).response()
     except ExporterError as error:
         _log.warning("the history gave no answer: %s", error)
         return _failed(form, 503, "the store gave no answer; the exporter's log says why", 5).response()

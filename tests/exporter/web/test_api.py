@@ -479,7 +479,7 @@ def test_only_reading_is_allowed(get: Ask) -> None:
         ("stats/summary?format=xml", "format: must be json or csv"),
         ("pipelines?limit=0", "limit: must be a whole number from 1 to 1000"),
         ("pipelines?limit=1001", "limit: must be a whole number from 1 to 1000"),
-        ("pipelines?limit=" + "9" * 500, "limit: must be a whole number from 1 to 1000"),
+        ("pipelines?limit=" + "9" * 250, "limit: must be a whole number from 1 to 1000"),
         ("pipelines?limit=%C2%B2", "limit: must be a whole number from 1 to 1000"),
         ("pipelines?sort=name", "sort: must be one of created_at, -created_at, finished_at, -finished_at, "),
         (
