@@ -17,8 +17,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from exporter.errors import QuestionTooLong
 from exporter.model.history import JobOrder, SortKey, Wanted
 from exporter.model.runs import RefKind, Status
+from exporter.store.periods import WIDTH
 from exporter.store.sql import SqlStore
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -42,7 +44,8 @@ FILL = [
     " WHEN h % 17 = 0 THEN 'canceled' ELSE 'success' END AS status"
     " FROM (SELECT units.id, n.i, (units.id * 2654435761 + n.i * 40503) % 1000003 AS h FROM units, n))"
     " ORDER BY 1, 2",
-    "INSERT INTO latest SELECT unit_id, pipeline, ref_kind, ref, source, max(run_id) FROM runs GROUP BY 1, 2, 3, 4, 5",
+    "INSERT INTO latest SELECT unit_id, pipeline, ref_kind, ref, source, max(run_id) FROM runs"
+    " GROUP BY 1, 2, 3, 4, 5",
     f"{NUMBERS.format(5)} INSERT INTO jobs SELECT unit_id, run_id * 10 + i, run_id,"
     " CASE i WHEN 4 THEN 'deploy' ELSE 'test' END, 'job ' || i, status, created_at, started_at, finished_at,"
     " duration_seconds, queue_seconds, '', 0, NULL FROM runs, n"
@@ -65,14 +68,11 @@ def generate(file: Path) -> None:
             for statement in FILL:
                 database.execute(statement, values)
             # As the migration does, for a database that had runs before.
-            from exporter.store.periods import WIDTH
-
-            width = WIDTH // timedelta(microseconds=1)
             database.execute(
                 "INSERT INTO periods SELECT unit_id, created_at / ?, status, source, ref_kind, count(*),"
                 " count(duration_seconds), sum(coalesce(duration_seconds, 0)), count(queue_seconds),"
                 " sum(coalesce(queue_seconds, 0)) FROM runs GROUP BY 1, 2, 3, 4, 5",
-                (width,),
+                (WIDTH // timedelta(microseconds=1),),
             )
 
 
@@ -136,7 +136,11 @@ def naive(file: Path) -> Callable[[], Any]:
 
 
 def report(name: str, ask: Callable[[], Any], times: int) -> None:
-    ask()
+    try:
+        ask()
+    except QuestionTooLong as error:
+        print(f"{name:32} {error}", flush=True)
+        return
     wall, processor = [], []
     for _ in range(times):
         started, worked = time.perf_counter(), time.process_time()
@@ -159,9 +163,9 @@ def main() -> None:
             generate(file)
         with closing(SqlStore(f"sqlite:///{file}")) as store:
             print(f"{'1,000,000 runs on SQLite':32} p50 and p95")
-            report("baseline: scan of the table", naive(file), 5)
+            report("baseline: scan of the table", naive(file), 3)
             for name, ask in questions(store).items():
-                report(name, ask, 15)
+                report(name, ask, 7)
 
 
 if __name__ == "__main__":
