@@ -83,6 +83,11 @@ class Question:
         """Whether it asks for certain refs, which no period tells."""
         return bool(self.wanted.refs) or self.wanted.default_branch_only
 
+    @property
+    def narrows(self) -> bool:
+        """Whether it asks for less than everything."""
+        return self.wanted != Wanted()
+
     def of_runs(self, since: datetime | None = None, until: datetime | None = None) -> Conditions:
         """What a row of `runs` must fulfil, created in [*since*, *until*) if these are given."""
         wanted = self.wanted

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from exporter.errors import StoreError
@@ -125,6 +126,13 @@ def store_errors(url: URL) -> Iterator[None]:
         raise StoreError(f"store {describe(url)}: {error.strerror or error}") from error
 
 
+class _Hinting(SQLiteCompiler):
+    """Writes ``with_hint(table, "INDEXED BY …", "sqlite")``: SQLAlchemy does so for other databases only."""
+
+    def get_from_hint_text(self, table: Any, text: str | None) -> str | None:
+        return text
+
+
 def _normalised(url: URL) -> URL:
     """*url* with the driver we use; refuses other databases."""
     backend = url.get_backend_name()
@@ -151,6 +159,7 @@ def _sqlite(url: URL) -> Engine:
     if in_memory(url):
         options["poolclass"] = sa.pool.StaticPool
     engine = sa.create_engine(url, **options)
+    engine.dialect.statement_compiler = _Hinting
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
