@@ -62,7 +62,7 @@ def _welcome(
         if url.startswith("unix:"):
             lines.append(f"  metrics    /metrics, / and /-/ready on {url}")
             continue
-        lines += [f"  metrics    {url}/metrics", f"  overview   {url}/", f"  readiness  {url}/-/ready"]
+        lines += [f"  metrics    {url}/metrics", f"  status     {url}/status", f"  readiness  {url}/-/ready"]
     lines += [f"  source     {source.title}" for _, source in sources]
     lines += [f"  missing    {reason}" for reason in missing]
     lines += [f"  files      {directory}", "Stop it with Ctrl-C.", ""]

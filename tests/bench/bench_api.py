@@ -14,14 +14,13 @@ from contextlib import closing
 from pathlib import Path
 from statistics import quantiles
 
-from tests.bench.bench_history import NOW, generate
-
 from exporter.clock import FixedClock
 from exporter.store.sql import SqlStore
 from exporter.web.app import WebParts, build_app
 from exporter.web.landing import LandingPage
 from exporter.web.listen import bind
 from exporter.web.server import WebServer
+from tests.bench.bench_history import NOW, generate
 
 TIMES = 20
 PATHS = (
