@@ -90,8 +90,8 @@ def test_unknown_names_are_problems(problems):
         "Allowed here: SOURCE, MY_DATABASES",
         "environment: CI_EXPORTER__LOG__LEVEL__X: unknown setting: nothing stands below log.level",
         "environment: CI_EXPORTER__METRICS__ADR: unknown setting; did you mean ADDR? "
-        "Allowed here: ENABLED, ADDR, HEALTH_ADDR, ADMIN_ADDR, SYSTEMD_SOCKET, PATH, WEB_CONFIG_FILE, "
-        "PROBES_WITHOUT_PASSWORD, LIFECYCLE, MAX_SERIES_PER_FAMILY",
+        "Allowed here: ENABLED, ADDR, HEALTH_ADDR, ADMIN_ADDR, API, API_ADDR, SYSTEMD_SOCKET, PATH, "
+        "WEB_CONFIG_FILE, PROBES_WITHOUT_PASSWORD, LIFECYCLE, MAX_SERIES_PER_FAMILY",
     ]
 
 
