@@ -18,13 +18,17 @@ from tests.support.tools import require
 class Prometheus:
     """Scrapes one target every second; a context manager that ends it."""
 
-    def __init__(self, folder: Path, target: str, *, rules: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, target: str, *, rules: Path | None = None, alertmanager: str | None = None
+    ) -> None:
         program = require("prometheus", "prometheus")
         self.url = f"http://127.0.0.1:{free_port()}"
+        told = [alertmanager] if alertmanager else []
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "scrape_configs": [{"job_name": "ci-exporter", "static_configs": [{"targets": [target]}]}],
             "rule_files": [str(rules)] if rules else [],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": told}]}]},
         }
         path = folder / "prometheus.yml"
         path.write_text(yaml.safe_dump(config))
@@ -91,3 +95,41 @@ class Prometheus:
 
         goal = scraped() + number
         wait_until(lambda: scraped() >= goal, "Prometheus scraped the exporter")
+
+
+class Alertmanager:
+    """A real Alertmanager on loopback; a context manager that ends it."""
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        program = require("prometheus-alertmanager", "prometheus-alertmanager")
+        self.address = f"127.0.0.1:{free_port()}"
+        with (folder / "alertmanager.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    program,
+                    f"--config.file={config}",
+                    f"--storage.path={folder / 'alertmanager'}",
+                    f"--web.listen-address={self.address}",
+                    "--cluster.listen-address=",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait(PATIENCE)
+
+    def alerts(self, name: str) -> list[dict[str, Any]]:
+        """The alerts of that name that fire now; none while it does not answer."""
+        try:
+            answer = requests.get(f"http://{self.address}/api/v2/alerts?active=true", timeout=PATIENCE)
+            found: list[dict[str, Any]] = answer.json()
+        except (requests.RequestException, ValueError):
+            return []
+        return [alert for alert in found if alert["labels"]["alertname"] == name]
