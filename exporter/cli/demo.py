@@ -62,7 +62,8 @@ def _welcome(
         if url.startswith("unix:"):
             lines.append(f"  metrics    /metrics, / and /-/ready on {url}")
             continue
-        lines += [f"  metrics    {url}/metrics", f"  status     {url}/status", f"  readiness  {url}/-/ready"]
+        pages = {"metrics": "/metrics", "overview": "/", "status": "/status", "readiness": "/-/ready"}
+        lines += [f"  {name:10} {url}{path}" for name, path in pages.items()]
     lines += [f"  source     {source.title}" for _, source in sources]
     lines += [f"  missing    {reason}" for reason in missing]
     lines += [f"  files      {directory}", "Stop it with Ctrl-C.", ""]
