@@ -23,7 +23,7 @@ def _matches(column: sa.Column[str], glob: str, dialect: str) -> sa.ColumnElemen
     sets = "[" in glob
     if dialect == "sqlite":
         # GLOB has sets of characters as well, but other ones; REGEXP is Python's re.
-        return column.regexp_match(fnmatch.translate(glob)) if sets else column.bool_op("GLOB")(glob)
+        return column.regexp_match(r"\A" + fnmatch.translate(glob)) if sets else column.bool_op("GLOB")(glob)
     return column.bool_op("~")(_expression(glob)) if sets else column.like(_like(glob), escape="\\")
 
 
