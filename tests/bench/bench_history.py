@@ -1,4 +1,4 @@
-"""How fast questions about 1,000,000 runs with 5 jobs in a hundred are answered, against a naive scan.
+"""How fast questions about 1,000,000 runs and their jobs are answered on SQLite, against a naive scan.
 
 Run it as ``PYTHONPATH=. python tests/bench/bench_history.py``; wall and processor time, each p50 and p95.
 """
