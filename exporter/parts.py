@@ -13,11 +13,13 @@ from exporter.config.load import Config
 from exporter.contract import Collector, CollectorConfig, Context
 from exporter.errors import ConfigError, Problem
 from exporter.exposition import Exposition
+from exporter.model.history import History
 from exporter.plugins import collector_classes
 from exporter.registry import Registry
 from exporter.rounds.round import CollectorRounds
 from exporter.selfmetrics import SelfMetrics
 from exporter.store.base import Store
+from exporter.store.remembering import RememberedHistory
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class Parts:
         self.registry = Registry(self.exposition, self.metrics)
         self.collectors: dict[str, Collector[Any]] = {}
         self.rounds: list[CollectorRounds] = []
-        self.history = store.history(self.providers)
+        self.history: History = RememberedHistory(store.history(self.providers))
         self.wake: Callable[[str, str], None] = lambda _collector, _key: None  # the engine's, once it runs
         try:
             for collector in self.build(config).values():

@@ -32,6 +32,7 @@ class Project:
     name: str
     default_branch: str
     version: int
+    pruned: int
 
 
 def shown_projects(connection: Connection, providers: Mapping[str, str]) -> dict[int, Project]:
@@ -39,16 +40,18 @@ def shown_projects(connection: Connection, providers: Mapping[str, str]) -> dict
     labels = {storable(target): label for target, label in providers.items()}
     rows = connection.execute(
         sa.select(
-            units.c.id, targets.c.name.label("target"), units.c.name, units.c.default_branch, units.c.version
+            units.c.id,
+            targets.c.name.label("target"),
+            units.c.name,
+            units.c.default_branch,
+            units.c.version,
+            units.c.pruned,
         )
         .join_from(units, targets)
         .where(units.c.active, units.c.caught_up, targets.c.name.in_(labels))
         .order_by(units.c.id)
     )
-    return {
-        unit_id: Project(unit_id, labels[target], name, default_branch, version)
-        for unit_id, target, name, default_branch, version in rows
-    }
+    return {unit_id: Project(unit_id, labels[target], *facts) for unit_id, target, *facts in rows}
 
 
 def chosen(projects: Mapping[int, Project], wanted: Wanted) -> dict[int, Project]:

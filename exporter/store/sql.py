@@ -182,7 +182,9 @@ class SqlStore:
                         )
                 if run_ids:
                     connection.execute(
-                        sa.update(units).where(units.c.id == unit_id).values(version=units.c.version + 1)
+                        sa.update(units)
+                        .where(units.c.id == unit_id)
+                        .values(pruned=units.c.pruned + len(run_ids))
                     )
             deleted += len(run_ids)
             if len(run_ids) < _PRUNE_ROWS:

@@ -42,7 +42,8 @@ targets = sa.Table(
     sa.Column("first_seen_at", Instant, nullable=False),
 )
 
-# One row per unit (project); its row is the lock under which its runs are saved.
+# One row per unit (project); its row is the lock under which its runs are saved. `version` grows with what
+# it exposes; `pruned` are the runs deleted for their age, which changes lists of runs only.
 units = sa.Table(
     "units",
     metadata,
@@ -56,6 +57,7 @@ units = sa.Table(
     sa.Column("caught_up", sa.Boolean, nullable=False),
     sa.Column("active", sa.Boolean, nullable=False),
     sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("pruned", sa.BigInteger, nullable=False, server_default="0"),
     sa.UniqueConstraint("target_id", "key"),
 )
 

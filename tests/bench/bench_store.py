@@ -133,7 +133,7 @@ def generate(file: Path) -> None:
         database.execute("INSERT INTO targets VALUES (1, 'gitlab', ?)", (now,))
         database.execute(
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) INSERT INTO units"
-            " SELECT i, 1, 'k' || i, 'group/p' || i, 'main', ?, NULL, 1, 1, 1 FROM n",
+            " SELECT i, 1, 'k' || i, 'group/p' || i, 'main', ?, NULL, 1, 1, 1, 0 FROM n",
             (now,),
         )
         database.execute(

@@ -132,6 +132,7 @@ def test_they_are_built_from_the_runs_of_an_older_database(
     desk.save(*(make.run(n, created_at=START + n * WIDTH / 3) for n in range(5, 12)), *old)
     desk.save(deleted_runs=(5,))
     sql("DROP TABLE periods")
+    sql("ALTER TABLE units DROP COLUMN pruned")
     for name in ("of_unit", "by_created_at", "by_finished_at", "by_duration_seconds", "by_queue_seconds"):
         sql(f"DROP INDEX runs_{name}")
     sql("UPDATE ci_exporter_schema SET version_num = '0002'")

@@ -21,6 +21,7 @@ FROM runs WHERE NOT deleted GROUP BY 1, 2, 3, 4, 5
 
 def upgrade() -> None:
     """Build the indexes, and the periods of the runs that are there."""
+    op.add_column("units", sa.Column("pruned", sa.BigInteger, nullable=False, server_default="0"))
     op.create_table(
         "periods",
         sa.Column("unit_id", sa.Integer, sa.ForeignKey("units.id"), primary_key=True),
