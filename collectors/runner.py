@@ -11,7 +11,7 @@ from pydantic import Field
 
 from exporter.contract import Collector, CollectorConfig, Context, DemoSource
 from exporter.families import Family
-from exporter.runnermetrics import NAMESPACE, RunnerFamilies, runner_families
+from exporter.runnerfamilies import NAMESPACE, RunnerFamilies, runner_families
 
 
 class RunnerConfig(CollectorConfig):

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
@@ -18,12 +17,9 @@ from prometheus_client.samples import Sample
 
 from exporter.clock import Clock, SystemClock
 from exporter.errors import Stopped
-from exporter.families import Family, counter, gauge, histogram
+from exporter.families import Family
+from exporter.runnerfamilies import NAMESPACE, runner_families
 
-NAMESPACE = "ci_exporter"
-FETCH_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10)
-JOB_BUCKETS = tuple(2**exponent for exponent in range(14))
-REPORT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
 M = TypeVar("M", bound=MetricWrapperBase)
 
 
@@ -79,103 +75,6 @@ RESULT_TO_STATUS: Mapping[str, JobStatus] = MappingProxyType(
 
 Numbers are no words: 0 means success to a shell and nothing yet to some servers, so it is unknown.
 """
-
-
-class RunnerFamilies(NamedTuple):
-    """All families of one namespace, in the order in which they are shown."""
-
-    info: Family
-    capacity: Family
-    uptime: Family
-    fetch: Family
-    fetch_duration: Family
-    backoff: Family
-    client_errors: Family
-    job: Family
-    job_duration: Family
-    job_running: Family
-    utilization: Family
-    report_state: Family
-    report_state_duration: Family
-    report_log: Family
-    report_log_duration: Family
-    buffer_rows: Family
-
-
-@cache
-def runner_families(namespace: str = NAMESPACE, *, per_collector: bool = True) -> RunnerFamilies:
-    """The families under *namespace*; those of polls and jobs tell collectors apart if *per_collector*.
-
-    Without collectors, and under the namespace of an existing runner of this kind, names, labels and buckets
-    are those that its boards and alerts use.
-
-    Raises:
-        ValueError: *namespace* cannot begin a metric name.
-    """
-    if not namespace:
-        raise ValueError("the namespace is empty; write one, such as ci_exporter")
-    by = ("collector",) if per_collector else ()
-
-    def gauge_(name: str, text: str, labels: tuple[str, ...] = (), unit: str = "") -> Family:
-        return gauge(f"{namespace}_{name}", text, labels, unit=unit, source="engine")
-
-    def total(name: str, text: str, labels: tuple[str, ...]) -> Family:
-        return counter(f"{namespace}_{name}", text, labels, source="engine")
-
-    def seconds(name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ()) -> Family:
-        name = f"{namespace}_{name}"
-        return histogram(name, text, labels, buckets=buckets, unit="seconds", source="engine")
-
-    return RunnerFamilies(
-        info=gauge_("info", "Constant 1; labels tell the version and the name.", ("version", "name")),
-        capacity=gauge_("capacity", "Jobs that can run at once."),
-        uptime=gauge_("uptime_seconds", "Time since the start, at the scrape.", unit="seconds"),
-        fetch=total(
-            "poll_fetch_total",
-            "Polls: `task` brought news, `empty` nothing (or a long poll's deadline came), `error` failed.",
-            (*by, "result"),
-        ),
-        fetch_duration=seconds(
-            "poll_fetch_duration_seconds",
-            "How long polls took to be answered, but for those that a long poll's deadline ended.",
-            FETCH_BUCKETS,
-            by,
-        ),
-        backoff=gauge_(
-            "poll_backoff_seconds",
-            "Wait between polls, before jitter: the base while there is news, longer when idle or failing.",
-            by,
-            "seconds",
-        ),
-        client_errors=total(
-            "client_errors_total", "Calls to a source that failed, by operation.", ("method",)
-        ),
-        job=total("job_total", "Units of work that ended, by outcome.", (*by, "status")),
-        job_duration=seconds(
-            "job_duration_seconds", "How long units of work took, saving included.", JOB_BUCKETS, by
-        ),
-        job_running=gauge_("job_running", "Units of work under way, at the scrape."),
-        utilization=gauge_(
-            "job_capacity_utilization_ratio",
-            "Units of work under way to those that can be at once; 0 without capacity.",
-        ),
-        report_state=total("report_state_total", "Reports of state (commits to the store).", ("result",)),
-        report_state_duration=seconds(
-            "report_state_duration_seconds",
-            "How long reports of state took, failed ones too.",
-            REPORT_BUCKETS,
-        ),
-        report_log=total("report_log_total", "Reports of what happened (deliveries to sinks).", ("result",)),
-        report_log_duration=seconds(
-            "report_log_duration_seconds",
-            "How long reports of what happened took, failed ones too.",
-            REPORT_BUCKETS,
-        ),
-        buffer_rows=gauge_(
-            "report_log_buffer_rows",
-            "Rows that wait to be delivered, summed at the scrape over all reporters.",
-        ),
-    )
 
 
 @dataclass(slots=True)

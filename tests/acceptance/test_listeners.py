@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import socket
 import stat
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.process import PATIENCE, ROOT, ExporterProcess, free_port, run_cli, wait_until
+from tests.support.tools import require
 
 Make = Callable[..., ExporterProcess]
 ACTIVATE = [sys.executable, str(ROOT / "tests" / "support" / "activate.py")]
@@ -333,11 +333,11 @@ def test_sockets_of_systemd_that_nobody_asked_for_are_told(make: Make) -> None:
     assert "set metrics.systemd_socket: true" in exporter.log_path.read_text()
 
 
-@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="systemd is not installed")
 def test_systemds_own_launcher_starts_it_with_the_first_client(make: Make) -> None:
+    launcher = require("systemd-socket-activate", "systemd")
     exporter = make(systemd_socket=True)
     where = f"127.0.0.1:{exporter.port}"
-    exporter.start(launcher=["systemd-socket-activate", f"--listen={where}", "--fdname=metrics"])
+    exporter.start(launcher=[launcher, f"--listen={where}", "--fdname=metrics"])
     wait_until(lambda: "Listening on" in exporter.log_path.read_text(), "systemd listens")
     status, text = _get(where, "/metrics")
     assert status == 200, exporter.log_path.read_text()
@@ -355,13 +355,13 @@ def test_the_socket_unit_holds_the_default_address_for_the_metrics() -> None:
     assert "Accept=yes" not in unit
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
 def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    analyze = require("systemd-analyze", "systemd")
     for name in ("ci-exporter.service", "ci-exporter.socket"):
         text = (UNITS / name).read_text().replace("/opt/ci-exporter/bin/ci-exporter", "/bin/true")
         (tmp_path / name).write_text(text)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no"]
+        [analyze, "verify", "--man=no", "--recursive-errors=no"]
         + [str(tmp_path / name) for name in ("ci-exporter.service", "ci-exporter.socket")],
         capture_output=True,
         text=True,

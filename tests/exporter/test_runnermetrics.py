@@ -16,7 +16,8 @@ from prometheus_client.metrics_core import Metric
 
 from exporter.clock import FixedClock
 from exporter.errors import Stopped
-from exporter.runnermetrics import RESULT_TO_STATUS, FetchResult, JobStatus, RunnerMetrics, runner_families
+from exporter.runnerfamilies import runner_families
+from exporter.runnermetrics import RESULT_TO_STATUS, FetchResult, JobStatus, RunnerMetrics
 
 # Names, types and labels of act_runner's endpoint at its first release.
 ACT_RUNNER = {
