@@ -62,7 +62,7 @@ def test_ready_is_told_once_it_listens(start: Start) -> None:
     manager, exporter = start()
     told = manager.next()
     assert told["READY"] == "1"
-    assert told["STATUS"] == f"runner; listening: {exporter.url} (metrics, health, admin)"
+    assert told["STATUS"] == f"runner; listening: {exporter.url} (metrics, health, admin, api)"
     with socket.create_connection(("127.0.0.1", exporter.port), timeout=10):
         pass
     assert exporter.answers("/-/healthy")
