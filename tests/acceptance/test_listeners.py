@@ -211,7 +211,7 @@ def test_several_addresses_all_answer_and_are_all_free_at_once(make: Make, folde
         exporter.start()
     listening = _log(exporter, "started")["listening"]
     assert listening == ", ".join(
-        f"{'' if where.startswith('unix:') else 'http://'}{where} (metrics, health, admin)"
+        f"{'' if where.startswith('unix:') else 'http://'}{where} (metrics, health, admin, api)"
         for where in addresses
     )
 
@@ -245,7 +245,7 @@ def test_health_and_admin_have_addresses_of_their_own(make: Make, folder: Path) 
     ]
     assert _get(f"127.0.0.1:{log_port}", "/log_level")[0] == 405
     assert _log(exporter, "started")["listening"] == (
-        f"http://{metrics} (metrics, health), http://{health} (health), http://{admin} (health, admin), "
+        f"http://{metrics} (metrics, health, api), http://{health} (health), http://{admin} (health, admin), "
         f"{unix} (health, admin), http://127.0.0.1:{log_port} (log level)"
     )
     page = _get(metrics, "/")[1]
