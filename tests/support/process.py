@@ -21,7 +21,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 SOON = 15.0
-"""Seconds that a stop may take here: it gives everyone 4.5, and a busy machine needs some to get there."""
+"""Seconds that a stop may take here: it gives everyone 4, and a busy machine needs some to get there."""
 _never = threading.Event()
 
 
