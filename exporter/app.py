@@ -31,6 +31,9 @@ from exporter.parts import Parts
 from exporter.plugins import collector_classes
 from exporter.rendering import Format
 from exporter.rounds.scheduler import Engine
+from exporter.sinks.base import Sink, SinkContext
+from exporter.sinks.building import build_sinks
+from exporter.sinks.couriers import Couriers
 from exporter.store.sql import SqlStore
 from exporter.web.app import PROBES, WebParts, build_app, build_log_level_app
 from exporter.web.gate import Gate
@@ -47,6 +50,7 @@ from exporter.web.webread import load_web_config
 
 log = logging.getLogger(__name__)
 
+_SINKS_END_SECONDS = 3.0
 _STOP_SECONDS = 4.0  # of the five that are promised; the rest is for the lease and the way out
 
 
@@ -161,6 +165,9 @@ class App:
             stopping=self.parts.stopping,
         )
         self.parts.wake = self.engine.wake
+        self.couriers = Couriers(self.parts.store.outbox, self.parts.metrics.sinks, self.parts.clock)
+        self.couriers.exchange(self._build_sinks(self._config, self.parts.collectors), 0.0)
+        self.engine.led = self.couriers.lead
         self._servers: list[WebServer] = []
         self._reloading = threading.Lock()
         self._notifier = Notifier(os.environ)
@@ -304,7 +311,7 @@ class App:
         """
         with self._reloading, self._announced():
             try:
-                config, collectors = self._load_anew()
+                config, collectors, sinks = self._load_anew()
             except ConfigError as error:
                 self.parts.metrics.reload_successful.set(0)
                 log.error(  # noqa: TRY400 - the problems say it all
@@ -313,6 +320,7 @@ class App:
                 )
                 raise
             self._warn_of_restart(config)
+            self.couriers.exchange(sinks, _SINKS_END_SECONDS)
             old = list(self.parts.collectors.values())
             self.parts.exchange(collectors)
             self.engine.replace(self.parts.rounds)
@@ -338,20 +346,33 @@ class App:
         """The service in a line, for ``systemctl status``."""
         return f"{', '.join(self.parts.collectors)}; listening: {self._listening()}"
 
-    def _load_anew(self) -> tuple[Config, dict[str, Collector[Any]]]:
-        """The configuration as it is now, and collectors built from it.
+    def _build_sinks(self, config: Config, collectors: Mapping[str, Collector[Any]]) -> list[Sink]:
+        """New sinks as *config* wants them."""
+        context = SinkContext(
+            store=self.parts.store,
+            clock=self.parts.clock,
+            metrics=self.parts.metrics.sinks,
+            work=self.parts.metrics.work,
+            version=__version__,
+        )
+        streams = frozenset(stream for one in collectors.values() for stream in one.streams)
+        return build_sinks(config.settings, context, streams)
+
+    def _load_anew(self) -> tuple[Config, dict[str, Collector[Any]], list[Sink]]:
+        """The configuration as it is now, with collectors and sinks built from it.
 
         Raises:
             ConfigError: also for what a collector raises while it is built: the old one must go on.
         """
         try:
             config = self._source.load()
-            return config, self.parts.build(config)
+            collectors = self.parts.build(config)
+            return config, collectors, self._build_sinks(config, collectors)
         except ConfigError:
             raise
         except Exception as error:
-            log.exception("a collector could not be built")
-            raise ConfigError(f"a collector could not be built: {type(error).__name__}") from error
+            log.exception("a collector or sink could not be built")
+            raise ConfigError(f"a collector or sink could not be built: {type(error).__name__}") from error
 
     def _loaded(self) -> None:
         self.parts.metrics.reload_successful.set(1)
@@ -373,10 +394,15 @@ class App:
         enders = [threading.Thread(target=server.stop, args=(_STOP_SECONDS,)) for server in self._servers]
         for ender in enders:
             ender.start()
+        # Beside the polls: both have the whole time to end what they began.
+        sinks_ended: list[bool] = []
+        ender = threading.Thread(target=lambda: sinks_ended.append(self.couriers.stop(_STOP_SECONDS)))
+        ender.start()
+        enders.append(ender)
         ended = self.engine.stop(_STOP_SECONDS)
         for ender in enders:
             ender.join()
-        if ended:
+        if ended and all(sinks_ended):
             self.parts.close()
         log.info("stopped", extra={"polls_abandoned": not ended})
 

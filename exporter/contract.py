@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from exporter.clock import Clock
 from exporter.errors import SourceError
 from exporter.families import Family, Labels, Sample, Samples
+from exporter.model.events import Event
 from exporter.model.runs import JobRun, PipelineRun, RefKind
 from exporter.model.views import UnitView
 from exporter.runnermetrics import RunnerMetrics
@@ -135,7 +136,8 @@ class Batch:
     ``samples`` are shown as they are, for collectors that keep no runs, next to what
     :meth:`Collector.unit_samples` makes of the totals that ``observations`` add to. ``failure`` says why the
     poll brought less than it should: the rest is saved and shown all the same, and the poll counts as failed;
-    ``answered`` is false if the source did not even answer.
+    ``answered`` is false if the source did not even answer. ``events`` go to the sinks, each once. What a
+    batch of ``history`` holds happened before anybody watched: it is counted as usual, and told to nobody.
     """
 
     cursor: str | None = None
@@ -153,6 +155,8 @@ class Batch:
     failure: SourceError | None = None
     answered: bool = True
     waited_out: bool = False
+    events: tuple[Event, ...] = ()
+    history: bool = False
 
 
 class Known(Protocol):
@@ -266,7 +270,7 @@ class Collector(ABC, Generic[C]):
     A collector that keeps runs is given state by the engine: what it polls is saved, counted and
     rendered, and :meth:`collect` reads the result. One that only shows numbers returns them as
     ``Batch.samples``, or overrides :meth:`collect` and is not polled at all. ``unit_noun`` is what people
-    call its units.
+    call its units. ``streams`` are those of the events that it may read.
     """
 
     name: ClassVar[str]
@@ -275,6 +279,7 @@ class Collector(ABC, Generic[C]):
     provider: ClassVar[str] = ""
     polled: ClassVar[bool] = True
     job_state: ClassVar[bool] = False
+    streams: ClassVar[frozenset[str]] = frozenset()
     unit_noun: ClassVar[str] = "projects"
 
     def __init__(self, config: C, context: Context) -> None:

@@ -85,7 +85,16 @@ class QuestionTooLong(StoreError):
 
 
 class SinkError(ExporterError):
-    """A sink did not take an event; it stays in the outbox."""
+    """A receiver did not take an event or a message, which is kept and tried again.
+
+    ``retry_after`` is the wait in seconds that the receiver asked for. ``permanent`` means that it will never
+    take this one.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.permanent = permanent
 
 
 class LabelMismatch(ExporterError):

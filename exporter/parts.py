@@ -45,6 +45,7 @@ class Parts:
         self.metrics = SelfMetrics(__version__)
         self.metrics.work.capacity = config.settings.engine.capacity  # until an engine has lanes as well
         store.committing = self.metrics.work.report_state
+        store.providers = self.providers
         self.exposition = Exposition(max_series_per_family=config.settings.metrics.max_series_per_family)
         self.registry = Registry(self.exposition, self.metrics)
         self.collectors: dict[str, Collector[Any]] = {}

@@ -23,6 +23,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from exporter.contract import UnitTrouble
 from exporter.families import Family, clean, counter, gauge, histogram
 from exporter.runnermetrics import RunnerMetrics
+from exporter.sinkmetrics import FAMILIES as SINK_FAMILIES
+from exporter.sinkmetrics import SinkMetrics
 
 _FIRST_FAILURE = 400
 API_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30)
@@ -143,6 +145,7 @@ FAMILIES: tuple[Family, ...] = (
     RELOAD_TIMESTAMP,
     LEADER,
     CERTIFICATE_EXPIRY,
+    *SINK_FAMILIES,
 )
 
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -177,6 +180,7 @@ class SelfMetrics:
         self.reload_successful = self._gauge(RELOAD_SUCCESSFUL)
         self.reload_timestamp = self._gauge(RELOAD_TIMESTAMP)
         self.leader = self._gauge(LEADER)
+        self.sinks = SinkMetrics(self._registry)
         self.work = RunnerMetrics(version=version, per_collector=True)
         self.troubles: Callable[[], list[tuple[str, UnitTrouble]]] = list
         self.series: Callable[[], dict[str, int]] = dict

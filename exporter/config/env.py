@@ -53,6 +53,8 @@ LEGACY: tuple[EnvName, ...] = (
     EnvName("LOG_LEVEL", "log.level", _level),
     EnvName("LOG_PORT", "log.port"),
     EnvName("SCHEDULING_POLL_INTERVAL", "collectors.*.poll_interval_seconds"),
+    EnvName("KAFKA_BOOTSTRAP_SERVERS", "sinks.kafka.bootstrap_servers"),
+    EnvName("KAFKA_TOPIC", "sinks.kafka.topic"),
 )
 """The names that belong to no single collector; a collector declares its own in ``env_names``."""
 

@@ -12,16 +12,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     create_model,
     field_validator,
 )
 
 from exporter.config.address import read_address
+from exporter.config.alerts import AlertsSettings
 from exporter.config.secrets import SecretUrl
+from exporter.config.section import Section
+from exporter.config.sinks import SinksSettings
 from exporter.contract import CollectorConfig
 
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -50,12 +51,6 @@ def _store_url(value: SecretUrl) -> SecretUrl:
 
 Addresses = Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], BeforeValidator(_one_or_many)]
 """One address to listen on, or a list of them; :mod:`exporter.config.address` says what may be written."""
-
-
-class Section(BaseModel):
-    """A part of the configuration: frozen, refuses unknown keys, and tells no values in its errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class MetricsSettings(Section):
@@ -161,6 +156,8 @@ class Settings(Section):
     )
     store: StoreSettings = Field(default=StoreSettings(), description="where runs and totals are kept")
     engine: EngineSettings = Field(default=EngineSettings(), description="the engine that runs the polls")
+    sinks: SinksSettings = Field(default=SinksSettings(), description="where events go")
+    alerts: AlertsSettings | None = Field(default=None, description="when people are told, and how")
 
     @property
     def zone(self) -> tzinfo:

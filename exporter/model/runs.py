@@ -74,11 +74,12 @@ class PipelineRun:
 
     ``finished_at``, ``duration_seconds`` and ``queue_seconds`` are ``None`` while unknown, and
     ``finished_at`` always is while the run is not finished (a source may show the old one during a
-    retry). ``coverage_ratio`` is 0 to 1. ``pipeline`` is the definition's name, empty where the
-    provider has one per project. ``selected`` says whether the operator wants this ref to have
-    series of its own. ``complete`` is false when only a list entry was read, so that times are missing.
-    ``earlier`` is the execution before, where a source still shows its end while the run goes on again:
-    without it, a run that fails and is retried between two polls would have failed unseen.
+    retry). ``coverage_ratio`` is 0 to 1. ``sha`` is the commit it is for, ``commit_title`` its first line.
+    ``pipeline`` is the definition's name, empty where the provider has one per project. ``selected`` says
+    whether the operator wants this ref to have series of its own. ``complete`` is false when only a list
+    entry was read, so that times are missing. ``earlier`` is the execution before, where a source still
+    shows its end while the run goes on again: without it, a run that fails and is retried between two polls
+    would have failed unseen.
 
     ``ended_by`` marks an execution of which the source shows no times any more: ``finished_at`` is then
     the earliest moment at which it can have ended, and this the latest.
@@ -99,6 +100,8 @@ class PipelineRun:
     coverage_ratio: float | None = None
     username: str | None = None
     web_url: str | None = None
+    sha: str | None = None
+    commit_title: str | None = None
     selected: bool = True
     complete: bool = True
     earlier: Execution | None = None
@@ -127,3 +130,4 @@ class JobRun:
     failure_reason: str = ""
     allow_failure: bool = False
     runner_type: RunnerType | None = None
+    web_url: str | None = None

@@ -110,7 +110,7 @@ class _Filler:
         known = self._store.known(unit.id)
         for batch in self._collector.backfill(unit.unit, self._start, self._end, known):
             # Neither cursor nor "caught up": this is not where live polling stands.
-            saved = self._store.save(unit.id, replace(batch, cursor=None, more=True), self._end)
+            saved = self._store.save(unit.id, replace(batch, cursor=None, more=True, history=True), self._end)
             with self._turn:
                 self.progress.runs += saved.changed
                 self.progress.counted += saved.counted_runs

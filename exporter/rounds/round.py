@@ -252,6 +252,8 @@ class CollectorRounds:
             fetch.answered()
             saved = self._store.save(stored.id, batch, self._clock.now())
             self._show(state, stored, batch, saved)
+            if batch.events:
+                self._metrics.sinks.read(self.name, saved.new_events, len(batch.events) - saved.new_events)
             if batch.failure:
                 if batch.answered:
                     state.visited = self._answered = True  # readiness need not wait for the rest
@@ -260,7 +262,7 @@ class CollectorRounds:
                 fetch.waited_out()
             # What is known already is no news; plain numbers always are, or they would be read ever
             # more rarely.
-            news = bool(saved.changed) or batch.samples is not None
+            news = bool(saved.changed or saved.new_events) or batch.samples is not None
             fetch.result = FetchResult.TASK if news else FetchResult.EMPTY
         return batch, fetch.result
 

@@ -86,6 +86,7 @@ class Engine:
             job_defaults={"misfire_grace_time": None, "coalesce": True},
             timezone="UTC",
         )
+        self.led: Callable[[bool], None] = lambda _leading: None
         metrics.troubles = self.troubles
         metrics.work.capacity = self.workers
 
@@ -158,6 +159,8 @@ class Engine:
             return
         self._paused = False
         self._metrics.leader.set(int(self._leading))
+        if self._leading is not had:
+            self.led(self._leading)
         if self._leading and not had:
             log.info("polling started", extra={"collectors": ", ".join(self.rounds)})
             for one in self.rounds.values():
@@ -184,6 +187,7 @@ class Engine:
             self._forget_polls()
         self._paused, self._leading = True, False
         self._metrics.leader.set(0)
+        self.led(False)
 
     def _forget_polls(self) -> None:
         """Poll nothing more until told anew."""

@@ -12,6 +12,8 @@ from exporter.contract import Batch, Known, Unit
 from exporter.model.history import History
 from exporter.model.views import UnitView
 from exporter.store.lease import Lease
+from exporter.store.notices import Notices
+from exporter.store.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +33,25 @@ class StoredUnit:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What saving one batch changed: rows that are new or different, and executions newly counted."""
+    """What saving one batch changed: rows that are new or different, executions newly counted, new events."""
 
     changed: int
     counted_runs: int
     counted_jobs: int
+    new_events: int = 0
 
 
 class Store(Protocol):
     """Where runs, jobs and totals live; every verb is one transaction and may be called from any thread.
 
     ``committing`` is entered around each transaction that writes; whoever wants to count them sets it.
+    ``providers`` tells the ``target -> provider`` that are configured, for the events of runs.
     """
 
     committing: Callable[[], AbstractContextManager[None]]
+    outbox: Outbox
+    notices: Notices
+    providers: Callable[[], Mapping[str, str]]
 
     def register(
         self, target: str, units: Sequence[Unit], *, backfill_days: int, now: datetime

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from exporter.contract import Batch, Observation, Unit
+from exporter.model.events import Event
 from exporter.model.runs import Execution, JobRun, PipelineRun
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,19 @@ def storable_batch(batch: Batch) -> Batch:
         refs={kind: frozenset(storable(ref, _NAME) for ref in refs) for kind, refs in batch.refs.items()},
         unit=storable_unit(batch.unit) if batch.unit else None,
         observations=tuple(_observation(event) for event in batch.observations),
+        events=tuple(map(_event, batch.events)),
+    )
+
+
+def _event(event: Event) -> Event:
+    """*event* with all but its data storable."""
+    return _replaced(
+        event,
+        id=storable(event.id, _NAME),
+        source=storable(event.source, _NAME),
+        type=storable(event.type),
+        subject=storable(event.subject, _NAME),
+        key=storable(event.key, _NAME),
     )
 
 
@@ -85,6 +99,8 @@ def _run(run: PipelineRun) -> PipelineRun:
         source=storable(run.source),
         username=storable(run.username) if run.username else run.username,
         web_url=storable(run.web_url, _LINK) if run.web_url else run.web_url,
+        sha=storable(run.sha) if run.sha else run.sha,
+        commit_title=storable(run.commit_title) if run.commit_title else run.commit_title,
         duration_seconds=_amount(run.duration_seconds),
         queue_seconds=_amount(run.queue_seconds),
         coverage_ratio=_amount(run.coverage_ratio),
@@ -104,6 +120,7 @@ def _job(job: JobRun) -> JobRun:
         stage=storable(job.stage),
         name=storable(job.name),
         failure_reason=storable(job.failure_reason),
+        web_url=storable(job.web_url, _LINK) if job.web_url else job.web_url,
         duration_seconds=_amount(job.duration_seconds),
         queue_seconds=_amount(job.queue_seconds),
     )
@@ -123,7 +140,7 @@ def _id_fits(what: str, *ids: int) -> bool:
     return False
 
 
-T = TypeVar("T", PipelineRun, JobRun, Unit, Execution)
+T = TypeVar("T", PipelineRun, JobRun, Unit, Execution, Event)
 
 
 def _replaced(record: T, **values: Any) -> T:

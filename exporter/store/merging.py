@@ -23,6 +23,8 @@ def newer_run(old: PipelineRun, new: PipelineRun) -> PipelineRun:
         kept,
         username=kept.username or other.username,
         web_url=kept.web_url or other.web_url,
+        sha=kept.sha or other.sha,
+        commit_title=kept.commit_title or other.commit_title,
         selected=new.selected,
     )
 

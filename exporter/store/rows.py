@@ -25,6 +25,8 @@ RUN_FIELDS = (
     "coverage_ratio",
     "username",
     "web_url",
+    "sha",
+    "commit_title",
     "selected",
     "complete",
 )
@@ -41,6 +43,7 @@ JOB_FIELDS = (
     "queue_seconds",
     "failure_reason",
     "allow_failure",
+    "web_url",
 )
 _run_values = attrgetter(*RUN_FIELDS)
 _job_values = attrgetter(*JOB_FIELDS)

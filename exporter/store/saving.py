@@ -29,6 +29,7 @@ from exporter.store.rows import job_record, job_row, read_stamps, run_record, ru
 from exporter.store.statements import chunks, replace_rows
 from exporter.store.tables import jobs, runs
 from exporter.store.tally import Tally
+from exporter.store.telling import Teller
 
 R = TypeVar("R", PipelineRun, JobRun)
 
@@ -45,8 +46,11 @@ class _Stored(Generic[R]):
 class Saver:
     """Saves one batch of one unit on a connection that holds the unit's lock."""
 
-    def __init__(self, connection: Connection, unit_id: int, counts_from: datetime) -> None:
+    def __init__(
+        self, connection: Connection, unit_id: int, counts_from: datetime, teller: Teller | None = None
+    ) -> None:
         self._connection = connection
+        self._teller = teller
         self._unit_id = unit_id
         self._counts_from = counts_from
         self._tally = Tally(connection, unit_id)
@@ -72,6 +76,8 @@ class Saver:
             old = stored.get(run.run_id)
             new = self._merged_run(old, run)
             if new != old:
+                if self._teller and not new.deleted:
+                    self._teller.run(old.record if old else None, new.record)
                 changed.add(run.run_id)
                 stored[run.run_id] = new
                 self._periods.replace(_counted(old), _counted(new))
@@ -102,7 +108,10 @@ class Saver:
         """What is to be stored once *run* was seen, its new execution counted."""
         stamps = old.stamps if old else frozenset()
         for execution in executions(run):
-            stamps = self._count(execution, stamps)
+            counted = self._count(execution, stamps)
+            if self._teller and execution is not run and counted != stamps:
+                self._teller.run(None, replace(execution, earlier=None))
+            stamps = counted
         run = replace(run, earlier=None, ended_by=None)
         if old is None:
             return _Stored(run, stamps)
@@ -118,6 +127,7 @@ class Saver:
         for item in sorted(stored.values(), key=lambda item: item.record.job_id):
             first.setdefault((item.record.run_id, item.record.name), item.record)
         changed: set[int] = set()
+        known_runs = self._stored_runs({job.run_id for job in incoming}) if self._teller else {}
         for job in incoming:
             old = stored.get(job.job_id)
             stamps = self._count(job, old.stamps if old else frozenset())
@@ -125,6 +135,9 @@ class Saver:
                 self._count_retry(first, job)
             new = _Stored(newer_job(old.record, job) if old else job, stamps)
             if new != old:
+                if self._teller:
+                    run = known_runs.get(job.run_id)
+                    self._teller.job(old.record if old else None, new.record, run.record if run else None)
                 changed.add(job.job_id)
                 stored[job.job_id] = new
         rows = [stored[job_id] for job_id in sorted(changed)]
@@ -180,7 +193,7 @@ class Saver:
         deletion would count once more.
         """
         hidden = 0
-        gone: dict[str, Any] = {"deleted": True, "username": None, "web_url": None}
+        gone: dict[str, Any] = {"deleted": True, "username": None, "web_url": None, "commit_title": None}
         self._periods.remove(run_ids)
         for chunk in chunks(run_ids):
             mine = (runs.c.unit_id == self._unit_id, runs.c.run_id.in_(chunk), sa.not_(runs.c.deleted))

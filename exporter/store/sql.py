@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from exporter.contract import Batch, Unit
 from exporter.errors import StoreError
+from exporter.model.events import RUNS
 from exporter.model.runs import FINISHED, PipelineRun
 from exporter.model.views import UnitView
 from exporter.store.base import Saved, StoredUnit
@@ -21,7 +22,9 @@ from exporter.store.clean import known_ids, storable, storable_batch, storable_u
 from exporter.store.connect import describe, in_memory, lease_engine, open_engine, sqlite_file, store_errors
 from exporter.store.history import SqlHistory
 from exporter.store.lease import AdvisoryLease, FileLease, Lease, NoLease
+from exporter.store.notices import Notices
 from exporter.store.observing import unseen
+from exporter.store.outbox import Outbox
 from exporter.store.patience import one_of, patience
 from exporter.store.periods import Periods
 from exporter.store.reading import read_views
@@ -29,6 +32,7 @@ from exporter.store.rows import run_record
 from exporter.store.saving import Saver
 from exporter.store.statements import chunks, upsert
 from exporter.store.tables import jobs, latest, runs, targets, unfinished, units
+from exporter.store.telling import About, Teller
 
 _PRUNE_ROWS = 2_000  # runs deleted in one transaction, so that rounds wait milliseconds for it
 
@@ -52,6 +56,9 @@ class SqlStore:
         self._turn = threading.RLock() if self._sqlite else nullcontext()
         # An in-memory database is one connection for all threads: readers must take turns as well.
         self._read_turn = self._turn if in_memory(self._engine.url) else nullcontext()
+        self.providers: Callable[[], Mapping[str, str]] = dict
+        self.outbox = Outbox(self._read, self._write)
+        self.notices = Notices(self._read, self._write)
 
     @property
     def name(self) -> str:
@@ -94,25 +101,52 @@ class SqlStore:
         batch = storable_batch(batch)
         with self._write() as connection:
             row = self._unit(connection, unit_id, lock=True)
-            saved = Saver(connection, unit_id, row.counts_from).save(batch)
+            teller = self._teller(connection, row, batch)
+            saved = Saver(connection, unit_id, row.counts_from, teller).save(batch)
             changes = _unit_changes(row, batch)
             if saved.changed or changes.keys() - {"cursor"}:
                 changes["version"] = row.version + 1  # tells other processes
             if changes:
                 connection.execute(sa.update(units).where(units.c.id == unit_id).values(**changes))
-        return saved
+            events = self.outbox.claim(connection, row.target_id, batch.events)
+            told = [*events, *(teller.events if teller else ())]
+            self.outbox.add(connection, told, now)
+        if told:
+            self.outbox.ring()
+        return replace(saved, new_events=len(events))
+
+    def _teller(self, connection: Connection, row: sa.Row[Any], batch: Batch) -> Teller | None:
+        """What tells the sinks of changed runs; ``None`` if no sink wants to know, or it is no news."""
+        if RUNS not in self.outbox.streams or batch.history or not row.caught_up:
+            return None
+        if not (batch.runs or batch.jobs):
+            return None
+        name = connection.execute(sa.select(targets.c.name).where(targets.c.id == row.target_id)).scalar_one()
+        unit = batch.unit or Unit(row.key, row.name, default_branch=row.default_branch)
+        about = About(self.providers().get(name, ""), name, row.key, unit.name, unit.default_branch)
+        return Teller(about, row.counts_from)
 
     def _news(self, unit_id: int, batch: Batch) -> Batch:
         """*batch* without the events that are known, found before other writers have to wait for us."""
-        if not batch.observations:
+        if not batch.observations and not batch.events:
             return batch
         with self._read() as connection:
             fresh = unseen(connection, unit_id, batch.observations)
-        return replace(batch, observations=tuple(fresh.values()))
+            target_id = self._unit(connection, unit_id).target_id
+            events = self.outbox.untold(connection, target_id, batch.events)
+        return replace(batch, observations=tuple(fresh.values()), events=tuple(events))
 
     def _says_nothing(self, unit_id: int, batch: Batch) -> bool:
         """Whether saving *batch* would change nothing, as most polls of idle projects do."""
-        if batch.runs or batch.jobs or batch.deleted_runs or batch.refs or batch.unit or batch.observations:
+        if (
+            batch.runs
+            or batch.jobs
+            or batch.deleted_runs
+            or batch.refs
+            or batch.unit
+            or batch.observations
+            or batch.events
+        ):
             return False
         with self._read() as connection:
             row = self._unit(connection, unit_id)

@@ -82,6 +82,8 @@ runs = sa.Table(
     sa.Column("coverage_ratio", sa.Float),
     sa.Column("username", sa.Text),
     sa.Column("web_url", sa.Text),
+    sa.Column("sha", sa.Text),
+    sa.Column("commit_title", sa.Text),
     sa.Column("selected", sa.Boolean, nullable=False),
     sa.Column("complete", sa.Boolean, nullable=False),
     sa.Column("deleted", sa.Boolean, nullable=False),
@@ -162,6 +164,7 @@ jobs = sa.Table(
     sa.Column("queue_seconds", sa.Float),
     sa.Column("failure_reason", sa.Text, nullable=False),
     sa.Column("allow_failure", sa.Boolean, nullable=False),
+    sa.Column("web_url", sa.Text),
     sa.Column("stamps", sa.Text),
     sqlite_with_rowid=False,
 )
@@ -186,4 +189,75 @@ observed = sa.Table(
     sa.Column("unit_id", sa.Integer, sa.ForeignKey("units.id"), primary_key=True),
     sa.Column("digest", sa.LargeBinary, primary_key=True),
     sqlite_with_rowid=False,
+)
+
+# Who takes events from the outbox: all up to `position` is delivered, or was saved before it subscribed to
+# its `streams` (separated by spaces).
+sinks = sa.Table(
+    "sinks",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("streams", sa.Text, nullable=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+)
+
+
+def _event_columns() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("stream", sa.Text, nullable=False),
+        sa.Column("event_id", sa.Text, nullable=False),
+        sa.Column("source", sa.Text, nullable=False),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("subject", sa.Text, nullable=False),
+        sa.Column("time", Instant, nullable=False),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("data", sa.LargeBinary, nullable=False),
+    ]
+
+
+# Events that not every sink has delivered. Positions are never used twice, and are seen in their order.
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("saved_at", Instant, nullable=False),
+    *_event_columns(),
+    sqlite_autoincrement=True,
+)
+
+# Events that a receiver will never take, and why.
+dead_letters = sa.Table(
+    "dead_letters",
+    metadata,
+    sa.Column("sink", sa.Text, primary_key=True),
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("buried_at", Instant, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    *_event_columns(),
+)
+
+# The events of sources that were told already, until `forget_at` (`NULL`: for ever).
+told = sa.Table(
+    "told",
+    metadata,
+    sa.Column("target_id", sa.Integer, sa.ForeignKey("targets.id"), primary_key=True),
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("forget_at", Instant),
+    sqlite_with_rowid=False,
+)
+
+# Messages to people that are still to be sent. `alerts` is a JSON list.
+notices = sa.Table(
+    "notices",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("alerts", sa.Text, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("due_at", Instant, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sqlite_autoincrement=True,
 )

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StrictBool
 
 from exporter.config.messages import unknown
-from exporter.config.schema import Section
+from exporter.config.section import Section
 from exporter.web.webconfig import ClientAuth
 
 TLS_VERSIONS = {

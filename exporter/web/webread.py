@@ -16,7 +16,7 @@ from exporter.config.draft import Draft, Finding, Layer, Place
 from exporter.config.fields import Loc, dotted, outside_secret
 from exporter.config.files import Unreadable, as_text
 from exporter.config.messages import report_errors
-from exporter.config.schema import Section
+from exporter.config.section import Section
 from exporter.errors import ConfigError, Problem
 from exporter.web import webkeys
 from exporter.web.pem import certificate_fault, key_fault

@@ -1,0 +1,1 @@
+"""Where events go: what takes them from the outbox and hands them to other programs and to people."""

@@ -1,0 +1,54 @@
+"""What a sink is: something that takes its share of the outbox to where it belongs."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from exporter.clock import Clock
+from exporter.runnermetrics import RunnerMetrics
+from exporter.sinkmetrics import SinkMetrics
+from exporter.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class SinkContext:
+    """What the program lends a sink. ``work`` counts deliveries and undelivered rows, runner-style."""
+
+    store: Store
+    clock: Clock
+    metrics: SinkMetrics
+    work: RunnerMetrics
+    version: str = ""
+
+
+class Sink(ABC):
+    """Takes the events of ``streams`` from the outbox, from its own position on.
+
+    ``name`` is the position's, and the ``sink`` label's. Only one process delivers at a time: the one that
+    polls. A sink that cannot deliver waits and tries again by itself, for ever; nothing waits for it.
+    """
+
+    name: str
+    streams: frozenset[str]
+
+    @abstractmethod
+    def run(self, stopping: threading.Event) -> None:
+        """Deliver until *stopping* is set, and return within a second of it.
+
+        Called on a thread of its own, again and again: what it raises is logged, and it is called anew after
+        a pause. An exception of ``ExporterError`` is a failure that a sentence explains.
+        """
+
+    def try_out(self) -> Iterator[str]:
+        """Lines for ``check --online``: whether the receiver can be reached; network I/O.
+
+        Raises:
+            SinkError: it cannot.
+        """
+        return iter(())
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to give back
+        """Give back connections; called once, after the last :meth:`run`."""

@@ -1,0 +1,144 @@
+"""The threads of the sinks: each delivers while this process polls, and fails alone."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from exporter.clock import Clock
+from exporter.errors import ExporterError, Stopped
+from exporter.sinkmetrics import SinkMetrics
+from exporter.sinks.base import Sink
+from exporter.store.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 5.0
+_SWEEP_SECONDS = 10.0
+_FORGET_SECONDS = 3600.0
+
+
+class Couriers:
+    """All sinks that are configured, running or standing by; the calls come from several threads."""
+
+    def __init__(self, outbox: Outbox, metrics: SinkMetrics, clock: Clock) -> None:
+        self._outbox = outbox
+        self._metrics = metrics
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._sinks: tuple[Sink, ...] = ()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._leading = False
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """Those that are configured now."""
+        return self._sinks
+
+    def exchange(self, sinks: Sequence[Sink], wait: float) -> None:
+        """Go on with *sinks*; those until now get *wait* seconds to end what they began.
+
+        Raises:
+            StoreError: they cannot be subscribed; those until now go on.
+        """
+        for sink in sinks:
+            self._outbox.subscribe(sink.name, sink.streams)
+        with self._turn:
+            self._end(wait)
+            for sink in self._sinks:
+                sink.close()
+            for name in {sink.name for sink in self._sinks} - {sink.name for sink in sinks}:
+                self._metrics.forget(name)
+            self._sinks = tuple(sinks)
+            for sink in sinks:
+                self._metrics.begin(sink.name)
+            if self._leading:
+                self._begin()
+
+    def lead(self, leading: bool) -> None:
+        """This process polls from now on, or does so no more; returns at once."""
+        with self._turn:
+            if leading is self._leading:
+                return
+            self._leading = leading
+            if leading:
+                self._begin()
+            else:
+                self._stopping.set()
+
+    def stop(self, seconds: float) -> bool:
+        """End all sinks; true if each came to its end within *seconds*."""
+        with self._turn:
+            self._leading = False
+            ended = self._end(seconds)
+        if ended:
+            for sink in self._sinks:
+                sink.close()
+        return ended
+
+    def _begin(self) -> None:
+        self._stopping = stopping = threading.Event()
+        before, self._threads = self._threads, []
+        works = [(sink.name, sink.run) for sink in self._sinks]
+        if self._sinks or self._outbox.streams:
+            works.append(("outbox", self._keep_house))
+        for name, work in works:
+            thread = threading.Thread(
+                target=self._run, args=(name, work, stopping, before), name=f"sink-{name}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def _end(self, seconds: float) -> bool:
+        self._stopping.set()
+        until = self._clock.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, until - self._clock.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(
+        self,
+        name: str,
+        work: Callable[[threading.Event], None],
+        stopping: threading.Event,
+        before: Sequence[threading.Thread],
+    ) -> None:
+        """Have *work* done until *stopping*; after those *before*, of which one may deliver still."""
+        for thread in before:
+            thread.join()
+        complained = False
+        while not stopping.is_set():
+            try:
+                work(stopping)
+            except Stopped:
+                return
+            except ExporterError as error:
+                self._note_failure(name)
+                level = logging.DEBUG if complained else logging.WARNING
+                log.log(level, "sink failed", extra={"sink": name, "error": str(error)})
+                complained = True
+            except Exception:
+                # A bug of one sink must not end it for ever, nor touch the others.
+                self._note_failure(name)
+                log.exception("sink raised", extra={"sink": name})
+            else:
+                complained = False
+            stopping.wait(_RETRY_SECONDS)
+
+    def _note_failure(self, name: str) -> None:
+        if name in {sink.name for sink in self._sinks}:
+            self._metrics.failed(name)
+
+    def _keep_house(self, stopping: threading.Event) -> None:
+        """Drop sinks that are configured no more, and delete what is delivered and what may be forgotten."""
+        for name, left in self._outbox.unsubscribe_others([sink.name for sink in self._sinks]).items():
+            log.warning("sink is not configured any more", extra={"sink": name, "undelivered": left})
+        forgot_at = -_FORGET_SECONDS
+        while not stopping.is_set():
+            self._outbox.sweep()
+            if self._clock.monotonic() - forgot_at >= _FORGET_SECONDS:
+                self._outbox.forget(self._clock.now())
+                forgot_at = self._clock.monotonic()
+            stopping.wait(_SWEEP_SECONDS)

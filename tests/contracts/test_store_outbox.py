@@ -1,0 +1,264 @@
+"""What every store promises of events: kept with what they tell of, in order, until every sink has them."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from exporter.contract import Batch, Unit
+from exporter.errors import StoreError
+from exporter.model.events import Event
+from exporter.model.runs import Status
+from exporter.store.sql import SqlStore
+from tests.contracts.test_store import REFUSE, kind_of
+
+
+def event(serial: int, stream: str = "forge", **facts: Any) -> Event:
+    values: dict[str, Any] = dict(
+        stream=stream,
+        id=f"host/{serial}",
+        source="https://host/7",
+        type="com.host.pushed",
+        subject="7",
+        time=facts.pop("time", None),
+        key="7",
+        data=json.dumps({"id": serial}).encode(),
+        number=serial,
+    )
+    return Event(**(values | facts))
+
+
+@pytest.fixture
+def tell(make: Any) -> Any:
+    return lambda serial, *stream, **facts: event(serial, *stream, **({"time": make.START} | facts))
+
+
+@pytest.fixture
+def siblings(store: SqlStore, make: Any) -> Any:
+    """Makes units of one target."""
+
+    def new(count: int) -> list[Any]:
+        wanted = [Unit(str(key), f"g/{key}") for key in range(count)]
+        return [
+            make.Desk(store, unit.id) for unit in store.register("x", wanted, backfill_days=0, now=make.START)
+        ]
+
+    return new
+
+
+def told(store: SqlStore, sink: str = "kafka", after: int = 0) -> list[str]:
+    return [entry.event.id for entry in store.outbox.read(sink, after, 10_000)]
+
+
+# -- once, in order ------------------------------------------------------------------------------
+
+
+def test_an_event_comes_back_as_it_was_saved(desk: Any, tell: Any) -> None:
+    desk.store.outbox.subscribe("kafka", ["forge"])
+    sent = tell(1, data='{"title":"\u2603 \x00 raw"}'.encode(), number=None, remember_until=None)
+    assert desk.save(events=(sent,)).new_events == 1
+    (entry,) = desk.store.outbox.read("kafka", 0, 10)
+    assert entry.event == sent
+    assert entry.position > 0
+
+
+def test_an_event_is_told_once_however_often_and_by_whatever_unit_it_is_read(
+    siblings: Any, open_store: Any, make: Any, tell: Any
+) -> None:
+    desk, other = siblings(2)
+    desk.store.outbox.subscribe("kafka", ["forge"])
+    assert desk.save(events=(tell(2), tell(1), tell(2))).new_events == 2
+    assert other.save(events=(tell(1), tell(3))).new_events == 1
+    again = make.Desk(open_store(), desk.unit)
+    assert again.save(events=(tell(3), tell(1))).new_events == 0
+    assert told(desk.store) == ["host/2", "host/1", "host/3"]
+
+
+def test_events_without_a_number_are_told_apart_by_their_id(desk: Any, tell: Any) -> None:
+    desk.store.outbox.subscribe("kafka", ["forge"])
+    unnumbered = [tell(number, number=None) for number in (1, 2, 1)]
+    assert desk.save(events=(*unnumbered, tell(1))).new_events == 3
+
+
+def test_what_nobody_subscribed_to_is_not_kept_and_counts_as_untold(desk: Any, tell: Any, sql: Any) -> None:
+    assert desk.save(events=(tell(1),)).new_events == 0
+    desk.store.outbox.subscribe("kafka", ["forge"])
+    assert desk.save(events=(tell(1), tell(2, "weather"))).new_events == 1
+    assert told(desk.store) == ["host/1"]
+
+
+def test_an_event_that_may_be_forgotten_is_told_anew_afterwards(desk: Any, make: Any, tell: Any) -> None:
+    desk.store.outbox.subscribe("kafka", ["forge"])
+    until = make.START + timedelta(days=3)
+    desk.save(events=(tell(1, remember_until=until), tell(2)))
+    assert desk.store.outbox.forget(until - timedelta(seconds=1)) == 0
+    assert desk.save(events=(tell(1),)).new_events == 0
+    assert desk.store.outbox.forget(until) == 1
+    assert desk.save(events=(tell(1), tell(2))).new_events == 1
+
+
+def test_writers_side_by_side_tell_each_event_once_and_hide_none_from_a_reader(
+    siblings: Any, open_store: Any, make: Any, tell: Any
+) -> None:
+    desks = [make.Desk(open_store(), desk.unit) for desk in siblings(4)]
+    reader = open_store()
+    reader.outbox.subscribe("kafka", ["forge"])
+    for desk in desks:
+        desk.store.outbox.subscribe("kafka", ["forge"])
+    seen: list[str] = []
+    after = 0
+
+    def write(index: int) -> int:
+        desk = desks[index]
+        numbers = [range(base, base + 6) for base in range(index, 120, 3)]
+        return sum(desk.save(events=tuple(map(tell, batch))).new_events for batch in numbers)
+
+    with ThreadPoolExecutor(4) as pool:
+        writes = [pool.submit(write, index) for index in range(4)]
+        while True:
+            done = all(one.done() for one in writes)
+            for entry in reader.outbox.read("kafka", after, 7):
+                assert entry.position > after
+                after = entry.position
+                seen.append(entry.event.id)
+            if done and not reader.outbox.read("kafka", after, 1):
+                break
+    assert sum(one.result() for one in writes) == len(seen) == len(set(seen))
+
+
+def test_events_are_saved_with_their_batch_or_not_at_all(
+    desk: Any, make: Any, tell: Any, sql: Any, store_url: str
+) -> None:
+    desk.store.outbox.subscribe("kafka", ["forge", "runs"])
+    for statement in REFUSE[kind_of(store_url)]:
+        sql(statement.format("UPDATE", "units"))
+    with pytest.raises(StoreError, match="refused"):
+        desk.save(make.run(), events=(tell(1),), cursor="next")
+    assert told(desk.store) == []
+    assert sql("SELECT count(*) FROM told")[0][0] == 0
+
+
+# -- positions -----------------------------------------------------------------------------------
+
+
+def test_each_sink_has_its_own_position_which_never_goes_back(desk: Any, tell: Any, open_store: Any) -> None:
+    outbox = desk.store.outbox
+    outbox.subscribe("kafka", ["forge"])
+    outbox.subscribe("people", ["forge", "runs"])
+    desk.save(events=(tell(1), tell(2), tell(3)))
+    positions = [entry.position for entry in outbox.read("kafka", 0, 10)]
+    outbox.advance("kafka", positions[1])
+    outbox.advance("kafka", positions[0])
+    other = open_store().outbox
+    assert (other.position("kafka"), other.position("people")) == (positions[1], 0)
+    assert other.backlog("kafka").events == 1
+    assert other.backlog("people").events == 3
+
+
+def test_what_every_sink_delivered_is_swept_and_no_position_is_given_twice(
+    desk: Any, tell: Any, sql: Any
+) -> None:
+    outbox = desk.store.outbox
+    outbox.subscribe("kafka", ["forge"])
+    outbox.subscribe("people", ["forge"])
+    desk.save(events=(tell(1), tell(2)))
+    last = outbox.read("kafka", 0, 10)[-1].position
+    outbox.advance("kafka", last)
+    assert outbox.sweep() == 0
+    outbox.advance("people", last)
+    assert outbox.sweep() == 2
+    assert sql("SELECT count(*) FROM outbox")[0][0] == 0
+    desk.save(events=(tell(3),))
+    assert outbox.read("kafka", last, 10)[0].position > last
+    assert outbox.backlog("kafka").oldest is not None
+
+
+def test_a_new_sink_begins_with_what_is_saved_after_it_came(desk: Any, tell: Any) -> None:
+    outbox = desk.store.outbox
+    outbox.subscribe("kafka", ["forge"])
+    desk.save(events=(tell(1),))
+    outbox.subscribe("people", ["forge"])
+    desk.save(events=(tell(2),))
+    assert told(desk.store, "kafka", outbox.position("kafka")) == ["host/1", "host/2"]
+    assert told(desk.store, "people", outbox.position("people")) == ["host/2"]
+
+
+def test_a_sink_that_is_not_configured_any_more_keeps_nothing(desk: Any, tell: Any) -> None:
+    outbox = desk.store.outbox
+    outbox.subscribe("kafka", ["forge"])
+    outbox.subscribe("people", ["runs"])
+    desk.save(events=(tell(1), tell(2)))
+    assert outbox.unsubscribe_others(["people"]) == {"kafka": 2}
+    assert outbox.streams == {"runs"}
+    assert outbox.unsubscribe_others(["people"]) == {}
+
+
+def test_a_dead_letter_keeps_the_event_and_the_reason(desk: Any, tell: Any, sql: Any, make: Any) -> None:
+    outbox = desk.store.outbox
+    outbox.subscribe("kafka", ["forge"])
+    desk.save(events=(tell(1),))
+    (entry,) = outbox.read("kafka", 0, 1)
+    for _ in range(2):
+        outbox.bury("kafka", entry, "larger than the broker takes", make.START)
+    assert outbox.buried("kafka") == 1
+    assert sql("SELECT event_id, reason FROM dead_letters") == [("host/1", "larger than the broker takes")]
+
+
+def test_the_bell_rings_when_there_is_something_new(desk: Any, tell: Any) -> None:
+    desk.store.outbox.subscribe("kafka", ["forge"])
+    with desk.store.outbox.bell() as bell:
+        desk.save(events=(tell(1),))
+        assert bell.is_set()
+        bell.clear()
+        desk.save(events=(tell(1),))
+        assert not bell.is_set()
+
+
+# -- runs ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def watched(desk: Any) -> Any:
+    desk.store.providers = lambda: {"source": "forge"}
+    desk.store.outbox.subscribe("people", ["runs"])
+    return desk
+
+
+def changes(desk: Any) -> list[tuple[str, str | None]]:
+    entries = desk.store.outbox.read("people", 0, 1000)
+    return [(entry.event.type, json.loads(entry.event.data)["previous_status"]) for entry in entries]
+
+
+def test_every_change_of_a_run_and_a_job_is_told_once_with_what_was_before(watched: Any, make: Any) -> None:
+    running = make.run(status=Status.RUNNING, updated_at=make.at(1), finished_at=None)
+    failed = make.run(status=Status.FAILED, updated_at=make.at(9), finished_at=make.at(8))
+    job = make.job(status=Status.FAILED)
+    for _ in range(2):
+        watched.save(running)
+    for _ in range(2):
+        watched.save(failed, job)
+    assert changes(watched) == [
+        ("ci_exporter.run.running", None),
+        ("ci_exporter.run.failed", "running"),
+        ("ci_exporter.job.failed", None),
+    ]
+
+
+def test_an_execution_that_is_over_before_it_is_seen_is_told_too(watched: Any, make: Any) -> None:
+    from exporter.model.runs import Execution
+
+    first = Execution(Status.FAILED, make.at(5), 4.0)
+    again = make.run(status=Status.RUNNING, updated_at=make.at(20), finished_at=None, earlier=first)
+    watched.save(again)
+    assert [kind for kind, _ in changes(watched)] == ["ci_exporter.run.failed", "ci_exporter.run.running"]
+
+
+def test_history_is_told_to_nobody(watched: Any, new_desk: Any, make: Any, store: SqlStore) -> None:
+    watched.save(make.run(run_id=5), history=True)
+    (unit,) = store.register("elsewhere", [Unit("8", "g/new")], backfill_days=30, now=make.START)
+    store.save(unit.id, Batch(runs=(make.run(run_id=6),), more=True), make.START)
+    assert changes(watched) == []
