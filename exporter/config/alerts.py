@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from exporter.config.channels import ChannelSettings
 from exporter.config.section import Section
 
 
@@ -11,3 +12,6 @@ class AlertsSettings(Section):
     """Alerts to people."""
 
     enabled: bool = Field(default=True, description="whether rules are watched and people are told")
+    channels: dict[str, ChannelSettings] = Field(
+        default_factory=dict, description="ways to reach people, by name"
+    )

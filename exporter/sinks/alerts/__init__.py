@@ -1,0 +1,1 @@
+"""Telling people: rules make alerts of what happens, channels take the messages about them."""
