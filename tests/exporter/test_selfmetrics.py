@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.contract import Trouble, UnitTrouble
 from exporter.families import Sample, gauge
+from exporter.model.events import Backlog
 from exporter.rendering import Format
 from exporter.selfmetrics import FAMILIES, SelfMetrics
 from tests.support.fakes import World, value
@@ -36,6 +37,12 @@ def used(world: World) -> None:
     metrics.reload_successful.set(1)
     metrics.reload_timestamp.set(1.5e9)
     metrics.leader.set(1)
+    metrics.sinks.read("gitlab", 2, 1)
+    metrics.sinks.begin("kafka")
+    metrics.sinks.succeeded("kafka", 1.5e9)
+    metrics.sinks.waiting("kafka", Backlog(3, datetime(2027, 1, 1, tzinfo=UTC)))
+    metrics.sinks.begin_channel("mail")
+    metrics.sinks.alerts({("main-broken", "critical"): 1})
     metrics.certificate_expiry = lambda: datetime(2027, 1, 1, tzinfo=UTC)
     metrics.troubles = lambda: [("gitlab", UnitTrouble("a\ud800", Trouble.NOT_FOUND, "gone"))] * 2
 
