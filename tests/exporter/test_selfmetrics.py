@@ -113,6 +113,7 @@ def test_a_collector_that_is_gone_leaves_no_gauges_but_its_counters() -> None:
         "ci_exporter_api_request_duration_seconds_count",
         "ci_exporter_api_request_duration_seconds_sum",
         "ci_exporter_unknown_values_total",
+        "ci_exporter_events_total",
     }
 
 

@@ -136,7 +136,8 @@ kafka: {}
         "(or set CI_EXPORTER__COLLECTORS__MY_DATABASES__DATABASES__A__DSN in the environment)",
         ":23: collectors.my-databases.databases.b: must be a mapping (key: value)",
         ":23: collectors.my-databases.team: must be text: put it in quotes (got 5)",
-        ":24: kafka: unknown key. Allowed here: metrics, log, timezone, store, engine, sinks, alerts, collectors",
+        ":24: kafka: unknown key. "
+        "Allowed here: metrics, log, timezone, store, engine, sinks, alerts, collectors",
     ]
 
 
