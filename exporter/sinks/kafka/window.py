@@ -63,6 +63,7 @@ class Window:
         self.reached = self.seen = position
         self.flying = self.failures = 0
         self.alone_until = 0
+        self._alone = False  # whether what was sent last is to fly alone
         self._events, self._size = events, size
         self._bytes = 0
         self._flights: deque[Flight] = deque()
@@ -100,7 +101,7 @@ class Window:
         """What is to be sent now; ``None`` while nothing may be."""
         while self._unsent:
             flight = self._unsent[0]
-            if flight.entry.position <= self.alone_until and self.flying:
+            if self.flying and (self._alone or flight.entry.position <= self.alone_until):
                 return None
             if flight.key not in self._first:
                 return flight
@@ -111,6 +112,7 @@ class Window:
         """*flight*, which was the next, is on its way."""
         self._unsent.popleft()
         self.flying += 1
+        self._alone = flight.entry.position <= self.alone_until
         if flight.key is not None and flight.key not in self._proven:
             self._first[flight.key] = flight
 
