@@ -16,10 +16,10 @@ _OVERHEAD_BYTES = 700  # of an event that is held, beside its data: its headers,
 class Flight:
     """One event on its way; ``ended`` is how that ended, ``None`` while it has not.
 
-    It is called with its delivery report. ``error`` is why the last attempt failed, ``None`` if none did.
+    It is called with its delivery report. ``bytes`` is about how much memory it takes. ``error`` is why the last attempt failed, ``None`` if none did.
     """
 
-    __slots__ = ("ended", "entry", "error", "key", "window")
+    __slots__ = ("bytes", "ended", "entry", "error", "key", "window")
 
     def __init__(self, entry: Entry, key: bytes | None, window: Window) -> None:
         self.entry = entry
@@ -27,11 +27,7 @@ class Flight:
         self.window = window
         self.ended: Delivery | None = None
         self.error: KafkaError | None = None
-
-    @property
-    def bytes(self) -> int:
-        """About how much memory it takes."""
-        return len(self.entry.event.data) + _OVERHEAD_BYTES
+        self.bytes = len(entry.event.data) + _OVERHEAD_BYTES
 
     def __call__(self, error: KafkaError | None, _message: Message) -> None:
         # Plain assignments alone: after a fatal error this is called while an exception is pending, and
