@@ -54,6 +54,7 @@ class Line:
         self.trouble: str | None = None
         self.fatal: KafkaError | None = None
         self.refused_login = False
+        self._closed = False
         self._topic = settings.topic
         self._settings = settings
         self._password = password_of(settings)
@@ -106,6 +107,9 @@ class Line:
 
     def close(self) -> None:
         """Give up what was not acknowledged; each event gets its report before this returns."""
+        if self._closed:
+            return
+        self._closed = True
         self._producer.purge()
         for _ in range(3):  # each exception that is pending takes one
             try:

@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, Message
 from exporter.model.events import Entry, Event
 from exporter.sinkmetrics import Delivery
 
+_PROVEN_KEYS = 100_000  # then they are forgotten: it costs a moment for each, and memory stays flat
 _OVERHEAD_BYTES = 700  # of an event that is held, beside its data: its headers, and what keeps track of it
 
 
@@ -151,6 +152,8 @@ class Window:
 
     def _release(self) -> None:
         """Free the events that waited for the first of their key."""
+        if len(self._proven) > _PROVEN_KEYS:
+            self._proven.clear()
         for key in [key for key, flight in self._first.items() if flight.ended is not None]:
             del self._first[key]
             self._proven.add(key)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
-from exporter.errors import StoreError
+from exporter.errors import SinkError, StoreError
 from exporter.model.events import Event
 from exporter.sinks.kafka import sink as sinks
 from exporter.sinks.kafka import telling
@@ -258,6 +258,26 @@ def test_after_a_fatal_error_another_producer_goes_on(rig, events):
     assert len(lines) == 2
     with rig.cluster.reader("data-bus") as reader:
         assert len(reader.distinct(500)) == 500
+
+
+def test_a_producer_that_cannot_be_made_is_a_failure_that_the_next_run_gets_over(rig, events):
+    made: list[Line] = []
+
+    def make(*arguments: Any) -> Line:
+        if made:
+            raise SinkError("cannot produce to Kafka: the authorities' file is gone")
+        made.append(Line(*arguments))
+        return made[-1]
+
+    sink = rig.sink()
+    sink.make_line = make
+    rig.cluster.refuse(KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    rig.tell(*events.some(5))
+    with rig.running(sink):
+        wait_until(lambda: rig.raised, "the failure is raised")
+    assert isinstance(rig.raised.pop(), SinkError)
+    rig.deliver()
+    assert by_key(rig.messages(5)) == {"0": list(range(5))}
 
 
 def test_a_full_queue_of_the_producer_delays_and_drops_nothing(rig, events):

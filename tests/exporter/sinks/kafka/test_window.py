@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError
 
 from exporter.model.events import Entry
 from exporter.sinkmetrics import Delivery
+from exporter.sinks.kafka import window as windows
 from exporter.sinks.kafka.window import Flight, Window
 
 
@@ -137,3 +138,16 @@ def test_without_keys_all_fly_together(events):
     window = Window(0, lambda _: None, events=10, size=1_000_000)
     window.add([Entry(position, events(position)) for position in range(1, 6)], [True] * 5)
     assert positions(send(window)) == [1, 2, 3, 4, 5]
+
+
+def test_keys_are_not_kept_in_mind_for_ever(window, fill, monkeypatch):
+    monkeypatch.setattr(windows, "_PROVEN_KEYS", 2)
+    fill("abc")
+    for flight in send(window):
+        report(flight)
+    window.settle()
+    fill("aa")
+    assert positions(send(window)) == [14, 15]
+    window.settle()
+    fill("bb")
+    assert positions(send(window)) == [16]
