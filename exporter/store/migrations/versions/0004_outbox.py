@@ -37,9 +37,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "told",
-        sa.Column("target_id", sa.Integer, sa.ForeignKey("targets.id"), primary_key=True),
+        sa.Column("target_id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("forget_hour", sa.Integer),
         sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("forget_at", sa.BigInteger),
         sqlite_with_rowid=False,
     )
     op.create_table(
