@@ -39,6 +39,10 @@ _PRUNE_ROWS = 2_000  # runs deleted in one transaction, so that rounds wait mill
 _QUESTIONS = 4  # that people may ask at once; the other connections are for those who save and scrape
 _QUESTION_SECONDS = 5.0
 
+# Made once, since every save begins with it; with what the sinks want, as another process may change that.
+_UNIT = sa.select(units, WANTED.label("wanted")).where(units.c.id == sa.bindparam("unit_id"))
+_LOCKED_UNIT = _UNIT.with_for_update(key_share=True)
+
 
 class SqlStore:
     """Implements :class:`exporter.store.base.Store` over SQLAlchemy Core.
@@ -273,8 +277,8 @@ class SqlStore:
 
     def _unit(self, connection: Connection, unit_id: int, *, lock: bool = False) -> sa.Row[Any]:
         """The unit's row; with *lock*, no other process can change it until this transaction ends."""
-        find = sa.select(units, WANTED.label("wanted")).where(units.c.id == unit_id)
-        row = connection.execute(find.with_for_update(key_share=True) if lock else find).one_or_none()
+        find = _LOCKED_UNIT if lock else _UNIT
+        row = connection.execute(find, {"unit_id": unit_id}).one_or_none()
         if row is None:
             raise StoreError(f"store {self.name}: unit {unit_id} is gone; was the database replaced?")
         self.outbox.note(row.wanted)
