@@ -119,9 +119,7 @@ def store_errors(url: URL) -> Iterator[None]:
         reason = str(original).strip().partition("\n")[0]
         lowered = str(original).lower()
         advice = next((text for sign, text in signs.items() if sign in lowered), None)
-        raise StoreError(
-            f"store {describe(url)}: {advice or reason} ({type(original).__name__})"
-        ) from error
+        raise StoreError(f"store {describe(url)}: {advice or reason} ({type(original).__name__})") from error
     except sa.exc.TimeoutError as error:
         raise StoreError(f"store {describe(url)}: all connections are in use; try again later") from error
     except OSError as error:

@@ -70,8 +70,8 @@ class Outbox:
             connection.execute(sa.insert(outbox), wanted)
 
     def untold(self, connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
-        """Those of *events* that some sink wants and were not told before; only a look, :meth:`claim` decides."""
-        return untold(connection, target_id, (event for event in events if event.stream in self.streams))
+        """Those of *events* that a sink wants and that were not told before; :meth:`claim` decides."""
+        return untold(connection, target_id, [event for event in events if event.stream in self.streams])
 
     def claim(self, connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
         """Those of *events* that nobody told before, in their order; from now on all of them are told."""

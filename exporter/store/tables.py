@@ -237,7 +237,7 @@ dead_letters = sa.Table(
 )
 
 # The events of sources that were told already, until `forget_hour` since 1970 (`NULL`: for ever). There may be
-# millions: so the order of columns that wastes no padding, and no foreign key, which would be looked up for each.
+# millions: so the columns are in the order without padding, and have no foreign key to look up for each.
 told = sa.Table(
     "told",
     metadata,

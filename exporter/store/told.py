@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
@@ -54,7 +54,7 @@ def untold(connection: Connection, target_id: int, events: Iterable[Event]) -> l
         postgresql = connection.dialect.name == "postgresql"
         numbers = list(fresh) if postgresql else json.dumps(list(fresh))
         find = _KNOWN[connection.dialect.name]
-        for number in connection.execute(find, {"target_id": target_id, "numbers": numbers}).scalars():
+        for (number,) in connection.execute(find, {"target_id": target_id, "numbers": numbers}).fetchall():
             del fresh[number]
     return list(fresh.values())
 
