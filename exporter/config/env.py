@@ -57,6 +57,8 @@ LEGACY: tuple[EnvName, ...] = (
     EnvName("SCHEDULING_POLL_INTERVAL", "collectors.*.poll_interval_seconds"),
     EnvName("KAFKA_BOOTSTRAP_SERVERS", "sinks.kafka.bootstrap_servers", block="sinks.kafka"),
     EnvName("KAFKA_TOPIC", "sinks.kafka.topic", block="sinks.kafka"),
+    EnvName("KAFKA_LOGIN", "sinks.kafka.login", block="sinks.kafka"),
+    EnvName("KAFKA_PASSWORD", "sinks.kafka.password", block="sinks.kafka"),
 )
 """The names that belong to no single collector; a collector declares its own in ``env_names``."""
 
