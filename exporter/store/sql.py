@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -31,7 +32,7 @@ from exporter.store.reading import read_views
 from exporter.store.rows import run_record
 from exporter.store.saving import Saver
 from exporter.store.statements import chunks, upsert
-from exporter.store.tables import jobs, latest, runs, targets, unfinished, units
+from exporter.store.tables import facts, jobs, latest, runs, targets, unfinished, units
 from exporter.store.telling import About, Teller
 
 _PRUNE_ROWS = 2_000  # runs deleted in one transaction, so that rounds wait milliseconds for it
@@ -41,6 +42,7 @@ _QUESTION_SECONDS = 5.0
 
 # Made once, since every save begins with it; with what the sinks want, as another process may change that.
 _UNIT = sa.select(units, WANTED.label("wanted")).where(units.c.id == sa.bindparam("unit_id"))
+_IDENTITY = sa.select(facts.c.value).where(facts.c.name == "identity")
 _LOCKED_UNIT = _UNIT.with_for_update(key_share=True)
 
 
@@ -61,6 +63,7 @@ class SqlStore:
         # An in-memory database is one connection for all threads: readers must take turns as well.
         self._read_turn = self._turn if in_memory(self._engine.url) else nullcontext()
         self.providers: Callable[[], Mapping[str, str]] = dict
+        self._identity = ""
         self.outbox = Outbox(self._read, self._write)
         self.notices = Notices(self._read, self._write)
 
@@ -68,6 +71,18 @@ class SqlStore:
     def name(self) -> str:
         """The file, or host and database; never a password."""
         return describe(self._engine.url)
+
+    def identity(self) -> str:
+        """What tells this store from all others: random, made when it is first asked for."""
+        if not self._identity:
+            with self._read() as connection:
+                self._identity = connection.execute(_IDENTITY).scalar_one_or_none() or ""
+        if not self._identity:
+            with self._write() as connection:
+                row = {"name": "identity", "value": secrets.token_hex(16)}
+                connection.execute(upsert(connection, facts).values(row).on_conflict_do_nothing())
+                self._identity = connection.execute(_IDENTITY).scalar_one()
+        return self._identity
 
     def register(
         self, target: str, units_: Sequence[Unit], *, backfill_days: int, now: datetime

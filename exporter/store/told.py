@@ -15,10 +15,11 @@ from sqlalchemy.engine import Connection
 from exporter.clock import EPOCH
 from exporter.model.events import Event
 from exporter.store.statements import chunks
-from exporter.store.tables import targets, told
+from exporter.store.tables import told
 
 _CLAIMED = 5_000  # events in one statement
-_LOOKED_AT = 20_000  # rows in one statement, and at most as many deleted in one transaction
+_PART = 10_000  # rows that are looked at, and perhaps deleted, in one transaction
+_KEY = sa.tuple_(told.c.target_id, told.c.number)
 _HOUR = timedelta(hours=1)
 _Connecting = Callable[[], AbstractContextManager[Connection]]
 
@@ -79,36 +80,24 @@ def claim(connection: Connection, target_id: int, events: Iterable[Event]) -> li
 def forget(read: _Connecting, write: _Connecting, now: datetime) -> int:
     """Forget the events whose time to be remembered is over; returns how many.
 
-    Writers wait for a part of the deletion only, and not at all where nothing is over.
+    Writers wait for a part of the deletion only, and not at all for a part in which nothing is over.
     """
-    hour = (now - EPOCH) // _HOUR
-    with read() as connection:
-        target_ids = connection.execute(sa.select(targets.c.id)).scalars().all()
-    return sum(_forget(read, write, target_id, hour) for target_id in target_ids)
-
-
-def _forget(read: _Connecting, write: _Connecting, target_id: int, hour: int) -> int:
-    forgotten, after = 0, -(2**63)
-    mine, over = told.c.target_id == target_id, told.c.forget_hour <= hour
+    forgotten, after, over = 0, (-1, 0), told.c.forget_hour <= (now - EPOCH) // _HOUR
     while True:
-        part = (
-            sa.select(told.c.number, told.c.forget_hour)
-            .where(mine, told.c.number > after)
-            .order_by(told.c.number)
-            .limit(_LOOKED_AT)
-            .subquery()
+        rest = _KEY > sa.tuple_(*after)
+        last = (
+            sa.select(told.c.target_id, told.c.number).where(rest).order_by(told.c.target_id, told.c.number)
         )
         with read() as connection:
-            last, found = connection.execute(
-                sa.select(sa.func.max(part.c.number), sa.func.count(sa.case((part.c.forget_hour <= hour, 1))))
-            ).one()
-        if last is None:
-            return forgotten
+            upto = connection.execute(last.offset(_PART - 1).limit(1)).one_or_none()
+            part = (rest, over) if upto is None else (rest, _KEY <= sa.tuple_(*upto), over)
+            found = connection.execute(sa.select(sa.exists().where(*part))).scalar_one()
         if found:
             with write() as connection:
-                gone = sa.delete(told).where(mine, told.c.number > after, told.c.number <= last, over)
-                forgotten += connection.execute(gone).rowcount
-        after = last
+                forgotten += connection.execute(sa.delete(told).where(*part)).rowcount
+        if upto is None:
+            return forgotten
+        after = (upto.target_id, upto.number)
 
 
 def number_of(event: Event) -> int:
