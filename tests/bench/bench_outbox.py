@@ -183,10 +183,10 @@ def remembered(name: str, url: str, ids: int, size: Callable[[], int]) -> None:
     assert forgotten == ids // 2
     _, most = process.megabytes()
     print(
-        f"{name}, {ids:,} ids remembered ({filled:.1f} µs each): {megabytes:,.0f} MB on disk, {most - begin:.0f} MB more in this"
-        f" process; then save new {new:.1f} µs, duplicate from all over {duplicate:.1f} µs; find"
-        f" nothing to forget {nothing:.1f} s, forget {forgotten:,} {seconds:.1f} s, writers wait"
-        f" {watch.longest * 1e3:.0f} ms at most (targets for 10,000,000: 1 GB, 100 MB, 100 ms)"
+        f"{name}, {ids:,} ids remembered ({filled:.1f} µs each): {megabytes:,.0f} MB on disk,"
+        f" {most - begin:.0f} MB more in this process; then save new {new:.1f} µs, duplicate from all over"
+        f" {duplicate:.1f} µs; find nothing to forget {nothing:.1f} s, forget {forgotten:,} {seconds:.1f} s,"
+        f" writers wait {watch.longest * 1e3:.0f} ms at most (targets for 10,000,000: 1 GB, 100 MB, 100 ms)"
     )
     desk.store.close()
 
