@@ -16,6 +16,9 @@ _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?P<por
 class RedisSettings(Section):
     """A Redis that all producers of the same events ask before they tell one."""
 
+    enabled: bool = Field(
+        default=True, description="whether it is asked; needs a package: ci-exporter[redis]"
+    )
     address: str = Field(description=f"host:port of Redis; without a port, {PORT}")
     login: str | None = Field(default=None, description="user name of an ACL; without one, `default`")
     password: SecretStr | None = Field(default=None, description="password, of the login if there is one")

@@ -34,7 +34,8 @@ def _kafka(settings: KafkaSettings, context: SinkContext, streams: frozenset[str
     from exporter.sinks.kafka.sink import KafkaSink
 
     refuse_nonsense(settings)
-    claims = _claims(settings.redis, KafkaSink.name, context) if settings.redis else None
+    redis = settings.redis
+    claims = _claims(redis, KafkaSink.name, context) if redis and redis.enabled else None
     return KafkaSink(settings, context, chosen, claims)
 
 

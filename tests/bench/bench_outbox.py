@@ -207,9 +207,8 @@ def main() -> None:
         remembered("SQLite", f"sqlite:///{file}", options.ids, lambda: sum_of(folder))
         file.unlink()
         ours, theirs = through("SQLite", f"sqlite:///{folder}/through.db"), bare(folder / "bare.db")
-        print(
-            f"save new into SQLite: {ours:.1f} µs, sqlite3 executemany {theirs:.1f}; ratio {ours / theirs:.1f}"
-        )
+        ratio = ours / theirs
+        print(f"save new into SQLite: {ours:.1f} µs, sqlite3 executemany {theirs:.1f}; ratio {ratio:.1f}")
     server = PostgresServer()
     try:
         through("PostgreSQL", server.url)
