@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from exporter.config.redis import RedisSettings
 from exporter.config.section import Section
 
 _SERVER = re.compile(r"(?:[A-Za-z_]+://)?(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
@@ -110,6 +111,9 @@ class KafkaSettings(Section):
     )
     request_timeout_seconds: float = Field(
         default=30, gt=0, le=900, description="how long a broker may take to acknowledge a batch"
+    )
+    redis: RedisSettings | None = Field(
+        default=None, description="where several producers of the same events agree on who tells one"
     )
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="more options of librdkafka, by its names; nothing secret"

@@ -61,7 +61,9 @@ class KafkaSink(Sink):
                 run.end()
 
     def try_out(self) -> Iterator[str]:
-        return try_out(self._settings)
+        yield from try_out(self._settings)
+        if self._claims is not None:
+            yield from self._claims.try_out()
 
     def close(self) -> None:
         if self._claims is not None:
