@@ -7,8 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._acl import AclOperation
+from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]
 
 from exporter.config.sinks import KafkaSettings
 from exporter.errors import SinkError
