@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 1.0
 _PAUSE_SECONDS = 5.0  # between two attempts while Redis fails, so that events need not wait for each
-_ASKED = 1_000  # events in one script; Redis does nothing else meanwhile, about a millisecond
+_ASKED = 1_000  # events in one script; Redis does nothing else meanwhile, for some milliseconds
 _LONGEST_KEY = 500
 # Sent whole each time: EVALSHA would need a second attempt whenever Redis was restarted. Who finds a claim of
 # its own has it for the whole time again, since it is about to tell the event only now.
@@ -127,7 +127,8 @@ class RedisClaims:
         host, port = settings.host_and_port
         options: dict[str, Any] = {}
         if settings.tls:
-            options = {"ssl": True, "ssl_ca_certs": str(settings.ca_file) if settings.ca_file else None}
+            ca_file = str(settings.ca_file) if settings.ca_file else None
+            options = {"ssl": True, "ssl_ca_certs": ca_file, "ssl_check_hostname": True}
         return redis.Redis(
             host=host,
             port=port,
@@ -138,7 +139,6 @@ class RedisClaims:
             socket_timeout=_TIMEOUT_SECONDS,
             socket_connect_timeout=_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
-            single_connection_client=False,
             **options,
         )
 

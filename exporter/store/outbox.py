@@ -21,7 +21,7 @@ _ORDER_LOCK = 4_120_714  # any fixed number: PostgreSQL advisory lock of those w
 _SWEEP_ROWS = 5_000
 _COUNTED = 10_000  # of what a sink has still to deliver
 WANTED = sa.select(sa.func.aggregate_strings(sinks.c.streams, " ")).scalar_subquery()
-"""What all sinks want, for :meth:`Outbox.note`."""
+"""What all sinks want, for :meth:`Outbox.wanted`."""
 _Connecting = Callable[[], AbstractContextManager[Connection]]
 _EVENT = (
     outbox.c.stream,
@@ -40,7 +40,7 @@ _COPY = f"COPY outbox ({', '.join(column.name for column in _PUT_IN)}) FROM STDI
 class Outbox:
     """Events between the store and the sinks; every sink has a position of its own in it.
 
-    Nothing is put in for which no sink has subscribed. Any thread may call.
+    Nothing is to be put in for which no sink has subscribed. Any thread may call.
     """
 
     def __init__(self, read: _Connecting, write: _Connecting) -> None:
@@ -52,30 +52,31 @@ class Outbox:
 
     # -- putting in, by the store --------------------------------------------------------------
 
-    def note(self, streams: str | None) -> None:
-        """Know what the sinks want now: another process may have subscribed one. *streams* was selected."""
-        self.streams = frozenset((streams or "").split())
-
-    def add(self, connection: Connection, events: Sequence[Event], now: datetime) -> None:
-        """Put *events* in, with the transaction of *connection*; the last that it does before it commits."""
-        wanted = [{"saved_at": now} | _event_row(event) for event in events if event.stream in self.streams]
-        if not wanted:
-            return
-        if connection.dialect.name == "postgresql":
-            # Positions are drawn before they can be seen: without taking turns until the commit, a sink could
-            # pass by one that is seen later than a greater one.
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ORDER_LOCK})")
-            _copy(connection, wanted)
-        else:
-            connection.execute(sa.insert(outbox), wanted)
+    def wanted(self, text: str | None) -> frozenset[str]:
+        """The streams in *text*, which :data:`WANTED` found: another process may have subscribed a sink."""
+        self.streams = frozenset((text or "").split())
+        return self.streams
 
     def untold(self, connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
-        """Those of *events* that a sink wants and that were not told before; :meth:`claim` decides."""
-        return untold(connection, target_id, [event for event in events if event.stream in self.streams])
+        """Those of *events* that were not told before, each once; only a look, :meth:`claim` decides."""
+        return untold(connection, target_id, events)
 
     def claim(self, connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
         """Those of *events* that nobody told before, in their order; from now on all of them are told."""
         return claim(connection, target_id, events)
+
+    def add(self, connection: Connection, events: Sequence[Event], now: datetime) -> None:
+        """Put *events* in, with the transaction of *connection*; the last that it does before it commits."""
+        if not events:
+            return
+        rows = [{"saved_at": now} | _event_row(event) for event in events]
+        if connection.dialect.name == "postgresql":
+            # Positions are drawn before they can be seen: without taking turns until the commit, a sink could
+            # pass by one that is seen later than a greater one.
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ORDER_LOCK})")
+            _copy(connection, rows)
+        else:
+            connection.execute(sa.insert(outbox), rows)
 
     def ring(self) -> None:
         """Wake the sinks: there is something new."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from exporter.contract import Batch, Unit
 from exporter.errors import StoreError
-from exporter.model.events import RUNS
+from exporter.model.events import RUNS, Event
 from exporter.model.runs import FINISHED, PipelineRun
 from exporter.model.views import UnitView
 from exporter.store.base import Saved, StoredUnit
@@ -120,14 +120,15 @@ class SqlStore:
         batch = storable_batch(news)
         with self._write() as connection:
             row = self._unit(connection, unit_id, lock=True)
-            teller = self._teller(connection, row, batch)
+            streams = self.outbox.wanted(row.wanted)
+            teller = self._teller(connection, row, batch) if RUNS in streams else None
             saved = Saver(connection, unit_id, row.counts_from, teller).save(batch)
             changes = _unit_changes(row, batch)
             if saved.changed or changes.keys() - {"cursor"}:
                 changes["version"] = row.version + 1  # tells other processes
             if changes:
                 connection.execute(sa.update(units).where(units.c.id == unit_id).values(**changes))
-            events = self.outbox.claim(connection, row.target_id, batch.events)
+            events = self.outbox.claim(connection, row.target_id, _of(streams, batch.events))
             told = [*events, *(teller.events if teller else ())]
             self.outbox.add(connection, told, now)
         if told:
@@ -135,8 +136,8 @@ class SqlStore:
         return replace(saved, new_events=len(events))
 
     def _teller(self, connection: Connection, row: sa.Row[Any], batch: Batch) -> Teller | None:
-        """What tells the sinks of changed runs; ``None`` if no sink wants to know, or it is no news."""
-        if RUNS not in self.outbox.streams or batch.history or not row.caught_up:
+        """What tells the sinks of changed runs; ``None`` if it is no news."""
+        if batch.history or not row.caught_up:
             return None
         if not (batch.runs or batch.jobs):
             return None
@@ -156,7 +157,8 @@ class SqlStore:
         with self._read() as connection:
             row = self._unit(connection, unit_id)
             observations = unseen(connection, unit_id, batch.observations)
-            events = self.outbox.untold(connection, row.target_id, batch.events)
+            events = _of(self.outbox.wanted(row.wanted), batch.events)
+            events = self.outbox.untold(connection, row.target_id, events)
         if records or observations or events or _unit_changes(row, batch):
             return replace(batch, observations=tuple(observations.values()), events=tuple(events))
         return None
@@ -296,7 +298,6 @@ class SqlStore:
         row = connection.execute(find, {"unit_id": unit_id}).one_or_none()
         if row is None:
             raise StoreError(f"store {self.name}: unit {unit_id} is gone; was the database replaced?")
-        self.outbox.note(row.wanted)
         return row
 
 
@@ -341,6 +342,10 @@ class _Known:
                 sa.select(runs).where(runs.c.unit_id == self._unit_id, where).order_by(order).limit(limit)
             )
             return [run_record(row) for row in rows]
+
+
+def _of(streams: Collection[str], events: Iterable[Event]) -> list[Event]:
+    return [event for event in events if event.stream in streams]
 
 
 def _new_unit(

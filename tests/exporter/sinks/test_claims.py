@@ -18,6 +18,7 @@ from exporter.errors import SinkError
 from exporter.model.events import Event
 from exporter.sinkmetrics import SinkMetrics
 from exporter.sinks.claims import RedisClaims
+from tests.support.postgres import TlsDoor
 from tests.support.redis import RedisServer
 
 TIME = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -38,11 +39,11 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 class Producer:
     """Claims of one owner, with the clock and the metrics around them."""
 
-    def __init__(self, server: RedisServer, owner: str, **settings: Any) -> None:
+    def __init__(self, server: RedisServer | TlsDoor, owner: str, **settings: Any) -> None:
         self.clock = FixedClock(TIME)
         self.registry = CollectorRegistry()
         self.claims = RedisClaims(
-            RedisSettings(address=server.address, **settings),
+            RedisSettings(address=f"127.0.0.1:{server.port}", **settings),
             sink="kafka",
             identify=lambda: owner,
             metrics=SinkMetrics(self.registry),
@@ -257,6 +258,17 @@ def test_a_login_is_used(server: RedisServer, producer: Callable[..., Producer])
     one = producer("one", login="teller", password="s3cret")
     one.claim(1)
     assert one.counted() == {"claimed": 1}
+
+
+def test_tls_is_spoken_and_the_certificate_checked(server: RedisServer, tmp_path: Path) -> None:
+    door = TlsDoor(server, tmp_path, asked=False)
+    trusting = Producer(door, "one", tls=True, ca_file=door.certificate)
+    doubting = Producer(door, "two", tls=True)
+    for one in (trusting, doubting):
+        assert one.claim(1) == [True]
+        one.claims.close()
+    assert (trusting.counted(), doubting.counted()) == ({"claimed": 1}, {"failed_open": 1})
+    door.close()
 
 
 # -- before it is used ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from exporter.clock import SystemClock
 from exporter.config.sinks import KafkaSettings
 from exporter.model.events import Event
 from exporter.selfmetrics import SelfMetrics
-from exporter.sinks.base import Claims, SinkContext
+from exporter.sinks.base import Claims, Sink, SinkContext
 from exporter.sinks.kafka.sink import KafkaSink
 from exporter.store.sql import SqlStore
 from tests.support.engine import wait_until
@@ -67,7 +67,7 @@ class Rig:
         return KafkaSink(KafkaSettings(**chosen), context, frozenset({"forge", "runs"}), claims)
 
     @contextmanager
-    def running(self, sink: KafkaSink) -> Iterator[threading.Thread]:
+    def running(self, sink: Sink) -> Iterator[threading.Thread]:
         """*sink* delivers while the block runs; what it raises is in ``raised``."""
         stopping = threading.Event()
 
@@ -86,7 +86,7 @@ class Rig:
             thread.join(30)
         assert not thread.is_alive()
 
-    def deliver(self, sink: KafkaSink | None = None) -> None:
+    def deliver(self, sink: Sink | None = None) -> None:
         """Run *sink* until nothing is left."""
         with self.running(sink or self.sink()):
             self.until_delivered()
