@@ -31,8 +31,9 @@ _FOR_EVER = datetime.max.replace(tzinfo=UTC)
 class Listed:
     """One project or user as the lists tell it.
 
-    Up to ``active_until`` it may have events that no list will tell of any more: ``None`` if the lists never
-    tell, so that only the reading of everything does. ``eager`` asks for every round as long as it is active.
+    Up to ``active_until`` it may have events that no list will tell of any more. It is ``None`` if it was
+    never active, or the lists do not say so: only the reading of everything, now and then, finds its events.
+    ``eager`` asks to be read in every round as long as it is active.
     """
 
     unit: Unit
@@ -63,9 +64,13 @@ class _Listing:
             found = {one.unit.key: one for one in self._everything(troubles)}
             self.troubles = tuple(troubles)
         else:
-            found = before | {one.unit.key: one for one in self._changed(self._read_at - _OVERLAP)}
+            found = before | {one.unit.key: one for one in self._changed(self._since(self._read_at))}
         self.listed, self._read_at = found, now
         return [key for key, one in found.items() if key in before and _woke(before[key], one)]
+
+    def _since(self, read_at: datetime) -> datetime:
+        """From when on to ask for changes after a reading at *read_at*."""
+        return read_at - _OVERLAP
 
     def _everything(self, troubles: list[UnitTrouble]) -> Iterator[Listed]:
         """All there are; names that lead nowhere become *troubles*."""
@@ -82,6 +87,11 @@ class Projects(_Listing):
     def __init__(self, client: EventsClient, config: EventsConfig) -> None:
         super().__init__(client, config)
         self.excluded: set[str] = set()
+        self._newest: datetime | None = None
+
+    def _since(self, read_at: datetime) -> datetime:
+        """A while before the latest activity seen: our own clock may be ahead of GitLab's."""
+        return min(read_at, self._newest or read_at) - _OVERLAP
 
     def _everything(self, troubles: list[UnitTrouble]) -> Iterator[Listed]:
         config, client = self._config, self._client
@@ -139,6 +149,7 @@ class Projects(_Listing):
             if any(fnmatchcase(unit.name, glob) for glob in (*exclude, *self._config.exclude)):
                 self.excluded.add(unit.key)
             elif told and (active := _last_activity(project)):
+                self._newest = max(active, self._newest or active)
                 yield Listed(unit, active + _HOURLY, eager=True)
             else:
                 yield Listed(unit, _FOR_EVER)
@@ -210,9 +221,7 @@ class Users(_Listing):
         if "last_activity_on" not in entry:
             return Listed(unit, None)
         self._tells_activity = True
-        # Of one who never did anything, the day on which he came.
-        day = instant_of_day(entry["last_activity_on"]) or unit.created_at
-        return Listed(unit, _until(day, _DAILY))
+        return Listed(unit, _until(instant_of_day(entry["last_activity_on"]), _DAILY))
 
 
 def _woke(before: Listed, now: Listed) -> bool:

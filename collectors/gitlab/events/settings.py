@@ -33,7 +33,7 @@ class EventsConfig(Connection, PolledConfig):
         description="also every project the token is a member of, or sees; if nothing else is named `visible`,"
         " on gitlab.com `member`",
     )
-    exclude: tuple[str, ...] = Field(default=(), description="globs of paths of projects to leave out")
+    exclude: tuple[str, ...] = Field(default=(), description="globs of paths to leave out")
     archived: bool = Field(default=False, description="also archived projects")
     users: tuple[str, ...] = Field(
         default=(), description="users by name or id whose events are read wherever they happen"
