@@ -30,8 +30,8 @@ class EventsConfig(Connection, PolledConfig):
     groups: tuple[Group, ...] = Field(default=(), description="groups whose projects are read")
     all_projects: Literal["none", "member", "visible"] | None = Field(
         default=None,
-        description="also every project the token is a member of, or sees; if nothing else is named `visible`,"
-        " on gitlab.com `member`",
+        description="also every project the token is a member of, or sees; if nothing else is named"
+        " `visible`, on gitlab.com `member`",
     )
     exclude: tuple[str, ...] = Field(default=(), description="globs of paths to leave out")
     archived: bool = Field(default=False, description="also archived projects")
