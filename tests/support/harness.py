@@ -265,5 +265,9 @@ class EventsLab(Lab):
         """Everything that the sink would deliver, in order."""
         return [entry.event for entry in self.exporter.store.outbox.read(SINK, 0, 100_000)]
 
+    def numbers(self, key: str | None = None) -> list[int]:
+        """GitLab's ids of what was told, in order; only of one *key* if it is given."""
+        return [int(one.id.rpartition("/")[2]) for one in self.told() if key in (None, one.key)]
+
 
 __all__ = ["PROJECT", "SINK", "START", "EventsLab", "Exporter", "FleetLab", "Lab", "gitlab"]

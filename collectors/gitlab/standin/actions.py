@@ -180,7 +180,7 @@ class Actions:
         """Somebody does something, seen ``late`` seconds later, or never if it is ``hidden``."""
         user = self.world.people.everyone[int(given.get("user", 1)) - 1]
         entry = self.world.engine.diary.write(
-            self._project(given) if "project" in given else None,
+            self._project(given) if given.get("project") else None,
             user,
             str(given.get("action_name", "commented on")),
             late=_ms(given.get("late", 0)),

@@ -27,12 +27,6 @@ def event(lab: EventsLab, **given: Any) -> int:
     return int(lab.act("event", **{key: value for key, value in known.items() if value})["event_id"])
 
 
-def numbers(lab: EventsLab, key: str | None = None) -> list[int | str]:
-    """The ids that were told, in their order, of one *key* if it is given."""
-    found = [one.id.rpartition("/")[2] for one in lab.told() if key in (None, one.key)]
-    return [int(one) if one.isdigit() else one for one in found]
-
-
 def troubles(lab: EventsLab) -> dict[str, Trouble]:
     return {trouble.name: trouble.reason for trouble in lab.exporter.rounds.troubles()}
 
@@ -50,11 +44,11 @@ def begun(lab: EventsLab) -> EventsLab:
 
 def test_what_happens_is_told_in_the_next_round_and_never_again(events_of: Labs) -> None:
     lab = begun(events_of())
-    before = numbers(lab)
+    before = lab.numbers()
     new = [event(lab), event(lab, project=None, user=2)]
     for _ in range(3):
         lab.round()
-        assert sorted(map(int, numbers(lab)[len(before) :])) == new
+        assert sorted(lab.numbers()[len(before) :]) == new
 
 
 def test_what_the_list_hides_for_an_hour_is_told_in_the_next_round_too(events_of: Labs) -> None:
@@ -62,7 +56,7 @@ def test_what_the_list_hides_for_an_hour_is_told_in_the_next_round_too(events_of
     for _ in range(8):
         new = event(lab)
         lab.round(600)
-        assert numbers(lab)[-1] == new
+        assert lab.numbers()[-1] == new
     activity = lab.server.get("/projects/101")[1]["last_activity_at"]
     assert datetime.fromisoformat(activity) <= lab.clock.now() - timedelta(minutes=20)
 
@@ -87,9 +81,9 @@ def test_an_event_that_is_seen_late_is_told_though_it_has_a_lower_id(events_of: 
     lab = begun(events_of())
     late, first = event(lab, late=100), event(lab)
     lab.round(30)
-    assert numbers(lab)[-1] == first
+    assert lab.numbers()[-1] == first
     lab.round(80)
-    assert numbers(lab)[-1] == late
+    assert lab.numbers()[-1] == late
 
 
 def test_pages_without_anything_to_see_are_not_the_last(events_of: Labs) -> None:
@@ -98,7 +92,7 @@ def test_pages_without_anything_to_see_are_not_the_last(events_of: Labs) -> None
         event(lab, hidden=True)
     seen = event(lab)
     lab.round()
-    assert numbers(lab)[-1] == seen
+    assert lab.numbers()[-1] == seen
 
 
 def test_it_begins_with_the_current_day(events_of: Labs) -> None:
@@ -110,19 +104,19 @@ def test_it_begins_with_the_current_day(events_of: Labs) -> None:
     lab.server.advance(7 * 3_600)
     lab.restart()
     lab.exporter.poll()
-    assert sorted(map(int, numbers(lab))) == today
+    assert sorted(lab.numbers()) == today
 
 
 def test_days_before_are_told_as_well_if_that_is_wanted(events_of: Labs) -> None:
     lab = events_of(backfill_days=2, per_page=1)
-    assert numbers(lab) == []
+    assert lab.numbers() == []
     wanted = [1]
     for _ in range(25):
         lab.advance(3_600)
         wanted.append(event(lab))
     lab.exporter.discover()
     lab.exporter.poll()
-    assert numbers(lab) == wanted
+    assert lab.numbers() == wanted
 
 
 def test_new_projects_and_users_are_read_from_the_next_round_on(events_of: Labs) -> None:
@@ -131,7 +125,7 @@ def test_new_projects_and_users_are_read_from_the_next_round_on(events_of: Labs)
     user = lab.act("create_user")["user_id"]
     new = [event(lab, project="acme/new"), event(lab, project=None, user=user)]
     lab.round()
-    assert set(new) <= set(numbers(lab))
+    assert set(new) <= set(lab.numbers())
     assert lab.calls()["GET /projects"] == 1
 
 
@@ -139,7 +133,7 @@ def test_the_longest_unseen_is_looked_at_now_and_then(events_of: Labs) -> None:
     lab = begun(events_of({"admin": False}, poll_interval_max_seconds=300))
     hidden_by_the_list = event(lab, project=None, user=4)
     lab.round(1_900)
-    assert numbers(lab)[-1] == hidden_by_the_list
+    assert lab.numbers()[-1] == hidden_by_the_list
 
 
 # -- whose events --------------------------------------------------------------------------------
@@ -161,7 +155,7 @@ def test_only_what_is_named_is_read(events_of: Labs) -> None:
     event(lab, project="acme/apps/old-b", user=2)
     event(lab, project=None, user=3)
     lab.round(400)
-    assert sorted(map(int, numbers(lab)))[-3:] == told
+    assert sorted(lab.numbers())[-3:] == told
     assert "GET /user/activities" not in lab.calls()
     lab.round(400)
     assert "GET /users" not in lab.calls()
@@ -184,7 +178,7 @@ def test_a_token_that_may_not_list_users_is_told_once_and_reads_projects(
     for _ in range(3):
         new = event(lab)
         lab.round()
-        assert numbers(lab)[-1] == new
+        assert lab.numbers()[-1] == new
     assert troubles(lab) == {"all users": Trouble.FORBIDDEN}
     said = [record for record in caplog.records if getattr(record, "project", "") == "all users"]
     assert len(said) == 1
@@ -200,12 +194,12 @@ def test_what_a_project_refuses_to_tell_its_users_do(events_of: Labs) -> None:
     new = event(lab, user=2)
     for _ in range(2):
         lab.round(60)
-    assert numbers(lab)[-1] == new
+    assert lab.numbers()[-1] == new
     assert troubles(lab) == {PROJECT: Trouble.FORBIDDEN}
     lab.server.faults()
     for _ in range(3):
         lab.round(400)
-    assert numbers(lab).count(new) == 1
+    assert lab.numbers().count(new) == 1
     assert troubles(lab) == {}
 
 
@@ -265,7 +259,7 @@ def test_a_long_list_is_read_at_its_end_and_only_now_and_then_from_its_begin(eve
         costs.append(lab.calls()[EVENTS])
     assert sorted(costs)[-1] > 12  # everything, once in ten minutes
     assert sorted(costs)[-2] <= 3
-    assert len(numbers(lab)) == 86
+    assert len(lab.numbers()) == 86
 
 
 def test_when_pages_have_moved_everything_is_read_again(events_of: Labs) -> None:
@@ -280,7 +274,7 @@ def test_when_pages_have_moved_everything_is_read_again(events_of: Labs) -> None
     lab.exporter.store.save(state.stored.id, Batch(cursor=moved), lab.clock.now())
     new = event(lab)
     lab.round()
-    assert numbers(lab)[-1] == new
+    assert lab.numbers()[-1] == new
 
 
 def test_ids_are_remembered_as_long_as_reading_by_day_needs_and_no_longer_than_wanted(
