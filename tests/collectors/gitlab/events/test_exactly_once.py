@@ -150,7 +150,10 @@ def test_events_of_a_project_are_told_in_their_order(events_of: Callable[..., Ev
         for _ in range(chance.randrange(4)):
             lab.act("event", project="acme/p", user=chance.randrange(1, 7))
             lab.act("event", user=chance.randrange(1, 7))
-        lab.round(chance.uniform(10, 4_000))
+        lab.advance(chance.uniform(10, 4_000))
+        lab.exporter.discover()
+        for state in reversed(lab.exporter.rounds.states()):  # users first
+            lab.exporter.rounds.visit(state)
     settle(lab)
     numbers = lab.numbers("101")
     assert len(numbers) > 20

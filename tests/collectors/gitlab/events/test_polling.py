@@ -286,6 +286,6 @@ def test_ids_are_remembered_as_long_as_reading_by_day_needs_and_no_longer_than_w
     event(lab)
     lab.round()
     with lab.exporter.store._read() as connection:
-        times = connection.execute(sa.text("SELECT forget_at FROM told ORDER BY number")).scalars().all()
-    days = [(int(time) / 1e6 - lab.clock.now().timestamp()) / 86_400 for time in times]
+        hours = connection.execute(sa.text("SELECT forget_hour FROM told ORDER BY number")).scalars().all()
+    days = [(hour - lab.clock.now().timestamp() / 3_600) / 24 for hour in hours]
     assert [round(day, 1) for day in days] == [4.0, 10.0]
