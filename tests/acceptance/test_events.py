@@ -1,8 +1,8 @@
-"""The variables of the replaced system alone: events go from GitLab to whoever stands where Kafka would."""
+"""The variables of the replaced system alone: events go from GitLab to Kafka, each at least once, as sent."""
 
 from __future__ import annotations
 
-import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,18 +13,20 @@ from typing import Any
 import requests
 
 from collectors.gitlab.standin.client import StandIn
-from tests.support.process import PATIENCE, ROOT, _environment, free_port, wait_until
+from tests.support.kafka import Cluster, Reader, ce_id, headers_of
+from tests.support.process import PATIENCE, ROOT, free_port, wait_until
+
+TOPIC = "data-bus.gitlab.events"
 
 
 @contextmanager
 def program(folder: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """``ci-exporter serve`` in *folder*, without a file; its events go into ``events.jsonl``."""
-    sink = ROOT / "tests" / "support" / "filesink.py"
+    """``ci-exporter serve`` in *folder*, without a file, and with no variables but *env* and the path."""
     with (folder / "log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, str(sink), str(folder / "events.jsonl"), "serve"],
+            [sys.executable, "-m", "exporter", "serve"],
             cwd=folder,
-            env=_environment() | env,
+            env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], **env},
             stdout=log,
             stderr=log,
         )
@@ -35,14 +37,6 @@ def program(folder: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[byte
         process.wait(PATIENCE)
 
 
-def told(folder: Path) -> dict[str, Any]:
-    """``id -> data`` of everything delivered so far, whole lines only."""
-    file = folder / "events.jsonl"
-    text = file.read_text() if file.exists() else ""
-    lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    return {line["id"].rpartition("/")[2]: line["data"] for line in lines}
-
-
 def is_ready(port: int) -> bool:
     try:
         return requests.get(f"http://127.0.0.1:{port}/-/ready", timeout=10).status_code == 200
@@ -50,43 +44,57 @@ def is_ready(port: int) -> bool:
         return False
 
 
-def test_variables_alone_make_every_event_arrive_over_a_kill(
+def read_by(reader: Reader) -> dict[int, Any]:
+    """``GitLab's id -> message`` of what came so far, the first of each."""
+    found: dict[int, Any] = {}
+    for message in reader.messages:
+        found.setdefault(int(ce_id(message).rpartition("/")[2]), message)
+    return found
+
+
+def test_variables_alone_bring_every_event_to_kafka_over_a_kill(
     stack: ExitStack, start_standin: Callable[..., StandIn], tmp_path: Path
 ) -> None:
-    port = free_port()
+    cluster, port = Cluster(), free_port()
+    cluster.topic(TOPIC)
     standin = start_standin(projects=0, speed=1, admin=True)
     standin.action("create_project", path="acme/p")
     env = {
         "GITLAB_BASE_URL": f"{standin.url}/api/v4",
         "GITLAB_PRIVATE_TOKEN": standin.token,
-        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
-        "KAFKA_TOPIC": "data-bus.gitlab.events",
+        "KAFKA_BOOTSTRAP_SERVERS": cluster.servers,
+        "KAFKA_TOPIC": TOPIC,
         "METRICS_PORT": str(port),
         "METRICS_URL": "metrics",
         "SCHEDULING_POLL_INTERVAL": "0.3",
         "OPERATIONS_PER_SECOND": "100",
     }
+    reader = stack.enter_context(cluster.reader(TOPIC))
 
-    def arrives(**given: Any) -> None:
-        number = str(standin.action("event", **given)["event_id"])
-        wait_until(lambda: number in told(tmp_path), f"event {number}")
+    def happen(**given: Any) -> int:
+        return int(standin.action("event", **given)["event_id"])
+
+    def arrives(number: int) -> None:
+        reader.until(lambda _: number in read_by(reader))
 
     first = stack.enter_context(program(tmp_path, env))
     wait_until(lambda: is_ready(port) or first.poll() is not None, "ready")
     assert first.poll() is None, (tmp_path / "log").read_text()
-    arrives(project="acme/p", action_name="pushed to")
-    arrives(user=3, action_name="opened")
+    arrives(happen(project="acme/p", action_name="pushed to"))
+    arrives(happen(user=3, action_name="opened"))
     standin.action("create_project", path="acme/new")
-    arrives(project="acme/new")
+    arrives(happen(project="acme/new"))
     first.kill()
-    missed = str(standin.action("event", project="acme/p")["event_id"])
+    missed = happen(project="acme/p")
     second = stack.enter_context(program(tmp_path, env))
-    wait_until(lambda: missed in told(tmp_path), "what happened meanwhile")
-    arrives(project="acme/p", late=1)
-    wait_until(
-        lambda: told(tmp_path) == {str(event["id"]): event["text"] for event in standin.events()},
-        "exactly what happened",
-    )
+    arrives(missed)
+    arrives(happen(project="acme/p", late=1))
+    wanted = {event["id"]: event["text"].encode() for event in standin.events()}
+    reader.until(lambda _: read_by(reader).keys() >= wanted.keys())
+    came = read_by(reader)
+    assert {number: message.value() for number, message in came.items()} == wanted
+    assert headers_of(came[missed])["ce_source"] == f"{standin.url}/projects/101"
+    assert (came[missed].key(), came[missed].partition()) == (b"101", came[min(came)].partition())
     counted = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=10).text
     assert 'ci_exporter_events_total{collector="gitlab_events",result="new"}' in counted
     assert standin.token not in (tmp_path / "log").read_text()
