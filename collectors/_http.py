@@ -285,7 +285,7 @@ class ApiClient:
             if answer.next_url is None:
                 return
             answer = self.get(answer.next_url, operation)
-        raise SourceError(f"{self._host}: {operation} does not end after {_MAX_PAGES} pages")
+        raise _final(f"{self._host}: {operation} does not end after {_MAX_PAGES} pages")
 
     def close(self) -> None:
         """Close idle connections."""

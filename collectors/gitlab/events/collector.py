@@ -6,17 +6,19 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
+from functools import partial
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from prometheus_client.metrics_core import Metric
 
 from collectors.gitlab.events.client import EventsClient
-from collectors.gitlab.events.cursor import MEMORY, Cursor
+from collectors.gitlab.events.cursor import LATE, MEMORY, Cursor
 from collectors.gitlab.events.lists import PROJECTS, USERS, Listed, Projects, Users
 from collectors.gitlab.events.mapping import STREAM, Happening, Instance
 from collectors.gitlab.events.reader import EventReader
 from collectors.gitlab.events.settings import EventsConfig
-from exporter.contract import Batch, Collector, Context, Discovery, Position, Schedule, Unit
+from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Schedule, Unit
 from exporter.errors import UnitUnavailable
 
 _READERS = {PROJECTS: 4, USERS: 2}
@@ -78,6 +80,13 @@ class GitLabEvents(Collector[EventsConfig]):
         """Close idle connections."""
         self._client.close()
 
+    @classmethod
+    def start_demo(cls, directory: Path) -> DemoSource:
+        """Read the events of the stand-in GitLab that the demo of pipelines starts."""
+        from collectors.gitlab.demos import events_source
+
+        return events_source(directory)
+
     # -- rounds --------------------------------------------------------------------------------
 
     def discover(self) -> Discovery:
@@ -112,7 +121,7 @@ class GitLabEvents(Collector[EventsConfig]):
                 cursor,
                 floor=self._floor(position),
                 now=now,
-                wanted=self._wanted_of_users if unit.lane == USERS else _everything,
+                wanted=partial(self._is_users, now) if unit.lane == USERS else _everything,
             )
         except UnitUnavailable:
             self._unavailable.add(unit.key)
@@ -139,12 +148,18 @@ class GitLabEvents(Collector[EventsConfig]):
         day = position.counts_from.astimezone(self._zone).date()
         return datetime.combine(day, time(), self._zone).astimezone(UTC)
 
-    def _wanted_of_users(self, one: Happening) -> bool:
-        """Whether an event in a user's list is told from there: if no list of a project tells it."""
+    def _is_users(self, now: datetime, one: Happening) -> bool:
+        """Whether an event in a user's list is told from there: if no list of a project tells it, in order.
+
+        Where all projects are read, one that is not listed is probably new, and will be: its events wait an
+        hour for that, and are found again in the user's list, which is read from two days back.
+        """
         project = one.project_id
         if project is None or project in self._unavailable:
             return True
-        return project not in self._projects.listed and project not in self._projects.excluded
+        if project in self._projects.listed or project in self._projects.excluded:
+            return False
+        return self.config.everything != "visible" or one.created_at <= now - LATE
 
 
 def _everything(_one: Happening) -> bool:

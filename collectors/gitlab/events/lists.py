@@ -16,6 +16,7 @@ from collectors.gitlab.events.settings import EventsConfig
 from collectors.gitlab.settings import Group
 from collectors.gitlab.values import instant_or_none, integer, json_object, text
 from exporter.contract import Trouble, Unit, UnitTrouble
+from exporter.errors import SourceError, Unauthorized
 
 PROJECTS, USERS = "projects", "users"
 # GitLab moves a project's last activity at most once an hour: for that long it may hide further events.
@@ -172,6 +173,10 @@ class Users(_Listing):
             except NotThere as error:
                 self._lists = False
                 troubles.append(_not_listed(error))
+            except SourceError as error:
+                if not error.permanent or isinstance(error, Unauthorized) or error.retry_after is not None:
+                    raise
+                troubles.append(_too_many(error))
         for name in self._config.users:
             found = self._named(name)
             if found is None:
@@ -248,6 +253,12 @@ def _not_there(name: str, error: NotThere) -> UnitTrouble:
     if error.status == 404:
         return UnitTrouble(name, Trouble.NOT_FOUND, "GitLab says 404: it does not exist, or is hidden")
     return UnitTrouble(name, Trouble.FORBIDDEN, "GitLab says 403: this token may not read it")
+
+
+def _too_many(error: SourceError) -> UnitTrouble:
+    """GitLab shows 50,000 users, and no more."""
+    detail = f"the rest of the users is left out: {error}. Name those that matter, and set all_users to false"
+    return UnitTrouble("all users", Trouble.TOO_MANY, detail)
 
 
 def _not_listed(error: NotThere) -> UnitTrouble:

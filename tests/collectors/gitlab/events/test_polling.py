@@ -129,6 +129,40 @@ def test_new_projects_and_users_are_read_from_the_next_round_on(events_of: Labs)
     assert lab.calls()["GET /projects"] == 1
 
 
+def test_what_happens_in_a_project_that_is_not_listed_yet_waits_until_it_is_and_keeps_its_order(
+    events_of: Labs,
+) -> None:
+    lab = begun(events_of())
+    lab.act("create_project", path="acme/new")
+    new = [event(lab, project="acme/new", user=user) for user in (2, 3, 2)]
+    lab.advance(30)
+    for _ in range(2):
+        lab.exporter.poll()
+        assert lab.numbers("102") == []
+    lab.round()
+    assert lab.numbers("102")[-3:] == new
+
+
+def test_what_happens_in_a_project_that_is_never_listed_is_told_by_its_users(events_of: Labs) -> None:
+    lab = begun(events_of())
+    lab.act("create_project", path="acme/old")
+    lab.act("archive", project="acme/old")
+    number = event(lab, project="acme/old", user=2)
+    for _ in range(3):
+        lab.round(1_900)
+    assert lab.numbers()[-1] == number
+
+
+def test_of_more_users_than_gitlab_shows_the_first_are_read_and_projects_go_on(events_of: Labs) -> None:
+    lab = events_of({"admin": True, "users": 9}, per_page=3)
+    lab.server.faults({"kind": "status", "status": 405, "path": "/users.*&page=3"})
+    lab.restart()
+    assert troubles(lab) == {"all users": Trouble.TOO_MANY}
+    told = [event(lab, project=None, user=5), event(lab)]
+    lab.round()
+    assert set(told) <= set(lab.numbers())
+
+
 def test_the_longest_unseen_is_looked_at_now_and_then(events_of: Labs) -> None:
     lab = begun(events_of({"admin": False}, poll_interval_max_seconds=300))
     hidden_by_the_list = event(lab, project=None, user=4)
