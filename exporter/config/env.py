@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,15 +98,20 @@ def _has_block(draft: Draft, env: Mapping[str, str], block: str) -> bool:
     if not block or draft.get(tuple(block.split("."))) is not None:
         return True
     makers = BLOCKS.get(block, ())
-    return bool(makers) and all(env.get(name, "").strip() for name in makers)
+    return bool(makers) and _all_set(env, makers)
 
 
 def _enable(draft: Draft, env: Mapping[str, str], models: Mapping[str, type[CollectorConfig]]) -> None:
-    """Make the block of each collector whose source a variable names, unless the file has it."""
+    """Make the block of each collector whose source variables name, unless the file has it."""
     for name, model in models.items():
-        for variable in sorted(getattr(model, "env_enables", ())):
-            if env.get(variable, "").strip() and draft.get(("collectors", name)) is None:
-                draft.put(("collectors", name), {}, Place(Layer.LEGACY, FILE, variable=variable))
+        enables = getattr(model, "env_enables", ())
+        for variables in sorted((one,) if isinstance(one, str) else one for one in enables):
+            if _all_set(env, variables) and draft.get(("collectors", name)) is None:
+                draft.put(("collectors", name), {}, Place(Layer.LEGACY, FILE, variable=variables[0]))
+
+
+def _all_set(env: Mapping[str, str], names: Iterable[str]) -> bool:
+    return all(env.get(name, "").strip() for name in names)
 
 
 def _present(draft: Draft) -> list[str]:

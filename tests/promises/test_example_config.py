@@ -16,6 +16,8 @@ from exporter.plugins import collector_classes
 DIFFERS = {
     "metrics.enabled": True,
     "collectors.gitlab.token": "${GITLAB_TOKEN:-}",
+    "collectors.gitlab_events.enabled": False,
+    "collectors.gitlab_events.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_runners.enabled": False,
     "collectors.gitlab_runners.token": "${GITLAB_TOKEN:-}",
     "collectors.postgres.enabled": False,

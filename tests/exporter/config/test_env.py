@@ -1,9 +1,12 @@
 """The environment: systematic names, names of replaced systems, and who wins over whom."""
 
+from typing import ClassVar
+
 import pytest
 
 from exporter.config.env import EnvName
 from exporter.config.load import load
+from exporter.contract import CollectorConfig
 
 URL = "CI_EXPORTER__COLLECTORS__SOURCE__URL"
 TOKEN = "CI_EXPORTER__COLLECTORS__SOURCE__TOKEN"
@@ -198,6 +201,16 @@ def test_only_a_connection_variable_makes_a_block(loaded):
         loaded(None, {"SOURCE_TOKEN": "x", "SOURCE_PER_PAGE": "nonsense", "SOURCE_URL": " "}).collectors == {}
     )
     assert list(loaded(None, {"SOURCE_URL": "http://x"}).collectors) == ["source"]
+
+
+def test_variables_that_make_a_block_together_make_none_alone():
+    class Pair(CollectorConfig):
+        env_enables: ClassVar = frozenset({("PAIR_URL", "PAIR_TOPIC")})
+
+    env = {"PAIR_URL": "http://x", "PAIR_TOPIC": "y"}
+    assert list(load(None, models={"pair": Pair}, env=env).collectors) == ["pair"]
+    for name in env:
+        assert load(None, models={"pair": Pair}, env={**env, name: " "}).collectors == {}
 
 
 def test_a_connection_variable_does_not_switch_on_what_the_file_switched_off(loaded):
