@@ -24,7 +24,7 @@ from tests.support.process import unmeasured
 
 # Folders of tests that start programs and wait for them: whole files run side by side, and those that take
 # minutes come first, or the last of them would run alone.
-LONG = ("acceptance", "security", "queries", "collectors")
+LONG = ("acceptance", "security", "collectors", "queries", "contracts")
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
