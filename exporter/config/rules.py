@@ -103,7 +103,9 @@ class RunRule(AnyRule):
     pipelines: Globs = Field(default=(), description="globs of names of pipelines")
     refs: Globs = Field(default=(), description="globs of branches, tags and change requests")
     ref_kinds: tuple[RefKind, ...] = Field(default=(), description="branch, tag, change_request")
-    sources: Globs = Field(default=(), description="globs of what triggered the run")
+    sources: Globs = Field(
+        default=("!parent_pipeline",), description="globs of what triggered the run; not the children of runs"
+    )
     users: Globs = Field(default=(), description="globs of who triggered it")
 
 
@@ -112,7 +114,9 @@ class RunFailed(RunRule):
 
     kind: Literal["run_failed"] = Field(description="run_failed: a run failed")
     statuses: tuple[Status, ...] = Field(
-        default=(Status.FAILED,), min_length=1, description="what counts as failed, such as [failed, canceled]"
+        default=(Status.FAILED,),
+        min_length=1,
+        description="what counts as failed, such as [failed, canceled]",
     )
     jobs: Globs = Field(default=(), description="globs of jobs of which one must have failed")
     every_run: bool = Field(default=False, description="tell of each run, not only of the first of a ref")
@@ -207,13 +211,17 @@ class SinkFailing(AnyRule):
 class Rows(AnyRule):
     """Values of any metric that this program shows, such as the rows of a query."""
 
-    kind: Literal["rows"] = Field(description="rows: a value that is shown, of a query for example, is too large")
+    kind: Literal["rows"] = Field(
+        description="rows: a value that is shown, of a query for example, is too large"
+    )
     family: str = Field(min_length=1, description="name of the metric")
     where: dict[str, str] = Field(default_factory=dict, description="globs by label, such as {state: open}")
     above: float | None = Field(default=None, description="alert on values above this")
     below: float | None = Field(default=None, description="alert on values below this")
     for_seconds: float = Field(default=0, ge=0, description="for how long it must be so")
-    max_alerts: int = Field(default=500, ge=1, le=10000, description="alerts at once; further rows are left out")
+    max_alerts: int = Field(
+        default=500, ge=1, le=10000, description="alerts at once; further rows are left out"
+    )
 
     @model_validator(mode="after")
     def _has_a_limit(self) -> Self:

@@ -18,7 +18,7 @@ from exporter.store.tables import jobs, latest, runs, targets, unfinished, units
 _RUN = tuple(runs.c[name] for name in RUN_FIELDS)
 _JOB = tuple(jobs.c[name] for name in JOB_FIELDS)
 _DECISIVE = (Status.SUCCESS.value, Status.FAILED.value)
-_LOOK_BACK = 500  # runs of a ref: further back nobody asks since when it is broken
+_LOOK_AHEAD = 50  # of more newer runs of one ref than this, the newest say enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,9 @@ class Records:
 
     def _projects(self, *where: Any) -> Iterator[Project]:
         rows = self._connection.execute(
-            sa.select(units.c.id, targets.c.name.label("target"), units.c.key, units.c.name, units.c.default_branch)
+            sa.select(
+                units.c.id, targets.c.name.label("target"), units.c.key, units.c.name, units.c.default_branch
+            )
             .join_from(units, targets)
             .where(*where)
         )
@@ -82,16 +84,15 @@ class Records:
         rows = self._connection.execute(sa.select(latest.c.ref_kind, latest.c.ref).where(mine).distinct())
         return set(rows.tuples())
 
-    def later_end(self, unit_id: int, run: PipelineRun, until: datetime) -> Status | None:
-        """How the newest run of the ref of *run* that was created after it ended; ``None`` if there is none."""
-        newer = self._of_ref(unit_id, run, until, newer=True).limit(1)
-        row = self._connection.execute(newer).first()
-        return Status(row.status) if row else None
+    def newer(self, unit_id: int, run: PipelineRun, until: datetime) -> list[PipelineRun]:
+        """The runs of the ref of *run* that were created after it and succeeded or failed, newest first."""
+        rows = self._connection.execute(self._of_ref(unit_id, run, until, newer=True).limit(_LOOK_AHEAD))
+        return list(map(run_record, rows))
 
-    def history(self, unit_id: int, run: PipelineRun, until: datetime) -> Iterator[PipelineRun]:
-        """The runs of the ref of *run* that were created before it and succeeded or failed, newest first."""
-        rows = self._connection.execute(self._of_ref(unit_id, run, until, newer=False).limit(_LOOK_BACK))
-        return map(run_record, rows)
+    def older(self, unit_id: int, run: PipelineRun, until: datetime, limit: int) -> list[PipelineRun]:
+        """The *limit* runs of its ref that were created before *run* and succeeded or failed, newest first."""
+        rows = self._connection.execute(self._of_ref(unit_id, run, until, newer=False).limit(limit))
+        return list(map(run_record, rows))
 
     def _of_ref(self, unit_id: int, run: PipelineRun, until: datetime, *, newer: bool) -> sa.Select[Any]:
         mine = sa.tuple_(runs.c.created_at, runs.c.run_id)
@@ -156,7 +157,7 @@ class Records:
 
     def jobs(self, unit_id: int, run_ids: Collection[int]) -> list[JobRun]:
         """All jobs of the runs, retried ones included, in the order in which they were made."""
-        found = []
+        found: list[JobRun] = []
         for chunk in chunks(sorted(run_ids)):
             mine = (jobs.c.unit_id == unit_id, jobs.c.run_id.in_(chunk))
             rows = self._connection.execute(sa.select(*_JOB).where(*mine).order_by(jobs.c.job_id))
@@ -170,7 +171,12 @@ class Records:
         rows = self._connection.execute(
             sa.select(runs.c.unit_id, *_RUN)
             .join_from(runs, units)
-            .where(runs.c.finished_at > since, runs.c.finished_at <= until, sa.not_(runs.c.deleted), units.c.active)
+            .where(
+                runs.c.finished_at > since,
+                runs.c.finished_at <= until,
+                sa.not_(runs.c.deleted),
+                units.c.active,
+            )
             .order_by(runs.c.finished_at, runs.c.unit_id, runs.c.run_id)
         )
         return ((row.unit_id, run_record(row)) for row in rows)
