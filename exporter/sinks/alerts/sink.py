@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -48,20 +49,29 @@ class AlertsSink(Sink):
 
     def run(self, stopping: threading.Event) -> None:
         """Watch, and send what is to be told, until *stopping* is set."""
-        sending = None
-        if self._sender:
-            sending = threading.Thread(
-                target=self._sender.run, args=(stopping,), name="sink-alerts-sender", daemon=True
-            )
-            sending.start()
-        watching = Watching(self._settings, self._context)
+        with self._sending():
+            try:
+                Watching(self._settings, self._context).run(stopping)
+            finally:
+                # What another process finds from now on, this one does not know.
+                self._context.metrics.alerts({})
+
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
+        """Send what waits while the block lasts."""
+        if self._sender is None:
+            yield
+            return
+        ending = threading.Event()
+        thread = threading.Thread(
+            target=self._sender.run, args=(ending,), name="sink-alerts-sender", daemon=True
+        )
+        thread.start()
         try:
-            watching.run(stopping)
+            yield
         finally:
-            self._context.metrics.alerts({})
-            if sending:
-                stopping.wait()
-                sending.join()
+            ending.set()
+            thread.join()
 
 
 class Watching:

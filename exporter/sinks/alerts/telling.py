@@ -29,7 +29,7 @@ FLAPPING = "flapping"
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """That people are to be told of ``state``, at ``due`` at the earliest; ``word`` is the templates' state."""
+    """That people are to be told of ``state``, not before ``due``; ``word`` is what templates call it."""
 
     state: AlertState
     kind: NoticeKind

@@ -5,22 +5,58 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar
+from itertools import pairwise
+from typing import Any
 
 from jinja2 import StrictUndefined, TemplateError, nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 _LONGEST_RANGE = 1_000
 _LONGEST_PRODUCT = 10_000
 _SECONDS = 1.0
 _DEEPEST_LOOP = 2
 # Those that cannot blow up: `center(1000000000)` would be a gigabyte.
-_FILTERS = frozenset(
-    "abs capitalize count d default dictsort first float groupby int items join last length list lower map max"
-    " min reject rejectattr replace reverse round select selectattr sort string sum title tojson trim truncate"
-    " unique upper urlencode wordcount".split()
+_FILTERS = (
+    "abs",
+    "capitalize",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "first",
+    "float",
+    "groupby",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "select",
+    "selectattr",
+    "sort",
+    "string",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "wordcount",
 )
-_COSTLY = frozenset("center expandtabs format format_map ljust rjust translate zfill".split())
+_COSTLY = ("center", "expandtabs", "format", "format_map", "ljust", "rjust", "translate", "zfill")
 _REFUSED: dict[type[nodes.Node], str] = {
     nodes.Macro: "macro",
     nodes.CallBlock: "call",
@@ -39,12 +75,11 @@ class TemplateFault(Exception):
 class _Sandbox(ImmutableSandboxedEnvironment):
     """What templates may do: read what they are given, in loops that end."""
 
-    intercepted_binops: ClassVar = frozenset({"*", "**", "%"})
-
     def __init__(self) -> None:
         # No autoescape: it is text, not HTML; who sends it as something else escapes it there.
-        super().__init__(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
-        self.filters = {name: self.filters[name] for name in sorted(_FILTERS)} | {"duration": duration}
+        super().__init__(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)
+        self.intercepted_binops = frozenset(("*", "**", "%"))
+        self.filters = {name: self.filters[name] for name in _FILTERS} | {"duration": duration}
         self.globals = {"range": _range}
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -83,7 +118,7 @@ def duration(seconds: float) -> str:
     """*seconds* in words of at most two units, such as ``2 h 5 min``."""
     left = max(0, round(seconds))
     units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    for (large, size), (small, part) in zip(units, units[1:], strict=False):
+    for (large, size), (small, part) in pairwise(units):
         if left >= size:
             rest = left % size // part
             return f"{left // size} {large} {rest} {small}" if rest else f"{left // size} {large}"
@@ -128,8 +163,7 @@ class Template:
                     raise TemplateFault(f"it takes longer than {_SECONDS:g} s")
         except TemplateFault:
             raise
-        except Exception as error:
-            # Whatever an expression of the operator's may raise.
+        except Exception as error:  # noqa: BLE001 - whatever an expression of the operator's may raise
             message = str(error) if isinstance(error, TemplateError) else f"{type(error).__name__}: {error}"
             raise TemplateFault(message[:300]) from None
         text = "".join(pieces).strip()
