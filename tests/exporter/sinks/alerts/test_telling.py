@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exporter.config.rules import QuietHours
 from exporter.errors import StoreError
 from exporter.model.alerts import NoticeKind, Severity
-from exporter.config.rules import QuietHours
 from exporter.sinks.alerts.quiet import Quiet
 from exporter.store.sql import SqlStore
 from tests.contracts.test_store import REFUSE, kind_of
