@@ -148,7 +148,7 @@ def template_problems(settings: AlertsSettings, zone: tzinfo) -> list[Problem]:
     """
     engine = Engine(settings, (), zone)
     scene = Scene(_START + timedelta(hours=2), _Samples(), {})
-    problems = {}
+    problems: dict[str, Problem] = {}
     for index, watch in enumerate(engine.watches):
         voice = engine.teller.voices[watch.rule.name]
         for word in _WORDS:

@@ -38,7 +38,10 @@ class Owed:
 
 
 class Voice:
-    """What one rule says: its templates, or ours where it has none or they fail; ``fault`` is how the last did."""
+    """What one rule says: its templates, or ours where it has none or they fail.
+
+    ``fault`` is how the last one failed, ``None`` if none did.
+    """
 
     def __init__(self, watch: Watch[Any], describer: Describer) -> None:
         rule = watch.rule
