@@ -1,0 +1,211 @@
+"""Sends what waits for each channel: in order, patiently, and no channel waits for another."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections import deque
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from exporter.errors import ExporterError, SinkError, Stopped
+from exporter.model.alerts import Notice
+from exporter.sinkmetrics import Notified
+from exporter.sinks.alerts.attempts import Attempts
+from exporter.sinks.alerts.channels import Channel
+from exporter.sinks.base import SinkContext
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
+_STOP_SECONDS = 0.8
+_STORE_SECONDS = 5.0
+_MINUTE = 60.0
+_BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 5.0, 600.0
+STUBBORN = 3
+"""A message that failed so often is passed by: it may be the message's fault, not the channel's."""
+
+
+class Dispatcher:
+    """Takes notices from the store and sends them, over all *channels* at the same time.
+
+    A notice is removed once it was taken: of a crash between the two comes one repeat, never a loss.
+    """
+
+    def __init__(self, channels: Mapping[str, Channel], context: SinkContext) -> None:
+        self._channels = dict(channels)
+        self._context = context
+        self._waiting = 0
+        for name in self._channels:
+            context.metrics.begin_channel(name)
+
+    def run(self, stopping: threading.Event) -> None:
+        """Send until *stopping* is set; returns within a second of it, also while an attempt hangs."""
+        forget = self._context.work.add_buffer(lambda: self._waiting)
+        try:
+            self._drop_others()
+            self._run_lanes(stopping)
+        finally:
+            forget()
+
+    def _run_lanes(self, stopping: threading.Event) -> None:
+        lanes = [_Lane(channel, self._context, stopping) for channel in self._channels.values()]
+        threads = [
+            threading.Thread(target=lane.run, name=f"channel-{lane.name}", daemon=True) for lane in lanes
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while not stopping.is_set():
+                # Here, not at a scrape, which must not wait for the store; of which the lanes complain.
+                with suppress(ExporterError):
+                    self._waiting = sum(self._context.store.notices.waiting().values())
+                stopping.wait(_LOOK_SECONDS)
+        finally:
+            for lane in lanes:
+                lane.end()
+            until = self._context.clock.monotonic() + _STOP_SECONDS
+            for thread in threads:
+                thread.join(max(0.0, until - self._context.clock.monotonic()))
+
+    def _drop_others(self) -> None:
+        """Drop what waits for channels that are configured no more."""
+        notices = self._context.store.notices
+        gone = {name: count for name, count in notices.waiting().items() if name not in self._channels}
+        notices.remove_others(list(self._channels))
+        for name, count in gone.items():
+            log.warning("channel is not configured any more", extra={"channel": name, "dropped": count})
+
+
+class _Lane:
+    """The way to one channel."""
+
+    def __init__(self, channel: Channel, context: SinkContext, stopping: threading.Event) -> None:
+        self.name = channel.name
+        self._settings = channel.settings
+        self._attempts = Attempts(channel, context.clock, self._over)
+        self._context = context
+        self._notices = context.store.notices
+        self._stopping = stopping
+        self._bell = threading.Event()
+        self._ended = False
+        self._failures = 0
+        self._paused_until = 0.0
+        self._sent_at: deque[float] = deque(maxlen=channel.settings.per_minute)
+        self._done: set[int] = set()
+
+    def end(self) -> None:
+        """Begin nothing more."""
+        self._ended = True
+        self._bell.set()
+
+    def run(self) -> None:
+        """Send what is due, until told to end."""
+        complained = False
+        with self._notices.bell() as self._bell:
+            while not self._over():
+                self._bell.clear()
+                seconds = _LOOK_SECONDS
+                try:
+                    if self._step():
+                        seconds = 0
+                    complained = False
+                except ExporterError as error:
+                    level = logging.DEBUG if complained else logging.WARNING
+                    log.log(level, "channel waits for the store", extra=self._about(error=str(error)))
+                    complained, seconds = True, _STORE_SECONDS
+                except Exception:
+                    # A bug must not end this channel for ever.
+                    log.exception("channel raised", extra=self._about())
+                    seconds = _STORE_SECONDS
+                if seconds and not self._over():
+                    self._bell.wait(seconds)
+
+    def _over(self) -> bool:
+        return self._ended or self._stopping.is_set()
+
+    def _step(self) -> bool:
+        """Send the next message; false if there is nothing to do now."""
+        if self._done:
+            # Sent, but the store did not take it when it was told: first of all, or they are sent again.
+            self._remove(sorted(self._done))
+        if self._must_wait():
+            return False
+        notice = self._notices.next(self.name, self._context.clock.now(), passing=STUBBORN)
+        if notice is None:
+            return False
+        self._try(notice)
+        return True
+
+    def _must_wait(self) -> bool:
+        """Whether the channel failed just now, or had its share of this minute."""
+        now = self._context.clock.monotonic()
+        if now < self._paused_until:
+            return True
+        return len(self._sent_at) == self._sent_at.maxlen and now - self._sent_at[0] < _MINUTE
+
+    def _try(self, notice: Notice) -> None:
+        """Send *notice*, and note what came of it."""
+        clock, metrics = self._context.clock, self._context.metrics
+        began = clock.monotonic()
+        self._sent_at.append(began)
+        try:
+            with self._context.work.report_log():
+                self._attempts.send(notice)
+        except Stopped:
+            return
+        except Exception as error:  # noqa: BLE001 - told and counted below, whatever it is
+            metrics.notified(self.name, Notified.ERROR, clock.monotonic() - began)
+            self._note_failure(notice, error)
+            return
+        metrics.notified(self.name, Notified.SUCCESS, clock.monotonic() - began)
+        if self._failures:
+            log.info("channel works again", extra=self._about())
+        self._failures = 0
+        self._remove([notice.number])
+
+    def _remove(self, numbers: list[int]) -> None:
+        self._done.update(numbers)
+        self._notices.remove(numbers)
+        self._done.difference_update(numbers)
+
+    def _note_failure(self, notice: Notice, error: Exception) -> None:
+        """Put *notice* off, or give it up, and let the channel rest."""
+        wait = error.retry_after if isinstance(error, SinkError) else None
+        permanent = isinstance(error, SinkError) and error.permanent
+        if not isinstance(error, SinkError):
+            # A bug of ours or of a library: told in full, and tried again like anything else.
+            log.error("sending raised", exc_info=error, extra=self._about())
+        now = self._context.clock.now()
+        if permanent or self._too_old(notice, now):
+            self._give_up(notice, str(error))
+            return
+        self._failures += 1
+        level = logging.WARNING if self._failures == 1 else logging.DEBUG
+        log.log(level, "message was not sent", extra=self._about(error=str(error), title=notice.title))
+        pause = max(_backoff(self._failures), wait or 0.0)
+        self._paused_until = self._context.clock.monotonic() + pause
+        own = max(_backoff(notice.attempts + 1), wait or 0.0)
+        self._notices.postpone(notice.number, now + timedelta(seconds=own))
+
+    def _too_old(self, notice: Notice, now: datetime) -> bool:
+        return (now - notice.created_at).total_seconds() >= self._settings.give_up_after_seconds
+
+    def _give_up(self, notice: Notice, reason: str) -> None:
+        self._context.metrics.notified(self.name, Notified.GIVEN_UP)
+        log.error(
+            "message is given up",
+            extra=self._about(error=reason, title=notice.title, attempts=notice.attempts + 1),
+        )
+        self._remove([notice.number])
+
+    def _about(self, **facts: object) -> dict[str, object]:
+        return {"channel": self.name, **facts}
+
+
+def _backoff(failures: int) -> float:
+    """Seconds to wait after that many failures: twice as long each time, up to ten minutes, give or take."""
+    seconds = min(_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 10), _BACKOFF_MAX_SECONDS)
+    return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - so that channels do not knock in step
