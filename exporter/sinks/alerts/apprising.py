@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,7 @@ from exporter.errors import ConfigError, Problem, SinkError
 from exporter.model.alerts import Notice, NoticeKind, Severity
 from exporter.sinks.alerts.answers import retry_after_seconds, shown, without_secrets
 from exporter.sinks.alerts.channels import Channel
+from exporter.sinks.alerts.markdown import markdown
 from exporter.sinks.alerts.overhearing import Heard, listen_to, overhear
 
 _NEVER_TAKEN = (413, 422)
@@ -28,7 +29,10 @@ _LARK = ("Lark (Feishu)", "Feishu")
 
 
 class AppriseChannel(Channel):
-    """One URL of apprise. Its text is plain; apprise escapes it where the service wants markup."""
+    """One URL of apprise. Texts are plain; where the service wants markup they are escaped.
+
+    By apprise for HTML, by us for Markdown: apprise would not escape titles, and would tear links.
+    """
 
     def __init__(self, name: str, settings: ChannelSettings, version: str = "") -> None:
         super().__init__(name, settings)
@@ -45,14 +49,14 @@ class AppriseChannel(Channel):
         self._apprise.add(self._plugin)
 
     def send(self, notice: Notice) -> None:
-        title = " ".join(notice.title.split())
+        title, form, convert = " ".join(notice.title.split()), apprise.NotifyFormat.TEXT, str
+        if self._plugin.resolve_format(form) == apprise.NotifyFormat.MARKDOWN:
+            form, convert = apprise.NotifyFormat.MARKDOWN, markdown
+        limit = int(self._plugin.body_maxlen) - len(title.encode()) - 2
+        body = fitted(notice.body.strip() or title, limit, convert)
+        title = convert(title)
         with overhear() as heard:
-            taken = self._apprise.notify(
-                body=self._body(title, notice.body),
-                title=title,
-                notify_type=_type(notice),
-                body_format=apprise.NotifyFormat.TEXT,
-            )
+            taken = self._apprise.notify(body=body, title=title, notify_type=_type(notice), body_format=form)
         fault = _fault(heard, "code" if self._service in _LARK else "errcode")
         if not taken or fault:
             raise self._error(heard, fault)
@@ -70,16 +74,6 @@ class AppriseChannel(Channel):
         if "overflow" not in asked:
             self._plugin.overflow_mode = apprise.OverflowMode.TRUNCATE
 
-    def _body(self, title: str, body: str) -> str:
-        """*body*, cut to what the service takes at most: by bytes, as some of them count."""
-        room = max(_LEAST_BODY, int(self._plugin.body_maxlen) - len(title.encode()) - 2)
-        whole = (body.strip() or title).encode()
-        if len(whole) <= room:
-            return whole.decode()
-        kept = whole[: room - len(_CUT.encode())].decode(errors="ignore")
-        head, line, _ = kept.rpartition("\n")
-        return (head if line and len(head) > len(kept) // 2 else kept) + _CUT
-
     def _error(self, heard: Heard, fault: str | None) -> SinkError:
         """What went wrong, as far as it was overheard."""
         refused = [answer for answer in heard.answers if answer.status_code >= 300]
@@ -94,7 +88,7 @@ class AppriseChannel(Channel):
             )
         if heard.errors:
             return SinkError(f"{self._service} {without_secrets(heard.errors[-1])}")
-        told = heard.lines[0] if heard.lines else "apprise does not say why"
+        told = next(iter(heard.causes + heard.complaints), "apprise does not say why")
         return SinkError(f"{self._service} did not take the message: {shown(told)}")
 
 
@@ -127,6 +121,26 @@ def _plugin(name: str, url: str) -> Any:
     raise ConfigError(
         [Problem(f"alerts.channels.{name}.url", f"{what}; https://appriseit.com/services/ lists them")]
     )
+
+
+def fitted(text: str, limit: int, convert: Callable[[str], str]) -> str:
+    """*text* as *convert* makes it, cut so that it has *limit* bytes at most; some services count bytes."""
+    room = limit
+    while True:
+        done = convert(_cut(text, room))
+        if len(done.encode()) <= limit or room <= _LEAST_BODY:
+            return done
+        room = room * 3 // 4
+
+
+def _cut(text: str, room: int) -> str:
+    """*text* in at most *room* bytes, if possible cut at the end of a line."""
+    whole = text.encode()
+    if len(whole) <= max(room, _LEAST_BODY):
+        return text
+    kept = whole[: max(room, _LEAST_BODY) - len(_CUT.encode())].decode(errors="ignore")
+    head, line, _ = kept.rpartition("\n")
+    return (head if line and len(head) > len(kept) // 2 else kept) + _CUT
 
 
 def _schemes(service: Any) -> list[str]:
@@ -171,7 +185,7 @@ def _type(notice: Notice) -> apprise.NotifyType:
 
 
 def _fault(heard: Heard, key: str) -> str | None:
-    """What an answer with status 200 complains of, by a number other than 0 under *key*; ``None``: nothing."""
+    """What an answer with status 200 complains of, with a number under *key*; ``None``: of nothing."""
     for answer in heard.answers:
         code = _object(answer).get(key) if answer.status_code < 300 else None
         if isinstance(code, int) and code != 0:

@@ -23,11 +23,15 @@ _METHODS = ("request", "get", "post", "put", "patch", "delete")
 
 @dataclass(slots=True)
 class Heard:
-    """What went on during one attempt, in its order; nothing in it is free of secrets."""
+    """What went on during one attempt, in its order; any of it may tell secrets.
+
+    ``causes`` are why connections failed, ``complaints`` what apprise made of them.
+    """
 
     answers: list[requests.Response] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
+    causes: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
 
 
 _heard: ContextVar[Heard | None] = ContextVar("heard", default=None)
@@ -53,9 +57,9 @@ class _Listener(logging.Handler):
             return
         line = record.getMessage()
         if line.startswith(_SOCKET):
-            heard.lines.append(line.removeprefix(_SOCKET))
+            heard.causes.append(line.removeprefix(_SOCKET))
         elif record.levelno >= logging.WARNING:
-            heard.lines.append(line)
+            heard.complaints.append(line)
 
 
 class _Requests(ModuleType):
