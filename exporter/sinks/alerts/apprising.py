@@ -49,7 +49,8 @@ class AppriseChannel(Channel):
         self._apprise.add(self._plugin)
 
     def send(self, notice: Notice) -> None:
-        title, form, convert = " ".join(notice.title.split()), apprise.NotifyFormat.TEXT, str
+        title, form = " ".join(notice.title.split()), apprise.NotifyFormat.TEXT
+        convert: Callable[[str], str] = str
         if self._plugin.resolve_format(form) == apprise.NotifyFormat.MARKDOWN:
             form, convert = apprise.NotifyFormat.MARKDOWN, markdown
         limit = int(self._plugin.body_maxlen) - len(title.encode()) - 2
