@@ -17,6 +17,7 @@ from exporter.errors import StoreError
 from exporter.model.events import RUNS
 from exporter.model.runs import FINISHED, PipelineRun
 from exporter.model.views import UnitView
+from exporter.store.alerting import Alerting
 from exporter.store.base import Saved, StoredUnit
 from exporter.store.clean import known_ids, storable, storable_batch, storable_unit
 from exporter.store.connect import describe, in_memory, lease_engine, open_engine, sqlite_file, store_errors
@@ -59,6 +60,7 @@ class SqlStore:
         self.providers: Callable[[], Mapping[str, str]] = dict
         self.outbox = Outbox(self._read, self._write)
         self.notices = Notices(self._read, self._write)
+        self.alerting = Alerting(self._read, self._write, self.notices)
 
     @property
     def name(self) -> str:
