@@ -72,7 +72,7 @@ class Notices:
             rows = connection.execute(
                 sa.select(notices.c.channel, sa.func.count()).group_by(notices.c.channel)
             )
-            return dict(rows.tuples().all())
+            return {channel: count for channel, count in rows}
 
     def postpone(self, number: int, due_at: datetime) -> None:
         """Sending message *number* failed; it is tried again at *due_at*."""

@@ -23,7 +23,7 @@ _LOOK_SECONDS = 1.0
 _STOP_SECONDS = 0.8
 _STORE_SECONDS = 5.0
 _MINUTE = 60.0
-_BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 5.0, 600.0
+_BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 5.0, 300.0
 STUBBORN = 3
 """A message that failed so often is passed by: it may be the message's fault, not the channel's."""
 
@@ -51,7 +51,7 @@ class Dispatcher:
             forget()
 
     def _run_lanes(self, stopping: threading.Event) -> None:
-        lanes = [_Lane(channel, self._context, stopping) for channel in self._channels.values()]
+        lanes = [Lane(channel, self._context, stopping) for channel in self._channels.values()]
         threads = [
             threading.Thread(target=lane.run, name=f"channel-{lane.name}", daemon=True) for lane in lanes
         ]
@@ -79,7 +79,7 @@ class Dispatcher:
             log.warning("channel is not configured any more", extra={"channel": name, "dropped": count})
 
 
-class _Lane:
+class Lane:
     """The way to one channel."""
 
     def __init__(self, channel: Channel, context: SinkContext, stopping: threading.Event) -> None:
@@ -109,7 +109,7 @@ class _Lane:
                 self._bell.clear()
                 seconds = _LOOK_SECONDS
                 try:
-                    if self._step():
+                    if self.step():
                         seconds = 0
                     complained = False
                 except ExporterError as error:
@@ -126,7 +126,7 @@ class _Lane:
     def _over(self) -> bool:
         return self._ended or self._stopping.is_set()
 
-    def _step(self) -> bool:
+    def step(self) -> bool:
         """Send the next message; false if there is nothing to do now."""
         if self._done:
             # Sent, but the store did not take it when it was told: first of all, or they are sent again.
@@ -187,7 +187,8 @@ class _Lane:
         log.log(level, "message was not sent", extra=self._about(error=str(error), title=notice.title))
         pause = max(_backoff(self._failures), wait or 0.0)
         self._paused_until = self._context.clock.monotonic() + pause
-        own = max(_backoff(notice.attempts + 1), wait or 0.0)
+        # One that may be to blame itself rests longer than the channel, so that another one can show it.
+        own = max(_backoff(notice.attempts + 1), wait or 0.0) * (2 if notice.attempts + 1 >= STUBBORN else 1)
         self._notices.postpone(notice.number, now + timedelta(seconds=own))
 
     def _too_old(self, notice: Notice, now: datetime) -> bool:
@@ -206,6 +207,6 @@ class _Lane:
 
 
 def _backoff(failures: int) -> float:
-    """Seconds to wait after that many failures: twice as long each time, up to ten minutes, give or take."""
+    """Seconds to wait after that many failures: twice as long each time, up to five minutes, give or take."""
     seconds = min(_BACKOFF_SECONDS * 2.0 ** min(failures - 1, 10), _BACKOFF_MAX_SECONDS)
     return seconds * random.uniform(0.8, 1.2)  # noqa: S311 - so that channels do not knock in step
