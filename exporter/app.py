@@ -31,6 +31,7 @@ from exporter.parts import Parts
 from exporter.plugins import collector_classes
 from exporter.rendering import Format
 from exporter.rounds.scheduler import Engine
+from exporter.showing import ShownByRegistry
 from exporter.sinks.base import Sink, SinkContext
 from exporter.sinks.building import build_sinks
 from exporter.sinks.couriers import Couriers
@@ -354,9 +355,14 @@ class App:
             metrics=self.parts.metrics.sinks,
             work=self.parts.metrics.work,
             version=__version__,
+            zone=config.settings.zone,
+            shown=ShownByRegistry(self.parts.registry, lambda: self.engine.not_ready() is None),
         )
         streams = frozenset(stream for one in collectors.values() for stream in one.streams)
-        return build_sinks(config.settings, context, streams)
+        try:
+            return build_sinks(config.settings, context, streams)
+        except ConfigError as error:
+            raise ConfigError([config.located(problem) for problem in error.problems]) from error
 
     def _load_anew(self) -> tuple[Config, dict[str, Collector[Any]], list[Sink]]:
         """The configuration as it is now, with collectors and sinks built from it.

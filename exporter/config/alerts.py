@@ -64,7 +64,8 @@ class AlertsSettings(Section):
         known = ", ".join(sorted(self.channels)) or "none"
         for rule in self.effective_rules:
             if strangers := sorted(set(rule.channels or ()) - self.channels.keys()):
+                named = ", ".join(strangers)
                 raise ValueError(
-                    f"rule {rule.name} names channels that do not exist: {', '.join(strangers)} (there are: {known})"
+                    f"rule {rule.name} names channels that do not exist: {named} (known: {known})"
                 )
         return self

@@ -14,4 +14,9 @@ def build_sinks(settings: Settings, context: SinkContext, streams: frozenset[str
     Raises:
         ConfigError: one cannot be built, or a package that it needs is not installed.
     """
-    return []
+    found: list[Sink] = []
+    if settings.alerts and settings.alerts.enabled:
+        from exporter.sinks.alerts.sink import AlertsSink
+
+        found.append(AlertsSink(settings.alerts, context))
+    return found

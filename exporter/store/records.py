@@ -85,12 +85,12 @@ class Records:
         return set(rows.tuples())
 
     def newer(self, unit_id: int, run: PipelineRun, until: datetime) -> list[PipelineRun]:
-        """The runs of the ref of *run* that were created after it and succeeded or failed, newest first."""
+        """The runs of its ref after *run*, by creation, that succeeded or failed, newest first."""
         rows = self._connection.execute(self._of_ref(unit_id, run, until, newer=True).limit(_LOOK_AHEAD))
         return list(map(run_record, rows))
 
     def older(self, unit_id: int, run: PipelineRun, until: datetime, limit: int) -> list[PipelineRun]:
-        """The *limit* runs of its ref that were created before *run* and succeeded or failed, newest first."""
+        """The *limit* runs of its ref before *run* that succeeded or failed, newest first."""
         rows = self._connection.execute(self._of_ref(unit_id, run, until, newer=False).limit(limit))
         return list(map(run_record, rows))
 
@@ -183,6 +183,6 @@ class Records:
 
 
 def newest_attempts(found: Sequence[JobRun]) -> list[JobRun]:
-    """Of jobs of the same run and name, the last; those of *found* are in the order in which they were made."""
+    """Of jobs of the same run and name, the last; *found* is in the order in which they were made."""
     last = {(job.run_id, job.stage, job.name): job for job in found}
     return list(last.values())

@@ -112,7 +112,7 @@ class Book:
                 if not state.flips or now - state.flips[-1] < self._window:
                     continue
                 if state.flapping:
-                    state = replace(state, flapping=False, flapping_told=False)  # noqa: PLW2901
+                    state = replace(state, flapping=False, flapping_told=False)
                     self.put(state)
                 if not state.stands and state.told != "firing":
                     self.drop(state)

@@ -42,15 +42,13 @@ class Reader:
         try:
             data = json.loads(event.data)
             project = self._project(data, records)
+            if project is None:
+                return None
             job = _job(data["job"]) if "job" in data else None
+            told = data["run"]
             # Of a job whose run was not known yet, the event has the id alone.
-            whole = "status" in data["run"]
-            run = (
-                _run(data["run"])
-                if whole
-                else project and records.run(project.unit_id, data["run"]["run_id"])
-            )
-            if project is None or run is None:
+            run = _run(told) if "status" in told else records.run(project.unit_id, told["run_id"])
+            if run is None:
                 return None
             return Change(event.time, data["provider"], project, run, job, event.time < not_before)
         except (ValueError, TypeError, KeyError, AttributeError):
