@@ -13,7 +13,7 @@ from exporter.sinks.alerts.channels import Channel
 
 _ABANDON_SECONDS = 300.0
 _SLICE_SECONDS = 0.1
-_GRACE_SECONDS = 0.5  # what is nearly sent when the program stops is not sent again by the next one
+_GRACE_SECONDS = 0.3  # what is nearly sent when the program stops is not sent again by the next one
 
 
 class _Attempt:
@@ -57,9 +57,10 @@ class Attempts:
             return
         attempt = _Attempt(self._channel, notice, self._clock.monotonic())
         seconds = self._channel.settings.timeout_seconds
+        self._late = attempt
         if not self._is_over(attempt, seconds):
-            self._late = attempt
             raise SinkError(f"no answer within {seconds:g} s")
+        self._late = None
         if attempt.error is not None:
             raise attempt.error
 

@@ -20,7 +20,7 @@ from exporter.sinks.base import SinkContext
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
-_STOP_SECONDS = 0.8
+_STOP_SECONDS = 0.6
 _STORE_SECONDS = 5.0
 _MINUTE = 60.0
 _BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 5.0, 300.0
@@ -35,82 +35,82 @@ class Dispatcher:
     """
 
     def __init__(self, channels: Mapping[str, Channel], context: SinkContext) -> None:
-        self._channels = dict(channels)
         self._context = context
+        self._lanes = {name: Lane(channel, context) for name, channel in channels.items()}
         self._waiting = 0
-        for name in self._channels:
-            context.metrics.begin_channel(name)
 
     def run(self, stopping: threading.Event) -> None:
         """Send until *stopping* is set; returns within a second of it, also while an attempt hangs."""
         forget = self._context.work.add_buffer(lambda: self._waiting)
-        try:
-            self._drop_others()
-            self._run_lanes(stopping)
-        finally:
-            forget()
-
-    def _run_lanes(self, stopping: threading.Event) -> None:
-        lanes = [Lane(channel, self._context, stopping) for channel in self._channels.values()]
+        for name in self._lanes:
+            self._context.metrics.begin_channel(name)
         threads = [
-            threading.Thread(target=lane.run, name=f"channel-{lane.name}", daemon=True) for lane in lanes
+            threading.Thread(target=lane.run, args=(stopping,), name=f"channel-{name}", daemon=True)
+            for name, lane in self._lanes.items()
         ]
         for thread in threads:
             thread.start()
         try:
-            while not stopping.is_set():
-                # Here, not at a scrape, which must not wait for the store; of which the lanes complain.
-                with suppress(ExporterError):
-                    self._waiting = sum(self._context.store.notices.waiting().values())
-                stopping.wait(_LOOK_SECONDS)
+            self._keep_house(stopping)
         finally:
-            for lane in lanes:
-                lane.end()
+            forget()
             until = self._context.clock.monotonic() + _STOP_SECONDS
+            for lane in self._lanes.values():
+                lane.wake()
             for thread in threads:
                 thread.join(max(0.0, until - self._context.clock.monotonic()))
 
+    def _keep_house(self, stopping: threading.Event) -> None:
+        """Drop what waits for channels that are configured no more, and count the rest from time to time."""
+        dropped = False
+        while not stopping.is_set():
+            with suppress(ExporterError):  # of a store that fails, the lanes complain
+                if not dropped:
+                    self._drop_others()
+                    dropped = True
+                # Here, not at a scrape, which must not wait for the store.
+                self._waiting = sum(self._context.store.notices.waiting().values())
+            stopping.wait(_LOOK_SECONDS)
+
     def _drop_others(self) -> None:
-        """Drop what waits for channels that are configured no more."""
         notices = self._context.store.notices
-        gone = {name: count for name, count in notices.waiting().items() if name not in self._channels}
-        notices.remove_others(list(self._channels))
+        gone = {name: count for name, count in notices.waiting().items() if name not in self._lanes}
+        notices.remove_others(list(self._lanes))
         for name, count in gone.items():
             log.warning("channel is not configured any more", extra={"channel": name, "dropped": count})
 
 
 class Lane:
-    """The way to one channel."""
+    """The way to one channel; what it remembers outlives a pause in the work."""
 
-    def __init__(self, channel: Channel, context: SinkContext, stopping: threading.Event) -> None:
+    def __init__(self, channel: Channel, context: SinkContext) -> None:
         self.name = channel.name
         self._settings = channel.settings
-        self._attempts = Attempts(channel, context.clock, self._over)
         self._context = context
         self._notices = context.store.notices
-        self._stopping = stopping
-        self._bell = threading.Event()
-        self._ended = False
+        self._turn = threading.Lock()
+        self._stopping = self._bell = threading.Event()
+        self._attempts = Attempts(channel, context.clock, lambda: self._stopping.is_set())
         self._failures = 0
-        self._paused_until = 0.0
+        self._paused_until = float("-inf")
         self._sent_at: deque[float] = deque(maxlen=channel.settings.per_minute)
         self._done: set[int] = set()
 
-    def end(self) -> None:
-        """Begin nothing more."""
-        self._ended = True
+    def wake(self) -> None:
+        """Look at once whether there is something to do, or an end."""
         self._bell.set()
 
-    def run(self) -> None:
-        """Send what is due, until told to end."""
-        complained = False
-        with self._notices.bell() as self._bell:
-            while not self._over():
-                self._bell.clear()
+    def run(self, stopping: threading.Event) -> None:
+        """Send what is due, until *stopping* is set."""
+        with self._turn, self._notices.bell() as bell:
+            self._stopping, self._bell = stopping, bell
+            complained = False
+            while not stopping.is_set():
+                bell.clear()
                 seconds = _LOOK_SECONDS
                 try:
                     if self.step():
-                        seconds = 0
+                        continue
                     complained = False
                 except ExporterError as error:
                     level = logging.DEBUG if complained else logging.WARNING
@@ -120,14 +120,15 @@ class Lane:
                     # A bug must not end this channel for ever.
                     log.exception("channel raised", extra=self._about())
                     seconds = _STORE_SECONDS
-                if seconds and not self._over():
-                    self._bell.wait(seconds)
-
-    def _over(self) -> bool:
-        return self._ended or self._stopping.is_set()
+                if not stopping.is_set():
+                    bell.wait(seconds)
 
     def step(self) -> bool:
-        """Send the next message; false if there is nothing to do now."""
+        """Send the next message; false if there is nothing to do now.
+
+        Raises:
+            StoreError: what waits cannot be read, or what was sent not be removed.
+        """
         if self._done:
             # Sent, but the store did not take it when it was told: first of all, or they are sent again.
             self._remove(sorted(self._done))

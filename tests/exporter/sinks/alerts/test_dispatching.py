@@ -84,7 +84,7 @@ class Office:
 
     def lane(self, channel: Channel) -> Lane:
         """The way to *channel*, that a test goes step by step."""
-        return Lane(channel, self.context, threading.Event())
+        return Lane(channel, self.context)
 
     @contextmanager
     def sending(self, *channels: Channel) -> Iterator[threading.Event]:
@@ -268,9 +268,10 @@ def test_a_bug_of_a_channel_is_logged_and_tried_again(
 
 def test_attempts_are_counted_and_timed(office: Office) -> None:
     channel = Recorder()
+    with office.sending(channel):
+        results = ("success", "error", "given_up")
+        wait_until(lambda: [office.count(result) for result in results] == [0, 0, 0], "zeros are shown")
     office.add("1")
-    Dispatcher({"team": channel}, office.context)
-    assert [office.count(result) for result in ("success", "error", "given_up")] == [0, 0, 0]
     steps(office.lane(channel))
     assert office.count("success") == 1
     value = office.registry.get_sample_value
