@@ -53,7 +53,8 @@ class AlertmanagerSettings(Section):
 class ChannelSettings(Section):
     """One way to reach people: a URL that apprise knows, or an Alertmanager."""
 
-    url: SecretUrl | None = Field(
+    # No SecretUrl, of which all but the password is shown: tokens stand anywhere in these.
+    url: SecretStr | None = Field(
         default=None,
         description="where messages go, as apprise writes it: mailtos://, slack://, dingtalk://…",
     )

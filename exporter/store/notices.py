@@ -70,9 +70,9 @@ class Notices:
         """``channel -> messages`` that are not sent."""
         with self._read() as connection:
             rows = connection.execute(
-                sa.select(notices.c.channel, sa.func.count()).group_by(notices.c.channel)
+                sa.select(notices.c.channel, sa.func.count().label("waiting")).group_by(notices.c.channel)
             )
-            return {channel: count for channel, count in rows}
+            return {row.channel: row.waiting for row in rows}
 
     def postpone(self, number: int, due_at: datetime) -> None:
         """Sending message *number* failed; it is tried again at *due_at*."""

@@ -13,10 +13,10 @@ import time
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from exporter import logs
 from exporter.config.channels import ChannelSettings
-from exporter.config.secrets import SecretUrl
 from exporter.errors import SinkError
 from exporter.model.alerts import Notice, NoticeKind, Severity
 from exporter.sinks.alerts.channels import Channel, build_channels
@@ -28,7 +28,7 @@ HOSTILE = "fix <b>it</b> [x](http://evil.example) *a* <!channel> & `b`"
 
 
 def channel(url: str, **settings: Any) -> Channel:
-    return build_channels({"team": ChannelSettings(url=SecretUrl(url), **settings)})["team"]
+    return build_channels({"team": ChannelSettings(url=SecretStr(url), **settings)})["team"]
 
 
 def sent(services: Services, url: str, notice: Notice) -> Request:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from exporter.config.channels import ChannelSettings
-from exporter.config.secrets import SecretUrl
 from exporter.errors import SinkError
 from exporter.sinks.alerts.channels import Channel, build_channels
 from tests.exporter.sinks.alerts.conftest import make_notice
@@ -18,7 +18,7 @@ HOSTILE = "<b>it</b> <script>alert(1)</script> & *x*"
 
 
 def channel(url: str) -> Channel:
-    return build_channels({"mail": ChannelSettings(url=SecretUrl(url))})["mail"]
+    return build_channels({"mail": ChannelSettings(url=SecretStr(url))})["mail"]
 
 
 def plain(port: int, more: str = "") -> Channel:

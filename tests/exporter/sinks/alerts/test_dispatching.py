@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
 
 from exporter.clock import FixedClock
 from exporter.config.channels import ChannelSettings
-from exporter.config.secrets import SecretUrl
 from exporter.errors import SinkError, StoreError
 from exporter.model.alerts import Notice
 from exporter.runnermetrics import RunnerMetrics
@@ -34,7 +34,7 @@ class Recorder(Channel):
     """A channel that notes what it is given, and does with it what a test says."""
 
     def __init__(self, name: str = "team", **settings: Any) -> None:
-        super().__init__(name, ChannelSettings(url=SecretUrl("json://x"), **settings))
+        super().__init__(name, ChannelSettings(url=SecretStr("json://x"), **settings))
         self.tried: list[str] = []
         self.sent: list[str] = []
         self.work: Callable[[Notice], None] = lambda _notice: None
