@@ -74,11 +74,11 @@ class Told(StrEnum):
 class AlertState:
     """An alert as it is kept from one start of the program to the next.
 
-    Identity: ``fingerprint``. ``definition`` is a hash of what the rule looks for: an alert of another one is
-    not its own any more. ``about`` is what the rule needs to know of it, as JSON. ``started_at`` is since when
-    it is wrong, ``changed_at`` when it was noticed that it began or ended, ``resolved_at`` is ``None`` while it
-    stands. ``flips`` are the moments of its last beginnings and ends; ``flapping`` holds from when they were too
-    many until it is stable again, ``flapping_told`` once people know.
+    Identity: ``fingerprint``. ``definition`` is a hash of what the rule looks for: an alert of another one
+    is not its own any more. ``about`` is what the rule needs to know of it, as JSON. ``started_at`` is since
+    when it is wrong, ``changed_at`` when it was noticed that it began or ended, ``resolved_at`` is ``None``
+    while it stands. ``flips`` are the moments of its last beginnings and ends; ``flapping`` holds from when
+    they were too many until it is stable again, ``flapping_told`` once people know.
     """
 
     fingerprint: str

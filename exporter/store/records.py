@@ -82,7 +82,7 @@ class Records:
         """``(kind, ref)`` of all refs that exist and have series of their own."""
         mine = latest.c.unit_id == unit_id
         rows = self._connection.execute(sa.select(latest.c.ref_kind, latest.c.ref).where(mine).distinct())
-        return set(rows.tuples())
+        return {(kind, ref) for kind, ref in rows}
 
     def newer(self, unit_id: int, run: PipelineRun, until: datetime) -> list[PipelineRun]:
         """The runs of its ref after *run*, by creation, that succeeded or failed, newest first."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from exporter.model.alerts import AlertState
+from exporter.model.alerts import AlertState, Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,11 @@ class Book:
             fresh = replace(fresh, flapping=True, flapping_told=False)
         self.put(fresh)
 
-    def mend(self, state: AlertState, now: datetime, **about: Any) -> None:
-        """What *state* tells of is well again, as of *now*."""
+    def mend(self, state: AlertState, now: datetime, *, silently: bool, **about: Any) -> None:
+        """What *state* tells of is well again, as of *now*; *silently*: nobody is to be told."""
         ended = replace(state, resolved_at=now, changed_at=now, about={**state.about, **about})
+        if silently and state.told is Told.FIRING:
+            ended = replace(ended, told=Told.RESOLVED)
         self.put(self._flipped(ended, now))
 
     def settle(self, now: datetime) -> None:
@@ -114,7 +116,7 @@ class Book:
                 if state.flapping:
                     state = replace(state, flapping=False, flapping_told=False)
                     self.put(state)
-                if not state.stands and state.told != "firing":
+                if not state.stands and state.told is not Told.FIRING:
                     self.drop(state)
 
     def _flipped(self, state: AlertState, now: datetime) -> AlertState:

@@ -51,7 +51,7 @@ class RunStuckWatch(RunWatch[RunStuck]):
                 self.stand(subject, scene)
         for state in self.standing():
             if state.fingerprint not in stuck:
-                self.book.mend(state, scene.now)
+                self.end(state, scene)
 
     def _watched(self, run: PipelineRun) -> bool:
         return _phase(run) in self.rule.statuses
@@ -102,6 +102,7 @@ class ShownWatch(Watch[R]):
     """What all rules about shown values have in common: bad for some time, and well once it is not."""
 
     replayable = False
+    most = 10_000
 
     def __init__(self, rule: R, book: Book, names: Iterable[str], for_seconds: float) -> None:
         super().__init__(rule, book)
@@ -124,19 +125,21 @@ class ShownWatch(Watch[R]):
             return
         bad = self.judge(scene.shown.values(self._names))
         self._since = {identity: self._since.get(identity, scene.now) for identity in bad}
-        marks = set()
+        marks = {fingerprint(self.rule.name, identity) for identity in bad}
+        over = [state for state in self.standing() if state.fingerprint not in marks]
+        room = self.most - len(self.standing())
         for identity, (labels, about) in bad.items():
-            marks.add(fingerprint(self.rule.name, identity))
             since = self._since[identity]
             standing = self.book.get(self.rule.name, identity)
-            if standing or scene.now - since >= self._for:
-                self.stand(
-                    Subject(identity, labels, about, standing.started_at if standing else since), scene
-                )
-        over = [state for state in self.standing() if state.fingerprint not in marks]
+            if standing is None:
+                if room <= 0 or scene.now - since < self._for:
+                    continue
+                room -= 1
+            since = standing.started_at if standing else since
+            self.stand(Subject(identity, labels, about, since), scene)
         if over and self.certain(scene):
             for state in over:
-                self.book.mend(state, scene.now)
+                self.end(state, scene)
 
     def certain(self, scene: Scene) -> bool:
         """Whether what is not shown is well, and not only unknown."""
@@ -224,6 +227,7 @@ class RowsWatch(ShownWatch[Rows]):
 
     def __init__(self, rule: Rows, book: Book) -> None:
         super().__init__(rule, book, (rule.family,), rule.for_seconds)
+        self.most = rule.max_alerts
         self._where = {name: Globs.of([glob]) for name, glob in rule.where.items()}
 
     def judge(
@@ -238,7 +242,7 @@ class RowsWatch(ShownWatch[Rows]):
             for one in values
             if one.name == self.rule.family and self._meant(one.labels) and self._limit(one.value) is not None
         }
-        return {key: bad[key] for key in sorted(bad)[: self.rule.max_alerts]}
+        return {key: bad[key] for key in sorted(bad)}
 
     def _meant(self, labels: Mapping[str, str]) -> bool:
         return all(globs.match(labels.get(name)) for name, globs in self._where.items())

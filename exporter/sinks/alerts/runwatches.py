@@ -93,7 +93,7 @@ class RunWatch(Watch[R]):
     def mend(self, state: AlertState, run: PipelineRun, scene: Scene) -> None:
         """*run* shows that all is well, unless it is older than what *state* tells of."""
         if (run.created_at, run.run_id) >= order(state):
-            self.book.mend(state, scene.now, fixed_by=run.run_id)
+            self.end(state, scene, fixed_by=run.run_id)
 
     def keep_house(self, scene: Scene) -> None:
         """End what was about projects, refs and runs that are gone."""

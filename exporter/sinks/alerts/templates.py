@@ -79,7 +79,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         # No autoescape: it is text, not HTML; who sends it as something else escapes it there.
         super().__init__(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)
         self.intercepted_binops = frozenset(("*", "**", "%"))
-        self.filters = {name: self.filters[name] for name in _FILTERS} | {"duration": duration}
+        self.filters = {name: self.filters[name] for name in _FILTERS}
         self.globals = {"range": _range}
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
@@ -188,5 +188,10 @@ def when(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M}"
 
 
+def number(value: float) -> str:
+    """*value* as people write it: ``3``, ``0.25``."""
+    return f"{value:.10g}"
+
+
 _ENVIRONMENT = _Sandbox()
-_ENVIRONMENT.filters["when"] = when
+_ENVIRONMENT.filters |= {"duration": duration, "when": when, "number": number}

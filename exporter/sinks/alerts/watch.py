@@ -108,6 +108,10 @@ class Watch(Generic[R]):
         labelled = Subject(subject.identity, labels, subject.about, subject.since)
         self.book.stand(self.rule.name, self.definition, labelled, scene.now)
 
+    def end(self, state: AlertState, scene: Scene, **about: Any) -> None:
+        """Note that what *state* tells of is well again."""
+        self.book.mend(state, scene.now, silently=not self.rule.resolved, **about)
+
 
 def _definition(rule: AnyRule) -> str:
     """A hash of what *rule* looks for."""
