@@ -16,7 +16,10 @@ def build_sinks(settings: Settings, context: SinkContext, streams: frozenset[str
     """
     found: list[Sink] = []
     if settings.alerts and settings.alerts.enabled:
+        from exporter.sinks.alerts.channels import build_channels
+        from exporter.sinks.alerts.dispatching import Dispatcher
         from exporter.sinks.alerts.sink import AlertsSink
 
-        found.append(AlertsSink(settings.alerts, context))
+        channels = build_channels(settings.alerts.channels, context.version)
+        found.append(AlertsSink(settings.alerts, context, Dispatcher(channels, context)))
     return found

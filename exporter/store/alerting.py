@@ -71,6 +71,8 @@ class Alerting:
             self._notices.add(connection, messages)
             if position is not None:
                 connection.execute(advanced(sink, position))
+        if messages:
+            self._notices.ring()
 
 
 def _row(state: AlertState) -> dict[str, Any]:
