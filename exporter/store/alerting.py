@@ -73,6 +73,8 @@ class Alerting:
                 connection.execute(advanced(sink, position))
         if messages:
             self._notices.ring()
+        if messages:
+            self._notices.ring()
 
 
 def _row(state: AlertState) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def rehearse(
 ) -> Rehearsal:
     """Let the rules hear of the last *days* again, in the order in which it happened; writes nothing."""
     if not settings.channels:
-        settings = settings.model_copy(update={"channels": {"no channel": ChannelSettings()}})
+        settings = settings.model_copy(update={"channels": {"no channel": ChannelSettings.model_construct()}})
     engine = Engine(settings, (), zone)
     past = _Past(connection, now - timedelta(days=days), now)
     notices: list[Notice] = []

@@ -17,8 +17,9 @@ from exporter.errors import StoreError
 from exporter.model.alerts import NoticeKind, Severity
 from exporter.sinks.alerts.quiet import Quiet
 from exporter.store.sql import SqlStore
+from exporter.store.tables import outbox
 from tests.contracts.test_store import REFUSE, kind_of
-from tests.support.lookout import WAIT, Lookout
+from tests.support.lookout import WAIT, Lookout, channels
 
 Watch = Callable[..., Lookout]
 BROKEN = "firing: acme/app: main is broken"
@@ -68,8 +69,8 @@ def test_what_ends_before_it_is_told_is_not_told(watch: Watch) -> None:
 
 
 def test_each_channel_gets_its_own_message_and_a_rule_may_name_its_channels(watch: Watch) -> None:
-    channels = {"chat": {}, "mail": {}, "pager": {}}
-    lookout = watch(BRANCH, {"kind": "run_failed", "name": "runs", "channels": ["mail"]}, channels=channels)
+    runs = {"kind": "run_failed", "name": "runs", "channels": ["mail"]}
+    lookout = watch(BRANCH, runs, channels=channels("chat", "mail", "pager"))
     lookout.run("failed")
     lookout.wait()
     sent = [(row.channel, row.title) for row in lookout.rows("notices")]
@@ -344,9 +345,6 @@ def test_an_event_that_cannot_be_read_is_passed_by(watch: Watch) -> None:
     lookout = watch(BRANCH)
     lookout.run("failed")
     with lookout.store._write() as connection:
-        connection.exec_driver_sql("UPDATE outbox SET key = 'x'")
-        from exporter.store.tables import outbox
-
         connection.execute(outbox.update().values(data=b'{"run": [], "project": {}}'))
     lookout.run("failed")
     lookout.wait()
