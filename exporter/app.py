@@ -31,6 +31,7 @@ from exporter.parts import Parts
 from exporter.plugins import collector_classes
 from exporter.rendering import Format
 from exporter.rounds.scheduler import Engine
+from exporter.showing import ShownByRegistry
 from exporter.sinks.base import Sink, SinkContext
 from exporter.sinks.building import build_sinks
 from exporter.sinks.couriers import Couriers
@@ -354,6 +355,8 @@ class App:
             metrics=self.parts.metrics.sinks,
             work=self.parts.metrics.work,
             version=__version__,
+            zone=config.settings.zone,
+            shown=ShownByRegistry(self.parts.registry, lambda: self.engine.not_ready() is None),
         )
         streams = frozenset(stream for one in collectors.values() for stream in one.streams)
         try:

@@ -21,6 +21,7 @@ _COMMANDS = {
     "check": "exporter.cli.commands:check",
     "once": "exporter.cli.commands:once",
     "backfill": "exporter.cli.commands:backfill_",
+    "notify": "exporter.cli.notifying:notify",
     "collectors": "exporter.cli.catalogue:collectors",
     "metrics": "exporter.cli.catalogue:metrics",
     "version": "exporter.cli.catalogue:version",

@@ -24,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     check.add_argument("--online", action="store_true", help="also ask every source, and count its series")
     _once(_with_config(commands.add_parser("once", help="one round of every collector, then exit")))
     _backfill(_with_config(commands.add_parser("backfill", help="fill in history; safe to interrupt")))
+    _notify(commands.add_parser("notify", help="try the channels of alerts"))
     commands.add_parser("collectors", help="list the collectors there are")
     metrics = commands.add_parser("metrics", help="list every metric family")
     metrics.add_argument("--format", choices=("table", "markdown", "json"), default="table")
@@ -84,6 +85,14 @@ def _once(parser: argparse.ArgumentParser) -> None:
 def _backfill(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=_positive, required=True, metavar="N", help="how far back to read")
     parser.add_argument("--collector", metavar="NAME", help="only this collector")
+
+
+def _notify(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    test = _with_config(actions.add_parser("test", help="send a sample message now"))
+    which = test.add_mutually_exclusive_group(required=True)
+    which.add_argument("--channel", metavar="NAME", help="over this channel of alerts.channels")
+    which.add_argument("--all", action="store_true", help="over all of them, one after the other")
 
 
 def _positive(text: str) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from exporter.config import fields
@@ -49,6 +50,8 @@ _SENTENCES = {
     "too_long": "must have at most {max_length} in the list",
     "literal_error": "must be one of: {allowed}",
     "enum": "must be one of: {allowed}",
+    "union_tag_invalid": "{discriminator} must be one of: {expected_tags}",
+    "union_tag_not_found": "needs a key {discriminator} that says what it is",
 }
 _WRITTEN_BY_US = ("value_error", "assertion_error")
 
@@ -154,5 +157,21 @@ def _authored(draft: Draft, text: str, loc: Loc) -> str:
 def _unknown_key(draft: Draft, loc: Loc) -> str:
     if re.search("[:=]", str(loc[-1])):
         return "unknown key: between a key and its value there must be a colon and a blank"
-    allowed = [key for model in fields.models(fields.at(draft.root, loc[:-1])) for key in fields.keys(model)]
+    meant = _meant(fields.models(fields.at(draft.root, loc[:-1])), draft.get(loc[:-1]))
+    allowed = list(dict.fromkeys(key for model in meant for key in fields.keys(model)))
     return unknown("collector" if loc[:-1] == ("collectors",) else "key", str(loc[-1]), allowed)
+
+
+def _meant(models: list[type[BaseModel]], block: Any) -> list[type[BaseModel]]:
+    """Those of *models* that the words in *block* which tell them apart allow; all of them if none fits."""
+    fitting = [
+        model
+        for model in models
+        if isinstance(block, dict)
+        and all(
+            block.get(key) in get_args(info.annotation)
+            for key, info in fields.keys(model).items()
+            if info.is_required() and get_origin(info.annotation) is Literal
+        )
+    ]
+    return fitting or models

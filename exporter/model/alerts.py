@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class Severity(StrEnum):
@@ -59,3 +60,42 @@ class Notice:
     created_at: datetime
     number: int = 0
     attempts: int = 0
+
+
+class Told(StrEnum):
+    """What people heard last about an alert."""
+
+    NOTHING = "nothing"
+    FIRING = "firing"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class AlertState:
+    """An alert as it is kept from one start of the program to the next.
+
+    Identity: ``fingerprint``. ``definition`` is a hash of what the rule looks for: an alert of another one
+    is not its own any more. ``about`` is what the rule needs to know of it, as JSON. ``started_at`` is since
+    when it is wrong, ``changed_at`` when it was noticed that it began or ended, ``resolved_at`` is ``None``
+    while it stands. ``flips`` are the moments of its last beginnings and ends; ``flapping`` holds from when
+    they were too many until it is stable again, ``flapping_told`` once people know.
+    """
+
+    fingerprint: str
+    rule: str
+    definition: str
+    labels: Mapping[str, str]
+    about: Mapping[str, Any]
+    started_at: datetime
+    changed_at: datetime
+    resolved_at: datetime | None = None
+    told: Told = Told.NOTHING
+    told_at: datetime | None = None
+    flips: tuple[datetime, ...] = ()
+    flapping: bool = False
+    flapping_told: bool = False
+
+    @property
+    def stands(self) -> bool:
+        """Whether it is wrong still."""
+        return self.resolved_at is None

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
+from typing import NamedTuple, Protocol
 
 from exporter.clock import Clock
 from exporter.model.events import Event
@@ -15,15 +16,50 @@ from exporter.sinkmetrics import SinkMetrics
 from exporter.store.base import Store
 
 
+class ShownValue(NamedTuple):
+    """One sample, as a scrape shows it."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+class Shown(Protocol):
+    """What a scrape would show now, from memory."""
+
+    def ready(self) -> bool:
+        """Whether everything has been read once since the program started."""
+        ...
+
+    def values(self, names: Collection[str]) -> list[ShownValue]:
+        """The samples of the families *names*."""
+        ...
+
+
+class _NothingShown:
+    """Implements :class:`Shown` where nothing is."""
+
+    def ready(self) -> bool:
+        return False
+
+    def values(self, names: Collection[str]) -> list[ShownValue]:
+        return []
+
+
 @dataclass(frozen=True, slots=True)
 class SinkContext:
-    """What the program lends a sink. ``work`` counts deliveries and undelivered rows, runner-style."""
+    """What the program lends a sink. ``work`` counts deliveries and undelivered rows, runner-style.
+
+    ``zone`` is the time zone of people. ``shown`` is what a scrape would show.
+    """
 
     store: Store
     clock: Clock
     metrics: SinkMetrics
     work: RunnerMetrics
     version: str = ""
+    zone: tzinfo = UTC
+    shown: Shown = field(default_factory=_NothingShown)
 
 
 class Claims(Protocol):

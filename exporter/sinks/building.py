@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
+from exporter.config.alerts import AlertsSettings
 from exporter.config.redis import RedisSettings
 from exporter.config.schema import Settings
 from exporter.config.sinks import KafkaSettings
@@ -24,6 +25,8 @@ def build_sinks(settings: Settings, context: SinkContext, streams: frozenset[str
     kafka = settings.sinks.kafka
     if kafka is not None and kafka.enabled:
         sinks.append(_kafka(kafka, context, streams))
+    if settings.alerts is not None and settings.alerts.enabled:
+        sinks.append(_alerts(settings.alerts, context))
     return sinks
 
 
@@ -37,6 +40,15 @@ def _kafka(settings: KafkaSettings, context: SinkContext, streams: frozenset[str
     redis = settings.redis
     claims = _claims(redis, KafkaSink.name, context) if redis and redis.enabled else None
     return KafkaSink(settings, context, chosen, claims)
+
+
+def _alerts(settings: AlertsSettings, context: SinkContext) -> Sink:
+    from exporter.sinks.alerts.channels import build_channels
+    from exporter.sinks.alerts.dispatching import Dispatcher
+    from exporter.sinks.alerts.sink import AlertsSink
+
+    channels = build_channels(settings.channels, context.version)
+    return AlertsSink(settings, context, Dispatcher(channels, context))
 
 
 def _claims(settings: RedisSettings, sink: str, context: SinkContext) -> Claims:

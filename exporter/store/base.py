@@ -11,6 +11,7 @@ from typing import Protocol
 from exporter.contract import Batch, Known, Unit
 from exporter.model.history import History
 from exporter.model.views import UnitView
+from exporter.store.alerting import Alerting
 from exporter.store.lease import Lease
 from exporter.store.notices import Notices
 from exporter.store.outbox import Outbox
@@ -51,6 +52,7 @@ class Store(Protocol):
     committing: Callable[[], AbstractContextManager[None]]
     outbox: Outbox
     notices: Notices
+    alerting: Alerting
     providers: Callable[[], Mapping[str, str]]
 
     def identity(self) -> str:

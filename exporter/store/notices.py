@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -19,43 +20,59 @@ _Connecting = Callable[[], AbstractContextManager[Connection]]
 
 
 class Notices:
-    """A queue of messages for each channel; those of one channel are sent in their order, as far as due."""
+    """A queue of messages for each channel; those of one channel are sent in their order, as far as due.
+
+    Any thread may call.
+    """
 
     def __init__(self, read: _Connecting, write: _Connecting) -> None:
         self._read = read
         self._write = write
+        self._bells: set[threading.Event] = set()
+
+    def ring(self) -> None:
+        """Wake those who send: messages were added, and the transaction that did so is committed."""
+        for bell in tuple(self._bells):
+            bell.set()
+
+    @contextmanager
+    def bell(self) -> Iterator[threading.Event]:
+        """Something that is set whenever this process adds messages; others' are seen by looking."""
+        bell = threading.Event()
+        self._bells |= {bell}
+        try:
+            yield bell
+        finally:
+            self._bells -= {bell}
 
     def add(self, connection: Connection, messages: Iterable[Notice]) -> None:
-        """Put *messages* in, with the transaction of *connection*."""
+        """Put *messages* in, with the transaction of *connection*; call :meth:`ring` after its commit."""
         rows = [_row(notice) for notice in messages]
         if rows:
             connection.execute(sa.insert(notices), rows)
 
-    def due(self, channel: str, now: datetime, limit: int) -> list[Notice]:
-        """The first *limit* messages that are to be sent over *channel* now."""
-        with self._read() as connection:
-            rows = connection.execute(
-                sa.select(notices)
-                .where(notices.c.channel == channel, notices.c.due_at <= now)
-                .order_by(notices.c.number)
-                .limit(limit)
-            )
-            return [_notice(row) for row in rows]
+    def next(self, channel: str, now: datetime, *, passing: int) -> Notice | None:
+        """The message that is to be sent over *channel* now: the oldest, if it is due.
 
-    def next_due(self, channel: str) -> datetime | None:
-        """When the next message is to be sent over *channel*; ``None`` if there is none."""
+        One that was tried *passing* times in vain, and is not due, no longer holds up those after it.
+        """
+        passed_by = sa.and_(notices.c.attempts >= passing, notices.c.due_at > now)
         with self._read() as connection:
-            mine = notices.c.channel == channel
-            found = connection.execute(sa.select(sa.func.min(notices.c.due_at)).where(mine))
-            return found.scalar_one_or_none()
+            row = connection.execute(
+                sa.select(notices)
+                .where(notices.c.channel == channel, sa.not_(passed_by))
+                .order_by(notices.c.number)
+                .limit(1)
+            ).one_or_none()
+            return _notice(row) if row is not None and row.due_at <= now else None
 
     def waiting(self) -> dict[str, int]:
         """``channel -> messages`` that are not sent."""
         with self._read() as connection:
             rows = connection.execute(
-                sa.select(notices.c.channel, sa.func.count()).group_by(notices.c.channel)
+                sa.select(notices.c.channel, sa.func.count().label("waiting")).group_by(notices.c.channel)
             )
-            return dict(rows.tuples().all())
+            return {row.channel: row.waiting for row in rows}
 
     def postpone(self, number: int, due_at: datetime) -> None:
         """Sending message *number* failed; it is tried again at *due_at*."""

@@ -18,6 +18,7 @@ from exporter.errors import StoreError
 from exporter.model.events import RUNS, Event
 from exporter.model.runs import FINISHED, PipelineRun
 from exporter.model.views import UnitView
+from exporter.store.alerting import Alerting
 from exporter.store.base import Saved, StoredUnit
 from exporter.store.clean import known_ids, storable, storable_batch, storable_unit
 from exporter.store.connect import describe, in_memory, lease_engine, open_engine, sqlite_file, store_errors
@@ -66,6 +67,7 @@ class SqlStore:
         self._identity = ""
         self.outbox = Outbox(self._read, self._write)
         self.notices = Notices(self._read, self._write)
+        self.alerting = Alerting(self._read, self._write, self.notices)
 
     @property
     def name(self) -> str:

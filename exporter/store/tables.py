@@ -270,3 +270,32 @@ notices = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sqlite_autoincrement=True,
 )
+
+# What is wrong, or was a while ago, and what people were told of it (exporter.model.alerts.AlertState).
+# `labels` and `about` are JSON objects, `flips` microseconds since 1970, separated by spaces.
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("fingerprint", sa.Text, primary_key=True),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("definition", sa.Text, nullable=False),
+    sa.Column("labels", sa.Text, nullable=False),
+    sa.Column("about", sa.Text, nullable=False),
+    sa.Column("started_at", Instant, nullable=False),
+    sa.Column("changed_at", Instant, nullable=False),
+    sa.Column("resolved_at", Instant),
+    sa.Column("told", sa.Text, nullable=False),
+    sa.Column("told_at", Instant),
+    sa.Column("flips", sa.Text, nullable=False),
+    sa.Column("flapping", sa.Boolean, nullable=False),
+    sa.Column("flapping_told", sa.Boolean, nullable=False),
+)
+
+# One row: whose turn it is to keep `alerts`. Whoever begins raises it, so that one who still believes to be
+# the only one cannot tell anything twice.
+watches = sa.Table(
+    "watches",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("turn", sa.BigInteger, nullable=False),
+)
