@@ -73,7 +73,7 @@ class Lookout:
 
     def configure(self, *rules: dict[str, Any], **settings: Any) -> None:
         """Other rules from the next beginning on."""
-        base: dict[str, Any] = {"channels": {"chat": {}}, "group_wait_seconds": WAIT}
+        base: dict[str, Any] = {"channels": {"chat": {"url": "json://127.0.0.1:1"}}, "group_wait_seconds": WAIT}
         if rules:
             base["rules"] = [{"name": "rule", **rule} for rule in rules]
         self.settings = AlertsSettings.model_validate(base | settings)

@@ -78,6 +78,7 @@ class Voice:
             started_at=owed.state.started_at,
             resolved_at=owed.state.resolved_at,
             url=link(run["url"]) if run else "",
+            momentary=bool(owed.state.about.get("once")),
         )
 
     def try_out(self, state: AlertState, word: str, scene: Scene) -> None:

@@ -68,7 +68,7 @@ def test_what_ends_before_it_is_told_is_not_told(watch: Watch) -> None:
 
 
 def test_each_channel_gets_its_own_message_and_a_rule_may_name_its_channels(watch: Watch) -> None:
-    channels = {"chat": {}, "mail": {}, "pager": {}}
+    channels = {name: {"url": "json://127.0.0.1:1"} for name in ("chat", "mail", "pager")}
     lookout = watch(BRANCH, {"kind": "run_failed", "name": "runs", "channels": ["mail"]}, channels=channels)
     lookout.run("failed")
     lookout.wait()
