@@ -17,6 +17,7 @@ from typing import Any
 from exporter import logs
 from exporter.app import App, ConfigSource, refuse_idleness
 from exporter.cli import output
+from exporter.cli.alerts import check_templates, rehearsed
 from exporter.cli.interpreter import tune
 from exporter.cli.parser import overrides
 from exporter.cli.progress import ProgressBar
@@ -73,6 +74,9 @@ def check(options: argparse.Namespace) -> int:
     parts = Parts(config, SqlStore("sqlite://"), rehearsal=True)
     for warning in _web_warnings(config):
         print(f"warning: {warning}", file=sys.stderr)
+    check_templates(config)
+    for line in rehearsed(config, parts.providers(), parts.clock.now(), online=options.online):
+        print(line, file=sys.stderr)
     if not options.online:
         output.print_config(config)
         print("configuration ok", file=sys.stderr)

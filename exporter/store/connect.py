@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from exporter.errors import StoreError
 from exporter.store.deadline import connector
-from exporter.store.migrating import migrate
+from exporter.store.migrating import is_current, migrate
 
 _BUSY_SECONDS = 30
 # No statement of ours comes near it on a server that works, since what we ask is bounded (a chunk, a batch):
@@ -81,6 +81,31 @@ def open_engine(url: str) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+@contextmanager
+def look_into(url: str) -> Iterator[Connection | None]:
+    """A connection to a database that is there, for reading; ``None`` if it is not, or of another version.
+
+    Neither creates it nor brings it to this version.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    parsed = _normalised(make_url(url))
+    if parsed.get_backend_name() == "sqlite":
+        file = sqlite_file(parsed)
+        if file is None or not file.exists():
+            yield None
+            return
+        engine = _sqlite(parsed)
+    else:
+        engine = _postgresql(parsed, _ANSWER_SECONDS, pool_size=1, max_overflow=0)
+    try:
+        with store_errors(parsed), engine.connect() as connection:
+            yield connection if is_current(connection) else None
+    finally:
+        engine.dispose()
 
 
 def lease_engine(engine: Engine) -> Engine:

@@ -58,6 +58,14 @@ def migrate(engine: Engine, name: str) -> None:
         log.info("store migrated", extra={"store": name, "from": current, "to": head})
 
 
+def is_current(connection: Connection) -> bool:
+    """Whether the database is one of this version."""
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return context.get_current_revision() == ScriptDirectory.from_config(config).get_current_head()
+
+
 def _checked_revision(connection: Connection, scripts: ScriptDirectory, name: str) -> str | None:
     """The version of the database, ``None`` for an empty one; refuses one that is not ours."""
     current = MigrationContext.configure(

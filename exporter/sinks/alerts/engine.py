@@ -77,11 +77,14 @@ class Engine:
         """Let every rule look at what no change tells of."""
         for watch in self.watches:
             watch.look(scene)
+        self.book.settle(scene.now)
+
+    def keep_house(self, scene: Scene) -> None:
+        """Let every rule forget what no longer exists, once a minute."""
         if self._kept_house_at is None or scene.now - self._kept_house_at >= _HOUSEKEEPING:
             self._kept_house_at = scene.now
             for watch in self.watches:
                 watch.keep_house(scene)
-        self.book.settle(scene.now)
 
     def tell(self, scene: Scene) -> list[Notice]:
         """The messages that are due now."""

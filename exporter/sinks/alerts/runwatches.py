@@ -222,12 +222,15 @@ class BranchBrokenWatch(RunWatch[BranchBroken]):
 class JobFailingWatch(RunWatch[JobFailing]):
     """Jobs that fail in run after run of a ref."""
 
-    hears_jobs = True
-
     def __init__(self, rule: JobFailing, book: Book) -> None:
         super().__init__(rule, book)
         self._stages = Globs.of(rule.stages)
         self._jobs = Globs.of(rule.jobs)
+
+    @property
+    def hears_jobs(self) -> bool:
+        """Always."""
+        return True
 
     def change(self, change: Change, scene: Scene) -> None:
         """The last of several failures starts the alert, a success ends it."""
@@ -288,6 +291,11 @@ class QueueSlowWatch(RunWatch[QueueSlow]):
         super().__init__(rule, book)
         self._stages = Globs.of(rule.stages)
         self._jobs = Globs.of(rule.jobs)
+
+    @property
+    def hears_jobs(self) -> bool:
+        """Whether it is about them."""
+        return self.rule.of == "jobs"
 
     def change(self, change: Change, scene: Scene) -> None:
         """A long wait starts the alert, the next short one ends it."""

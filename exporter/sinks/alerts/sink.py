@@ -119,6 +119,7 @@ class Watching:
                 self._take(entries, scene)
                 if look:
                     self.engine.look(scene)
+                    self.engine.keep_house(scene)
                 if not more:
                     notices = self.engine.tell(scene)
         self._save(entries, notices)

@@ -38,7 +38,10 @@ class Owed:
 
 
 class Voice:
-    """What one rule says: its templates, or ours where it has none or they fail."""
+    """What one rule says: its templates, or ours where it has none or they fail.
+
+    ``fault`` is how the last one failed, ``None`` if none did.
+    """
 
     def __init__(self, watch: Watch[Any], describer: Describer) -> None:
         rule = watch.rule
@@ -48,7 +51,7 @@ class Voice:
         self._ours = (Template(self._texts.title, LONGEST_TITLE), Template(self._texts.text, LONGEST_TEXT))
         self.title = self._own("title", rule.title, LONGEST_TITLE) or self._ours[0]
         self.text = self._own("text", rule.text, LONGEST_TEXT) or self._ours[1]
-        self._complained = False
+        self.fault: str | None = None
 
     def _own(self, key: str, source: str | None, longest: int) -> Template | None:
         try:
@@ -62,10 +65,10 @@ class Voice:
         try:
             title, text = self.title.render(context), self.text.render(context)
         except TemplateFault as error:
-            if not self._complained:
+            if self.fault is None:
                 extra = {"rule": self.watch.rule.name, "error": str(error)}
                 log.warning("a template failed; the default one is used", extra=extra)
-            self._complained = True
+            self.fault = str(error)
             title, text = (one.render(context) for one in self._ours)
         run = context["fixed_by"] or context["run"]
         return Alert(
@@ -81,13 +84,15 @@ class Voice:
             momentary=bool(owed.state.about.get("once")),
         )
 
-    def try_out(self, state: AlertState, word: str, scene: Scene) -> None:
-        """Render both templates for *state*.
+    def try_out(self, state: AlertState, word: str, scene: Scene, *, any_label: bool) -> None:
+        """Render both templates for *state*; with *any_label*, as if it had every label that they name.
 
         Raises:
             TemplateFault: one fails.
         """
         context = self._describer.context(self.watch, state, word, scene)
+        if any_label:
+            context["labels"] = context["alert"]["labels"] = _AnyLabel(context["labels"])
         for key, template in (("title", self.title), ("text", self.text)):
             try:
                 template.render(context)
@@ -102,6 +107,13 @@ class Voice:
         if len(alerts) > _LISTED:
             lines.append(f"- and {len(alerts) - _LISTED} more")
         return plain(title, LONGEST_TITLE), "\n".join(lines)
+
+
+class _AnyLabel(dict[str, str]):
+    """Labels of a sample, of which more may turn out to exist."""
+
+    def __missing__(self, name: str) -> str:
+        return name
 
 
 def _of_whom(alerts: Sequence[Alert]) -> str:

@@ -162,7 +162,8 @@ TEXTS: dict[str, Texts] = {
     ),
     "rows": Texts(
         "{{ alert.rule }}: {{ own_labels.values()|join(' ') or family }} "
-        "{% if state == 'resolved' %}is well again{% else %}is {{ value|number }}, limit {{ limit|number }}{% endif %}",
+        "{% if state == 'resolved' %}is well again"
+        "{% else %}is {{ value|number }}, limit {{ limit|number }}{% endif %}",
         "{{ family }}\n{% for name, value in own_labels.items() %}\n{{ name }}: {{ value }}\n{% endfor %}\n"
         + _SINCE,
         "{n} rows are over a limit",

@@ -78,12 +78,16 @@ class Watch(Generic[R]):
     """One rule at work. ``replayable`` ones can be tried on stored history."""
 
     replayable: ClassVar[bool] = True
-    hears_jobs: ClassVar[bool] = False
 
     def __init__(self, rule: R, book: Book) -> None:
         self.rule = rule
         self.book = book
         self.definition = _definition(rule)
+
+    @property
+    def hears_jobs(self) -> bool:
+        """Whether changes of jobs mean anything to it."""
+        return False
 
     def change(self, change: Change, scene: Scene) -> None:
         """Something happened."""

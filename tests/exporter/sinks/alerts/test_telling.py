@@ -12,13 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from exporter.config.rules import QuietHours
 from exporter.errors import StoreError
 from exporter.model.alerts import NoticeKind, Severity
-from exporter.config.rules import QuietHours
 from exporter.sinks.alerts.quiet import Quiet
 from exporter.store.sql import SqlStore
+from exporter.store.tables import outbox
 from tests.contracts.test_store import REFUSE, kind_of
-from tests.support.lookout import WAIT, Lookout
+from tests.support.lookout import WAIT, Lookout, channels
 
 Watch = Callable[..., Lookout]
 BROKEN = "firing: acme/app: main is broken"
@@ -52,7 +53,8 @@ def test_what_stands_is_told_again_after_the_interval_only(watch: Watch) -> None
     "given", [{"repeat_interval_seconds": None}, {"rule": {"repeat_interval_seconds": 0}}], ids=str
 )
 def test_it_is_never_told_again_if_nobody_wants_that(watch: Watch, given: dict[str, Any]) -> None:
-    lookout = watch(BRANCH | given.pop("rule", {}), **given)
+    settings = {key: value for key, value in given.items() if key != "rule"}
+    lookout = watch(BRANCH | given.get("rule", {}), **settings)
     lookout.run("failed")
     lookout.wait(30 * 86400, step=43200)
     assert lookout.told() == [BROKEN]
@@ -68,8 +70,8 @@ def test_what_ends_before_it_is_told_is_not_told(watch: Watch) -> None:
 
 
 def test_each_channel_gets_its_own_message_and_a_rule_may_name_its_channels(watch: Watch) -> None:
-    channels = {name: {"url": "json://127.0.0.1:1"} for name in ("chat", "mail", "pager")}
-    lookout = watch(BRANCH, {"kind": "run_failed", "name": "runs", "channels": ["mail"]}, channels=channels)
+    runs = {"kind": "run_failed", "name": "runs", "channels": ["mail"]}
+    lookout = watch(BRANCH, runs, channels=channels("chat", "mail", "pager"))
     lookout.run("failed")
     lookout.wait()
     sent = [(row.channel, row.title) for row in lookout.rows("notices")]
@@ -344,9 +346,6 @@ def test_an_event_that_cannot_be_read_is_passed_by(watch: Watch) -> None:
     lookout = watch(BRANCH)
     lookout.run("failed")
     with lookout.store._write() as connection:
-        connection.exec_driver_sql("UPDATE outbox SET key = 'x'")
-        from exporter.store.tables import outbox
-
         connection.execute(outbox.update().values(data=b'{"run": [], "project": {}}'))
     lookout.run("failed")
     lookout.wait()
