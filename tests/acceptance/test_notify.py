@@ -95,6 +95,14 @@ def test_a_url_that_nobody_understands_is_told_with_its_line_and_without_it(writ
     assert "TIiajkdnlazkcOXrIdevi7FQ" not in done.stderr
 
 
+def test_check_finds_what_no_channel_can_be_made_of(write: Write) -> None:
+    config = write(team={"url": "dingtalk://"}, ops={"url": "nothing"}, good={"url": "json://127.0.0.1:1/x"})
+    done = run_cli("check", "--config", config)
+    assert done.returncode == 2
+    keys = [line.rpartition(f"{config}:")[2].split(": ")[1] for line in done.stderr.splitlines()]
+    assert sorted(keys) == ["alerts.channels.ops.url", "alerts.channels.team.url"]
+
+
 def test_the_configuration_is_shown_without_the_tokens_in_urls(write: Write) -> None:
     config = write(
         a={"url": "dingtalk://SECabc123def456@0a1b2c3d4e5f"},
