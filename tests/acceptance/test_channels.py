@@ -1,4 +1,4 @@
-"""A broken branch over mail, a real Alertmanager and a dead receiver: none waits for another or is doubled."""
+"""A broken branch over mail, a real Alertmanager and a dead receiver: none waits for another."""
 
 from __future__ import annotations
 
