@@ -25,7 +25,8 @@ DIFFERS = {
 MODELS = {name: cls.config_model for name, cls in collector_classes().items()}
 KEYS = list(describe_schema(MODELS))
 # Of what stands in lists, or under names of the operator's choice that nothing has by default.
-COMMENTED = [key for key in KEYS if "[]" in key.key or "overlays.<name>" in key.key]
+_IN_COMMENTS = ("[]", "overlays.<name>", "alerts.channels.<name>", "quiet_hours.")
+COMMENTED = [key for key in KEYS if any(part in key.key for part in _IN_COMMENTS)]
 PLAIN = [key for key in KEYS if key not in COMMENTED]
 
 
