@@ -19,6 +19,7 @@ from exporter.app import App, ConfigSource, refuse_idleness
 from exporter.cli import output
 from exporter.cli.alerts import check_templates, rehearsed
 from exporter.cli.interpreter import tune
+from exporter.cli.notifying import check_channels
 from exporter.cli.parser import overrides
 from exporter.cli.progress import ProgressBar
 from exporter.clock import SystemClock
@@ -77,6 +78,7 @@ def check(options: argparse.Namespace) -> int:
     sinks = _sinks(config, parts)
     for warning in _web_warnings(config):
         print(f"warning: {warning}", file=sys.stderr)
+    check_channels(config)
     check_templates(config)
     for line in rehearsed(config, parts.providers(), parts.clock.now(), online=options.online):
         print(line, file=sys.stderr)

@@ -74,6 +74,18 @@ def test_it_stays_loadable_with_the_list_entries_that_it_shows(tree: Path, text:
     assert [group.path for group in block.groups] == ["my-group"]
 
 
+def test_it_stays_loadable_with_the_alerts_that_it_shows(text: str, tmp_path: Path) -> None:
+    before, sign, alerts = text.partition("\nalerts:")
+    alerts = re.sub(r"^  (channels: \{\}|rules: null|quiet_hours: null).*\n", "", alerts, flags=re.MULTILINE)
+    alerts = re.sub(r"^  # (channels:|rules:|quiet_hours:|  )", r"  \1", alerts, flags=re.MULTILINE)
+    path = tmp_path / "config.yaml"
+    path.write_text(before + sign + alerts)
+    found = load(path, models=MODELS, env={"CHAT_URL": "json://127.0.0.1:1"}).settings.alerts
+    assert found is not None
+    assert set(found.channels) == {"team-chat", "duty"}
+    assert found.rules
+
+
 @pytest.mark.parametrize("key", PLAIN, ids=lambda key: key.key)
 def test_it_tells_every_key_with_its_default(text: str, key: Described) -> None:
     written = _written(text, key.key)
