@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetches the Apache Kafka broker of the tests into build/kafka: jars from Maven Central, each checked by its hash.
+"""Fetches the Apache Kafka broker of the tests into build/kafka: jars of Maven Central, checked by hash.
 
 Usage:
     .ci/kafka.py               what .ci/kafka.lock names; what is there already stays
