@@ -22,12 +22,14 @@ class EnvName:
     """A variable that users already have set, and the key it stands for.
 
     ``key`` is dotted; ``*`` in it means every block that is present and has the rest of the key. ``convert``
-    turns the text into the value, and raises ``ValueError`` with what is wrong.
+    turns the text into the value, and raises ``ValueError`` with what is wrong. ``block`` is where the key
+    belongs to if that need not be there: see :data:`BLOCKS`.
     """
 
     name: str
     key: str
     convert: Callable[[str], Any] = str
+    block: str = ""
 
 
 def _local_address(text: str) -> str:
@@ -53,10 +55,15 @@ LEGACY: tuple[EnvName, ...] = (
     EnvName("LOG_LEVEL", "log.level", _level),
     EnvName("LOG_PORT", "log.port"),
     EnvName("SCHEDULING_POLL_INTERVAL", "collectors.*.poll_interval_seconds"),
-    EnvName("KAFKA_BOOTSTRAP_SERVERS", "sinks.kafka.bootstrap_servers"),
-    EnvName("KAFKA_TOPIC", "sinks.kafka.topic"),
+    EnvName("KAFKA_BOOTSTRAP_SERVERS", "sinks.kafka.bootstrap_servers", block="sinks.kafka"),
+    EnvName("KAFKA_TOPIC", "sinks.kafka.topic", block="sinks.kafka"),
+    EnvName("KAFKA_LOGIN", "sinks.kafka.login", block="sinks.kafka"),
+    EnvName("KAFKA_PASSWORD", "sinks.kafka.password", block="sinks.kafka"),
 )
 """The names that belong to no single collector; a collector declares its own in ``env_names``."""
+
+BLOCKS: Mapping[str, tuple[str, ...]] = {"sinks.kafka": ("KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC")}
+"""The variables that make a block together; what else belongs to it counts only where the block is."""
 
 
 def apply_legacy(
@@ -69,7 +76,7 @@ def apply_legacy(
     _enable(draft, env, models)
     for entry in (*legacy, *_declared(draft, models)):
         text = env.get(entry.name, "").strip()
-        if not text:
+        if not text or not _has_block(draft, env, entry.block):
             continue
         place = Place(Layer.LEGACY, FILE, variable=entry.name)
         try:
@@ -80,6 +87,13 @@ def apply_legacy(
         for loc in _targets(draft, entry.key):
             if not _fills_a_mapping(draft, loc):
                 _put(draft, loc, converted, place)
+
+
+def _has_block(draft: Draft, env: Mapping[str, str], block: str) -> bool:
+    """Whether *block* is in the file, or *env* has all that makes it."""
+    if not block or draft.get(tuple(block.split("."))) is not None:
+        return True
+    return all(env.get(name, "").strip() for name in BLOCKS[block])
 
 
 def _enable(draft: Draft, env: Mapping[str, str], models: Mapping[str, type[CollectorConfig]]) -> None:

@@ -10,6 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter.contract import Trouble, UnitTrouble
 from exporter.families import Sample, gauge
+from exporter.model.events import Backlog
 from exporter.rendering import Format
 from exporter.selfmetrics import FAMILIES, SelfMetrics
 from tests.support.fakes import World, value
@@ -36,6 +37,12 @@ def used(world: World) -> None:
     metrics.reload_successful.set(1)
     metrics.reload_timestamp.set(1.5e9)
     metrics.leader.set(1)
+    metrics.sinks.read("gitlab", 2, 1)
+    metrics.sinks.begin("kafka")
+    metrics.sinks.succeeded("kafka", 1.5e9)
+    metrics.sinks.waiting("kafka", Backlog(3, datetime(2027, 1, 1, tzinfo=UTC)))
+    metrics.sinks.begin_channel("mail")
+    metrics.sinks.alerts({("main-broken", "critical"): 1})
     metrics.certificate_expiry = lambda: datetime(2027, 1, 1, tzinfo=UTC)
     metrics.troubles = lambda: [("gitlab", UnitTrouble("a\ud800", Trouble.NOT_FOUND, "gone"))] * 2
 
@@ -106,6 +113,7 @@ def test_a_collector_that_is_gone_leaves_no_gauges_but_its_counters() -> None:
         "ci_exporter_api_request_duration_seconds_count",
         "ci_exporter_api_request_duration_seconds_sum",
         "ci_exporter_unknown_values_total",
+        "ci_exporter_events_total",
     }
 
 

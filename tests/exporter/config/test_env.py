@@ -85,7 +85,7 @@ def test_unknown_names_are_problems(problems):
         },
     ) == [
         "environment: CI_EXPORTER__: unknown setting. "
-        "Allowed here: METRICS, LOG, TIMEZONE, STORE, ENGINE, COLLECTORS",
+        "Allowed here: METRICS, LOG, TIMEZONE, STORE, ENGINE, SINKS, ALERTS, COLLECTORS",
         "environment: CI_EXPORTER__COLLECTORS__SORCE__URL: unknown setting; did you mean SOURCE? "
         "Allowed here: SOURCE, MY_DATABASES",
         "environment: CI_EXPORTER__LOG__LEVEL__X: unknown setting: nothing stands below log.level",
@@ -150,6 +150,16 @@ def test_the_names_of_replaced_systems_work(loaded):
     assert (source.url, source.per_page, source.poll_interval_seconds) == ("http://x/api/v4", 10, 600)
     assert source.token.get_secret_value() == "top-secret"
     assert list(config.collectors["my-databases"].databases) == ["main"]
+
+
+def test_the_variables_of_the_broker_make_a_sink_together_and_not_alone(loaded):
+    both = {"KAFKA_BOOTSTRAP_SERVERS": "a:9092,b:9092", "KAFKA_TOPIC": "data-bus"}
+    kafka = loaded(None, both).settings.sinks.kafka
+    assert (kafka.bootstrap_servers, kafka.topic) == ("a:9092,b:9092", "data-bus")
+    for name in both:
+        assert loaded(None, {name: both[name]}).settings.sinks.kafka is None
+    file = "sinks: {kafka: {bootstrap_servers: c, topic: d}}"
+    assert loaded(file, {"KAFKA_TOPIC": "data-bus"}).settings.sinks.kafka.topic == "data-bus"
 
 
 @pytest.mark.parametrize(("word", "level"), [("trace", "debug"), ("FATAL", "error"), ("panic", "error")])

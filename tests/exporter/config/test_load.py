@@ -32,6 +32,8 @@ def test_nothing_at_all_is_the_defaults(loaded):
         },
         "log": {"level": "info", "format": "json", "port": None},
         "timezone": "UTC",
+        "sinks": {"kafka": None},
+        "alerts": None,
         "store": {"url": "sqlite:///pipelines.db", "url_file": None, "retention_days": 400},
         "engine": {"capacity": 4, "fetch_timeout_seconds": 30},
         "collectors": {},
@@ -134,7 +136,8 @@ kafka: {}
         "(or set CI_EXPORTER__COLLECTORS__MY_DATABASES__DATABASES__A__DSN in the environment)",
         ":23: collectors.my-databases.databases.b: must be a mapping (key: value)",
         ":23: collectors.my-databases.team: must be text: put it in quotes (got 5)",
-        ":24: kafka: unknown key. Allowed here: metrics, log, timezone, store, engine, collectors",
+        ":24: kafka: unknown key. "
+        "Allowed here: metrics, log, timezone, store, engine, sinks, alerts, collectors",
     ]
 
 

@@ -131,7 +131,10 @@ def test_they_are_built_from_the_runs_of_an_older_database(
     old = [make.run(n, created_at=START + n * WIDTH / 3 - timedelta(days=40_000)) for n in range(1, 5)]
     desk.save(*(make.run(n, created_at=START + n * WIDTH / 3) for n in range(5, 12)), *old)
     desk.save(deleted_runs=(5,))
-    sql("DROP TABLE periods")
+    for table in ("periods", "sinks", "outbox", "dead_letters", "told", "notices"):
+        sql(f"DROP TABLE {table}")
+    for column in ("runs DROP COLUMN sha", "runs DROP COLUMN commit_title", "jobs DROP COLUMN web_url"):
+        sql(f"ALTER TABLE {column}")
     sql("ALTER TABLE units DROP COLUMN pruned")
     for name in ("of_unit", "by_created_at", "by_finished_at", "by_duration_seconds", "by_queue_seconds"):
         sql(f"DROP INDEX runs_{name}")
