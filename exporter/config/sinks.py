@@ -26,6 +26,8 @@ _OWN_OPTIONS = {
     "ssl.key.location": "key_file",
     "compression.type": "compression",
     "compression.codec": "compression",
+    "linger.ms": "linger_milliseconds",
+    "queue.buffering.max.ms": "linger_milliseconds",
     "message.max.bytes": "max_event_bytes",
     "request.timeout.ms": "request_timeout_seconds",
     "queue.buffering.max.messages": "in_flight_events",

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 from exporter.config.schema import Settings
+from exporter.config.sinks import KafkaSettings
+from exporter.errors import ConfigError, Problem
+from exporter.model.events import RUNS
 from exporter.sinks.base import Sink, SinkContext
 
 
@@ -14,4 +19,39 @@ def build_sinks(settings: Settings, context: SinkContext, streams: frozenset[str
     Raises:
         ConfigError: one cannot be built, or a package that it needs is not installed.
     """
-    return []
+    sinks: list[Sink] = []
+    kafka = settings.sinks.kafka
+    if kafka is not None and kafka.enabled:
+        sinks.append(_kafka(kafka, context, streams))
+    return sinks
+
+
+def _kafka(settings: KafkaSettings, context: SinkContext, streams: frozenset[str]) -> Sink:
+    chosen = _streams(settings, streams)
+    if importlib.util.find_spec("confluent_kafka") is None:
+        raise ConfigError(
+            [Problem("sinks.kafka", 'needs a package that is not here: pip install "ci-exporter[kafka]"')]
+        )
+    from exporter.sinks.kafka.producing import refuse_nonsense
+    from exporter.sinks.kafka.sink import KafkaSink
+
+    refuse_nonsense(settings)
+    return KafkaSink(settings, context, chosen)
+
+
+def _streams(settings: KafkaSettings, known: frozenset[str]) -> frozenset[str]:
+    """The streams that the topic is to have.
+
+    Raises:
+        ConfigError: there is none, or nobody reads one of those that are named.
+    """
+    chosen = known if settings.events is None else frozenset(settings.events)
+    there = ", ".join([RUNS, *sorted(known - {RUNS})])
+    if not chosen:
+        message = f"no configured collector reads events; name what is to be produced, of: {there}"
+        raise ConfigError([Problem("sinks.kafka.events", message)])
+    unknown = sorted(chosen - known - {RUNS})
+    if unknown:
+        message = f"no configured collector reads {', '.join(unknown)}; there is: {there}"
+        raise ConfigError([Problem("sinks.kafka.events", message)])
+    return chosen
