@@ -1,4 +1,4 @@
-"""What went through an exporter's outbox, noted by the database itself: what a sink must have told in the end."""
+"""What went through the outbox of an exporter, noted by the database itself: what sinks must have told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exporter.store.sql import SqlStore
 
 
 class Witness:
-    """Notes each event that is put into the outbox of the SQLite store at *path*, which it makes if need be."""
+    """Notes each event that is put into the outbox of the SQLite store at *path*, which it makes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -39,6 +39,11 @@ class Witness:
         for key, event_id in self._run("SELECT key, event_id FROM witnessed ORDER BY position"):
             found[str(key)].append(str(event_id))
         return dict(found)
+
+    def states(self) -> set[tuple[str, str]]:
+        """``(subject, last word of the type)`` of the events, such as ``("runs/7", "failed")``."""
+        rows = self._run("SELECT subject, type FROM witnessed")
+        return {(str(subject), str(type_).rsplit(".", 1)[-1]) for subject, type_ in rows}
 
     def values(self) -> dict[tuple[str, str], bytes]:
         """``(source, id) -> data`` of the events."""
