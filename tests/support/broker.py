@@ -251,7 +251,10 @@ class Listener:
 
     def wait_for(self, events: int, what: str) -> None:
         """Wait until so many different events have come."""
-        wait_until(lambda: self.count() >= events, f"{what}: {events} events; there are {self.count()}")
+        try:
+            wait_until(lambda: self.count() >= events, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.count()} of {events} events") from None
 
     def by_key(self) -> dict[str, list[str]]:
         """``key -> ce_ids`` in their order, without repetitions; a key must be in one partition only."""
