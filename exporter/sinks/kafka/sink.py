@@ -105,7 +105,7 @@ class _Run:
         self._save()
         self._judge()
         self._account.count()
-        if not busy and not self._window.flying:
+        if not busy and not self._window.flying and not self._window.unsent:
             self._bell.wait(_IDLE_SECONDS)
 
     # -- from the outbox to the line -----------------------------------------------------------

@@ -75,6 +75,11 @@ class Window:
         return len(self._flights)
 
     @property
+    def unsent(self) -> bool:
+        """Whether something may be sent as soon as nothing flies."""
+        return bool(self._unsent)
+
+    @property
     def room(self) -> int:
         """How many events may be added; none before all that are here were sent once."""
         if self._unsent or self._bytes >= self._size:
