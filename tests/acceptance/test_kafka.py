@@ -20,8 +20,8 @@ from tests.support.feed import Feed
 from tests.support.process import SOON, ExporterProcess, wait_until
 from tests.support.witness import Witness
 
-# One broker for all of them, one after the other: `--dist loadgroup` has one worker run them.
-pytestmark = pytest.mark.xdist_group("kafka")
+# Smaller tests go through the same code once; here it is killed, and could not tell what it ran.
+pytestmark = pytest.mark.no_cover
 
 STORIES = ("normal", "failing", "auto_retry", "cancel_running")
 WAITING = 'ci_exporter_outbox_events{sink="kafka"}'
@@ -242,13 +242,13 @@ def test_a_long_absence_of_the_broker_costs_no_memory_and_no_round(make_scene: M
     scene.listener.wait_for(4_000, "the exporter has worked")
     before = scene.memory()
     scene.broker.kill()
-    # At a hundred events each second, ten minutes have so many.
-    for _ in range(12):
-        scene.feed.tell(5_000, size=2_000, batch=1_000)
+    # At 50 events each second, ten minutes have so many.
+    for _ in range(10):
+        scene.feed.tell(3_000, size=3_000, batch=1_000)
         scene.work(1)
     scene.come_to_rest()
     wait_until(lambda: scene.logged("sink cannot deliver"), "the exporter says that it cannot deliver")
-    wait_until(lambda: scene.value(WAITING) >= 60_000, "and what waits")
+    wait_until(lambda: scene.value(WAITING) >= 30_000, "and what waits")
     assert scene.value('ci_exporter_sink_success{sink="kafka"}') == 0
     assert scene.exporter.answers("/-/ready"), "rounds go on"
     meanwhile = scene.memory()
@@ -314,12 +314,13 @@ def test_scram_over_tls_with_a_password_that_changes_in_its_file(
 
 def test_what_is_larger_than_the_topic_takes_is_kept_apart_and_all_else_flows(make_scene: MakeScene) -> None:
     scene = make_scene(max_message_bytes="20000")
+    scene.exporter.write_config(scene.config(linger_milliseconds=0))
     scene.exporter.start().wait_ready()
-    small = scene.feed.tell(300)
+    small = scene.feed.tell(100)
     too_large = scene.feed.tell(2, size=50_000, batch=1)
-    small += scene.feed.tell(300)
+    small += scene.feed.tell(100)
     too_large += scene.feed.tell(1, size=2_000_000)
-    small += scene.feed.tell(300)
+    small += scene.feed.tell(100)
     scene.listener.wait_for(len(small), "the small ones arrive")
     wait_until(lambda: scene.value(DEAD) == len(too_large), "the large ones are counted")
     assert scene.dead_letters().keys() == set(too_large)
