@@ -119,7 +119,7 @@ class Broker:
     def create_topic(self, name: str, partitions: int = 3, **config: str) -> None:
         """Make a topic; *config* are its settings with underscores for dots."""
         settings = {key.replace("_", "."): value for key, value in config.items()}
-        admin = AdminClient({"bootstrap.servers": self.address})
+        admin = AdminClient({"bootstrap.servers": self.address, "log_level": 0})
         made = admin.create_topics(
             [NewTopic(name, partitions, 1, config=settings)], operation_timeout=PATIENCE
         )
