@@ -8,11 +8,13 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from exporter.config.redis import RedisSettings
 from exporter.config.section import Section
 
 _SERVER = re.compile(r"(?:[a-z_]+://)?(?:\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _SECRET_OPTION = re.compile(r"password|secret|\.pem$|token", re.IGNORECASE)
+_NO_OPTION = re.compile(r".*_cb|logger|on_delivery|default\.topic\.config")
 _OWN_OPTIONS = {
     "bootstrap.servers": "bootstrap_servers",
     "metadata.broker.list": "bootstrap_servers",
@@ -110,6 +112,9 @@ class KafkaSettings(Section):
     request_timeout_seconds: float = Field(
         default=30, gt=0, le=900, description="how long a broker may take to acknowledge a batch"
     )
+    redis: RedisSettings | None = Field(
+        default=None, description="where several producers of the same events agree on who tells one"
+    )
     options: dict[str, str | int | float | bool] = Field(
         default_factory=dict, description="more options of librdkafka, by its names; nothing secret"
     )
@@ -137,6 +142,8 @@ class KafkaSettings(Section):
     @classmethod
     def _are_free(cls, value: dict[str, str | int | float | bool]) -> dict[str, str | int | float | bool]:
         for name in value:
+            if _NO_OPTION.fullmatch(name):
+                raise ValueError(f"{name} is no option that can be written in a file")
             if name in _OWN_OPTIONS:
                 raise ValueError(f"{name} is what sinks.kafka.{_OWN_OPTIONS[name]} sets: use that")
             if name in _FIXED_OPTIONS:

@@ -37,6 +37,10 @@ class Claims(Protocol):
         """For each of *events* whether it is ours to tell: true again when we ask again for the same one."""
         ...
 
+    def try_out(self) -> Iterator[str]:
+        """Lines for ``check --online``, as of a sink."""
+        ...
+
     def close(self) -> None:
         """Give back connections; what is asked afterwards is claimed."""
         ...

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 
+from exporter.config.redis import RedisSettings
 from exporter.config.schema import Settings
 from exporter.config.sinks import KafkaSettings
 from exporter.errors import ConfigError, Problem
 from exporter.model.events import RUNS
-from exporter.sinks.base import Sink, SinkContext
+from exporter.sinks.base import Claims, Sink, SinkContext
 
 
 def build_sinks(settings: Settings, context: SinkContext, streams: frozenset[str]) -> list[Sink]:
@@ -28,15 +29,34 @@ def build_sinks(settings: Settings, context: SinkContext, streams: frozenset[str
 
 def _kafka(settings: KafkaSettings, context: SinkContext, streams: frozenset[str]) -> Sink:
     chosen = _streams(settings, streams)
-    if importlib.util.find_spec("confluent_kafka") is None:
-        raise ConfigError(
-            [Problem("sinks.kafka", 'needs a package that is not here: pip install "ci-exporter[kafka]"')]
-        )
+    _need("confluent_kafka", "sinks.kafka", "kafka")
     from exporter.sinks.kafka.producing import refuse_nonsense
     from exporter.sinks.kafka.sink import KafkaSink
 
     refuse_nonsense(settings)
-    return KafkaSink(settings, context, chosen)
+    redis = settings.redis
+    claims = _claims(redis, KafkaSink.name, context) if redis and redis.enabled else None
+    return KafkaSink(settings, context, chosen, claims)
+
+
+def _claims(settings: RedisSettings, sink: str, context: SinkContext) -> Claims:
+    _need("redis", "sinks.kafka.redis", "redis")
+    from exporter.sinks.claims import RedisClaims
+
+    return RedisClaims(
+        settings,
+        sink=sink,
+        identify=context.store.identity,
+        metrics=context.metrics,
+        clock=context.clock,
+    )
+
+
+def _need(package: str, key: str, extra: str) -> None:
+    """Raises ``ConfigError`` if *package* is not installed, which *extra* brings and *key* needs."""
+    if importlib.util.find_spec(package) is None:
+        message = f'needs a package that is not here: pip install "ci-exporter[{extra}]"'
+        raise ConfigError([Problem(key, message)])
 
 
 def _streams(settings: KafkaSettings, known: frozenset[str]) -> frozenset[str]:

@@ -53,6 +53,10 @@ class Store(Protocol):
     notices: Notices
     providers: Callable[[], Mapping[str, str]]
 
+    def identity(self) -> str:
+        """What tells this store from all others, and stays with its data; a copy has the same."""
+        ...
+
     def register(
         self, target: str, units: Sequence[Unit], *, backfill_days: int, now: datetime
     ) -> list[StoredUnit]:

@@ -24,6 +24,8 @@ DIFFERS = {
     "sinks.kafka.enabled": False,
     "sinks.kafka.bootstrap_servers": "localhost:9092",
     "sinks.kafka.topic": "ci-events",
+    "sinks.kafka.redis.enabled": False,
+    "sinks.kafka.redis.address": "localhost:6379",
 }
 MODELS = {name: cls.config_model for name, cls in collector_classes().items()}
 KEYS = list(describe_schema(MODELS))

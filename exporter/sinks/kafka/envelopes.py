@@ -73,7 +73,7 @@ def key_of(event: Event, kind: str) -> bytes | None:
 
 def rfc3339(time: datetime) -> str:
     """*time* in UTC, such as ``2026-03-01T12:00:00Z``."""
-    return time.astimezone(UTC).isoformat()[:-6] + "Z"
+    return (time if time.tzinfo is UTC else time.astimezone(UTC)).isoformat()[:-6] + "Z"
 
 
 def _headers(event: Event, type_: str, content: tuple[str, bytes]) -> Headers:

@@ -195,9 +195,6 @@ def refuse_nonsense(settings: KafkaSettings) -> None:
         Producer(options | {"logger": Quiet()})
     except KafkaException as error:
         raise ConfigError([Problem("sinks.kafka", _told(error.args[0], settings))]) from None
-    except (TypeError, ValueError):
-        # Names that are no options of librdkafka, but of its wrapper: they take functions.
-        raise ConfigError([Problem("sinks.kafka.options", "has what is no option of librdkafka")]) from None
 
 
 def _told(error: KafkaError, settings: KafkaSettings) -> str:

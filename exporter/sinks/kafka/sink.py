@@ -61,7 +61,9 @@ class KafkaSink(Sink):
                 run.end()
 
     def try_out(self) -> Iterator[str]:
-        return try_out(self._settings)
+        yield from try_out(self._settings)
+        if self._claims is not None:
+            yield from self._claims.try_out()
 
     def close(self) -> None:
         if self._claims is not None:
@@ -155,6 +157,8 @@ class _Run:
             return False  # its own queue is full: the event stays the next one
         if error is None:
             self._window.sent(flight)
+        elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            self._bury(flight, f"it is larger than max_event_bytes, {self._settings.max_event_bytes}")
         elif error.code() in NEVER_TAKEN:
             self._bury(flight, error.str())
         else:

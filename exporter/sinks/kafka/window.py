@@ -16,10 +16,10 @@ _OVERHEAD_BYTES = 700  # of an event that is held, beside its data: its headers,
 class Flight:
     """One event on its way; ``ended`` is how that ended, ``None`` while it has not.
 
-    It is called with its delivery report. ``error`` is why the last attempt failed, ``None`` if none did.
+    It is called with its delivery report. ``bytes`` is about how much memory it takes. ``error`` is why the last attempt failed, ``None`` if none did.
     """
 
-    __slots__ = ("ended", "entry", "error", "key", "window")
+    __slots__ = ("bytes", "ended", "entry", "error", "key", "window")
 
     def __init__(self, entry: Entry, key: bytes | None, window: Window) -> None:
         self.entry = entry
@@ -27,11 +27,7 @@ class Flight:
         self.window = window
         self.ended: Delivery | None = None
         self.error: KafkaError | None = None
-
-    @property
-    def bytes(self) -> int:
-        """About how much memory it takes."""
-        return len(self.entry.event.data) + _OVERHEAD_BYTES
+        self.bytes = len(entry.event.data) + _OVERHEAD_BYTES
 
     def __call__(self, error: KafkaError | None, _message: Message) -> None:
         # Plain assignments alone: after a fatal error this is called while an exception is pending, and
@@ -63,6 +59,7 @@ class Window:
         self.reached = self.seen = position
         self.flying = self.failures = 0
         self.alone_until = 0
+        self._alone = False  # whether what was sent last is to fly alone
         self._events, self._size = events, size
         self._bytes = 0
         self._flights: deque[Flight] = deque()
@@ -105,7 +102,7 @@ class Window:
         """What is to be sent now; ``None`` while nothing may be."""
         while self._unsent:
             flight = self._unsent[0]
-            if flight.entry.position <= self.alone_until and self.flying:
+            if self.flying and (self._alone or flight.entry.position <= self.alone_until):
                 return None
             if flight.key not in self._first:
                 return flight
@@ -116,6 +113,7 @@ class Window:
         """*flight*, which was the next, is on its way."""
         self._unsent.popleft()
         self.flying += 1
+        self._alone = flight.entry.position <= self.alone_until
         if flight.key is not None and flight.key not in self._proven:
             self._first[flight.key] = flight
 
