@@ -160,7 +160,8 @@ def main() -> None:
             mine, theirs = ours(directory, form, projects), bare(projects)
             print(
                 f"outbox to acknowledged, {form}, {projects} projects: {mine:,.0f} events/s"
-                f" (target {TARGET:,}; bare confluent_kafka from memory: {theirs:,.0f}; ratio {theirs / mine:.1f})"
+                f" (target {TARGET:,}; bare confluent_kafka from memory: {theirs:,.0f};"
+                f" ratio {theirs / mine:.1f})"
             )
 
 

@@ -19,7 +19,7 @@ from exporter.sinks.kafka.window import Flight
 
 log = logging.getLogger(__name__)
 
-MIN_BATCH_BYTES = 16_384
+MIN_BATCH_BYTES = 1_000
 MAX_BATCH_BYTES = 1_000_000  # as librdkafka has it; within what brokers take unless told otherwise
 _END_SECONDS = 0.2
 _RECONNECT_MAX_MS = 5_000

@@ -154,7 +154,8 @@ class _Run:
         try:
             error = self._line.send(flight, message)
         except BufferError:
-            return False  # its own queue is full: the event stays the next one
+            self._line.serve(_SERVE_SECONDS)  # its own queue is full: the event stays the next one
+            return False
         if error is None:
             self._window.sent(flight)
         elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
@@ -194,9 +195,13 @@ class _Run:
             flight, error = refused[0]
             self._bury(flight, error.str())
             return
-        self._window.alone_until = max(flight.entry.position for flight, _ in refused)
-        # Perhaps none is too large, but all of them together are.
-        self._batch_bytes = max(MIN_BATCH_BYTES, self._batch_bytes // 2)
+        largest = max(flight.bytes for flight, _ in refused)
+        sizes = all(error.code() == KafkaError.MSG_SIZE_TOO_LARGE for _, error in refused)
+        if sizes and self._batch_bytes > 2 * largest:
+            # Perhaps none is too large, but all of them together are: the topic takes less than we send.
+            self._batch_bytes = max(MIN_BATCH_BYTES, self._batch_bytes // 4)
+        else:
+            self._window.alone_until = max(flight.entry.position for flight, _ in refused)
 
     def _wait(self, error: KafkaError | None, stopping: threading.Event) -> None:
         """Wait before the next attempt, longer each time."""

@@ -16,7 +16,8 @@ _OVERHEAD_BYTES = 700  # of an event that is held, beside its data: its headers,
 class Flight:
     """One event on its way; ``ended`` is how that ended, ``None`` while it has not.
 
-    It is called with its delivery report. ``bytes`` is about how much memory it takes. ``error`` is why the last attempt failed, ``None`` if none did.
+    It is called with its delivery report. ``error`` is why the last attempt failed, ``None`` if none did.
+    ``bytes`` is about how much memory it takes.
     """
 
     __slots__ = ("bytes", "ended", "entry", "error", "key", "window")

@@ -178,6 +178,16 @@ def test_the_variables_of_the_broker_make_a_sink_together_and_not_alone(loaded):
     assert loaded(file, {"KAFKA_TOPIC": "data-bus"}).settings.sinks.kafka.topic == "data-bus"
 
 
+def test_the_variables_of_the_login_belong_to_that_sink(loaded):
+    login = {"KAFKA_LOGIN": "exporter", "KAFKA_PASSWORD": "top-secret"}
+    assert loaded(None, login).settings.sinks.kafka is None
+    kafka = loaded(
+        None, login | {"KAFKA_BOOTSTRAP_SERVERS": "a:9092", "KAFKA_TOPIC": "t"}
+    ).settings.sinks.kafka
+    assert (kafka.login, kafka.password.get_secret_value()) == ("exporter", "top-secret")
+    assert kafka.sasl_mechanism == "PLAIN"
+
+
 @pytest.mark.parametrize(("word", "level"), [("trace", "debug"), ("FATAL", "error"), ("panic", "error")])
 def test_level_words_of_other_logging_libraries_work_in_the_old_variable(loaded, word, level):
     assert loaded(None, {"LOG_LEVEL": word}).settings.log.level == level
