@@ -26,7 +26,7 @@ run: $(STAMP)  ## start the exporter with config.yaml; without that file, start 
 	fi
 
 test: $(STAMP)  ## run all tests, with branch coverage
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) \
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 		--cov --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS)
 
 bench: $(STAMP)  ## run every benchmark in tests/bench

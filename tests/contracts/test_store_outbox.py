@@ -130,12 +130,13 @@ def test_writers_side_by_side_tell_each_event_once_and_hide_none_from_a_reader(
     assert sum(one.result() for one in writes) == len(seen) == len(set(seen))
 
 
+@pytest.mark.parametrize("refused", [("UPDATE", "units"), ("INSERT", "outbox")])
 def test_events_are_saved_with_their_batch_or_not_at_all(
-    desk: Any, make: Any, tell: Any, sql: Any, store_url: str
+    desk: Any, make: Any, tell: Any, sql: Any, store_url: str, refused: tuple[str, str]
 ) -> None:
     desk.store.outbox.subscribe("kafka", ["forge", "runs"])
     for statement in REFUSE[kind_of(store_url)]:
-        sql(statement.format("UPDATE", "units"))
+        sql(statement.format(*refused))
     with pytest.raises(StoreError, match="refused"):
         desk.save(make.run(), events=(tell(1),), cursor="next")
     assert told(desk.store) == []

@@ -21,6 +21,11 @@ DIFFERS = {
     "collectors.postgres.enabled": False,
     "collectors.postgres.databases": {"main"},
     "collectors.postgres.databases.<name>.dsn": "${DATABASE_URL:-}",
+    "sinks.kafka.enabled": False,
+    "sinks.kafka.bootstrap_servers": "localhost:9092",
+    "sinks.kafka.topic": "ci-events",
+    "sinks.kafka.redis.enabled": False,
+    "sinks.kafka.redis.address": "localhost:6379",
 }
 MODELS = {name: cls.config_model for name, cls in collector_classes().items()}
 KEYS = list(describe_schema(MODELS))

@@ -152,6 +152,22 @@ def test_the_names_of_replaced_systems_work(loaded):
     assert list(config.collectors["my-databases"].databases) == ["main"]
 
 
+def test_the_variables_of_redis_count_where_a_sink_asks_it(loaded):
+    ours = {"REDIS_ADDRESS": "redis:6379", "REDIS_PASSWORD": "hidden", "CACHE_TTL": "90"}
+    assert loaded(None, ours).settings.sinks.kafka is None
+    kafka = {"KAFKA_BOOTSTRAP_SERVERS": "a:9092", "KAFKA_TOPIC": "data-bus"}
+    redis = loaded(None, kafka | ours).settings.sinks.kafka.redis
+    assert (redis.address, redis.password.get_secret_value(), redis.ttl_minutes) == (
+        "redis:6379",
+        "hidden",
+        90,
+    )
+    del ours["REDIS_ADDRESS"]
+    assert loaded(None, kafka | ours).settings.sinks.kafka.redis is None
+    file = "sinks: {kafka: {bootstrap_servers: c, topic: d, redis: {address: e}}}"
+    assert loaded(file, ours).settings.sinks.kafka.redis.ttl_minutes == 90
+
+
 def test_the_variables_of_the_broker_make_a_sink_together_and_not_alone(loaded):
     both = {"KAFKA_BOOTSTRAP_SERVERS": "a:9092,b:9092", "KAFKA_TOPIC": "data-bus"}
     kafka = loaded(None, both).settings.sinks.kafka
