@@ -200,19 +200,28 @@ def test_what_people_do_arrives_as_gitlab_told_it_whoever_is_killed(
     }
     scene.exporter.write_config(config)
     scene.exporter.start().wait_ready()
+    made: set[int] = set()
+
+    def happen(**given: Any) -> None:
+        made.add(standin.action("event", late=0, **given)["event_id"])
+
     for kill in (scene.exporter.kill, broker.kill):
         for number in range(20):
-            standin.action("event", project=projects[number % 2], action_name="pushed to")
-            standin.action("event", user=3, action_name="opened")
+            happen(project=projects[number % 2], action_name="pushed to")
+            happen(user=3, action_name="opened")
         kill()
-        standin.action("event", project=projects[0])
+        happen(project=projects[0])
         (broker if scene.exporter.process.poll() is None else scene.exporter).start()
-    happened = [event["text"].encode() for event in standin.events()]
-    scene.listener.wait_for(len(happened), "what happened arrives")
-    assert sorted(one.value for one in scene.listener.distinct()) == sorted(happened)
-    for ids in scene.listener.by_key().values():
-        numbers = [int(one.rpartition("/")[2]) for one in ids]
-        assert numbers == sorted(numbers), "those of one project come in their order"
+
+    def came() -> dict[int, bytes]:
+        scene.listener.read()
+        return {int(one.id[1].rpartition("/")[2]): one.value for one in scene.listener.messages}
+
+    wait_until(lambda: came().keys() >= made, "what happened arrives")
+    arrived = came()
+    happened = {event["id"]: event["text"].encode() for event in standin.events()}
+    assert arrived == {number: happened[number] for number in arrived}
+    scene.assert_everything_told()
 
 
 # -- who dies meanwhile --------------------------------------------------------------------------
