@@ -217,7 +217,6 @@ def test_every_family_of_ci_is_on_a_board(catalogue: dict[str, set[str]]) -> Non
 NOT_SHOWN = {
     "ci_exporter_info": "the same as ci_exporter_build_info, under act_runner's name",
     "ci_exporter_uptime_seconds": "process_start_time_seconds says it, also without the collector runner",
-    "ci_exporter_claims_total": "only with Redis; deliveries tell of duplicates, the log of Redis",
     "ci_exporter_report_log_duration_seconds": "buffer and results tell of trouble with sinks earlier",
 }
 
