@@ -84,6 +84,11 @@ class Records:
         rows = self._connection.execute(sa.select(latest.c.ref_kind, latest.c.ref).where(mine).distinct())
         return {(kind, ref) for kind, ref in rows}
 
+    def newest(self, unit_id: int, pipeline: str, kind: str, ref: str, until: datetime) -> list[PipelineRun]:
+        """The last runs of *ref* that succeeded or failed, newest first."""
+        of_ref = self._decisive(unit_id, pipeline, kind, ref, until)
+        return list(map(run_record, self._connection.execute(of_ref.limit(_LOOK_AHEAD))))
+
     def newer(self, unit_id: int, run: PipelineRun, until: datetime) -> list[PipelineRun]:
         """The runs of its ref after *run*, by creation, that succeeded or failed, newest first."""
         rows = self._connection.execute(self._of_ref(unit_id, run, until, newer=True).limit(_LOOK_AHEAD))
@@ -100,17 +105,19 @@ class Records:
         its = sa.tuple_(created, sa.literal(run.run_id))
         # The first condition is implied by the second, but can be looked up.
         bound = runs.c.created_at >= run.created_at if newer else runs.c.created_at <= run.created_at
+        of_ref = self._decisive(unit_id, run.pipeline, run.ref_kind.value, run.ref, until)
+        return of_ref.where(bound, mine > its if newer else mine < its)
+
+    def _decisive(self, unit_id: int, pipeline: str, kind: str, ref: str, until: datetime) -> sa.Select[Any]:
         return (
             sa.select(*_RUN)
             .where(
                 runs.c.unit_id == unit_id,
-                bound,
-                mine > its if newer else mine < its,
-                runs.c.ref == run.ref,
-                runs.c.ref_kind == run.ref_kind.value,
+                runs.c.ref == ref,
+                runs.c.ref_kind == kind,
                 runs.c.status.in_(_DECISIVE),
                 sa.not_(runs.c.deleted),
-                runs.c.pipeline == run.pipeline,
+                runs.c.pipeline == pipeline,
                 runs.c.finished_at <= until,
             )
             .order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
@@ -166,8 +173,12 @@ class Records:
 
     # -- all that happened, to replay it ---------------------------------------------------------
 
-    def ended(self, since: datetime, until: datetime) -> Iterator[tuple[int, PipelineRun]]:
-        """``(unit id, run)`` of the runs of watched projects that ended then, the first first."""
+    def ended(self, since: datetime, until: datetime, *statuses: Status) -> Iterator[tuple[int, PipelineRun]]:
+        """``(unit id, run)`` of the runs that ended then, the first first; with *statuses*, those alone.
+
+        They are those of watched projects whose history is read.
+        """
+        wanted = [runs.c.status.in_([status.value for status in statuses])] if statuses else []
         rows = self._connection.execute(
             sa.select(runs.c.unit_id, *_RUN)
             .join_from(runs, units)
@@ -176,6 +187,8 @@ class Records:
                 runs.c.finished_at <= until,
                 sa.not_(runs.c.deleted),
                 units.c.active,
+                units.c.caught_up,
+                *wanted,
             )
             .order_by(runs.c.finished_at, runs.c.unit_id, runs.c.run_id)
         )
