@@ -32,7 +32,7 @@ class AlertsSettings(Section):
         default=10, ge=0, le=3600, description="wait for more alerts that go into the same message"
     )
     repeat_interval_seconds: float | None = Field(
-        default=86400, gt=0, description="tell again what still stands after this time; null: never"
+        default=86400, ge=0, description="tell again what still stands after this time; 0 or null: never"
     )
     evaluation_interval_seconds: float = Field(
         default=5, ge=0.1, le=600, description="how often to look at what no event tells, such as time"

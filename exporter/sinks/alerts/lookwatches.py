@@ -28,6 +28,9 @@ class RunStuckWatch(RunWatch[RunStuck]):
 
     def __init__(self, rule: RunStuck, book: Book) -> None:
         super().__init__(rule, book)
+        limits = (rule.longer_than_seconds, rule.at_least_seconds if rule.times_p95 is not None else None)
+        # Of most runs nothing needs to be looked up: no limit is shorter than this.
+        self._least = min(limit for limit in limits if limit is not None)
         self._p95: dict[tuple[int, str, str], tuple[datetime, float | None]] = {}
 
     def look(self, scene: Scene) -> None:
@@ -40,8 +43,9 @@ class RunStuckWatch(RunWatch[RunStuck]):
             if project is None or not self.means(provider := provider_of(scene, project), project, run):
                 continue
             since = _since(run)
-            limit = self._limit(unit_id, run, scene)
-            if limit is None or (scene.now - since).total_seconds() <= limit:
+            age = (scene.now - since).total_seconds()
+            limit = self._limit(unit_id, run, scene) if age > self._least else None
+            if limit is None or age <= limit:
                 continue
             change = Change(scene.now, provider, project, run)
             subject = self.subject(change, scene, since, str(run.run_id), state=run.status.value, limit=limit)

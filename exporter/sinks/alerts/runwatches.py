@@ -17,6 +17,7 @@ R = TypeVar("R", bound=RunRule)
 
 _EXPIRY = timedelta(days=7)
 _LOOK_BACK = 500  # runs of a ref; who is broken for longer than that is not interested in since when
+_NEAR = 20  # nearly always the last good one is among so many
 _NAMED_JOBS = 20
 
 
@@ -133,8 +134,7 @@ class RunWatch(Watch[R]):
         if run is None:
             return {}
         failed = failed_jobs(records, about["unit"], run.run_id)
-        older = records.older(about["unit"], run, scene.now, _LOOK_BACK) if run else []
-        good = next((one for one in older if one.status is Status.SUCCESS), None)
+        good = _last_good(records, about["unit"], run, scene.now)
         fixed_by = records.run(about["unit"], about["fixed_by"]) if "fixed_by" in about else None
         return {
             "run": run,
@@ -427,6 +427,16 @@ def provider_of(scene: Scene, project: Project) -> str:
 def order(state: AlertState) -> tuple[datetime, int]:
     """Where the run that *state* tells of stands among the others of its ref."""
     return datetime.fromisoformat(state.about["created"]), int(state.about["run"])
+
+
+def _last_good(records: Records, unit_id: int, run: PipelineRun, until: datetime) -> PipelineRun | None:
+    for limit in (_NEAR, _LOOK_BACK):
+        older = records.older(unit_id, run, until, limit)
+        if good := next((one for one in older if one.status is Status.SUCCESS), None):
+            return good
+        if len(older) < limit:
+            break
+    return None
 
 
 def newest_runs(state: AlertState, scene: Scene) -> list[PipelineRun]:

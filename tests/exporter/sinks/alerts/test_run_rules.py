@@ -503,3 +503,13 @@ def test_labels_of_a_rule_may_have_names_that_alerts_have_anyway(watch: Watch) -
     lookout.run("failed", selected=True)
     lookout.wait(120)
     assert lookout.active() == {"rule": 1}
+
+
+def test_the_last_good_run_is_found_behind_many_that_failed(watch: Watch) -> None:
+    lookout = watch({"kind": "branch_broken"})
+    good = lookout.run("success")
+    runs = tuple(lookout.make("failed") for _ in range(40))
+    lookout.save("acme/app", runs=runs)
+    lookout.wait()
+    (message,) = lookout.messages()
+    assert f"Last good run: {good}," in message.body

@@ -409,3 +409,10 @@ def _crash(lookout: Lookout) -> None:
     with suppress(StoreError):
         lookout.step()
     lookout.store.notices.add = kept  # type: ignore[method-assign]
+
+
+def test_0_means_never_for_all_rules_as_for_one(watch: Watch) -> None:
+    lookout = watch(BRANCH, repeat_interval_seconds=0)
+    lookout.run("failed")
+    lookout.wait(2 * 86400, step=3600)
+    assert lookout.told() == [BROKEN]
