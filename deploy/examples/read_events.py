@@ -27,6 +27,7 @@ consumer = Consumer(
         "group.id": "read-events",
         "enable.auto.commit": False,
         "auto.offset.reset": "earliest",
+        "session.timeout.ms": 10_000,  # how soon one that was killed is missed
     }
 )
 
