@@ -35,6 +35,7 @@ MAY_BE_EMPTY = {
     "health 63A: Dropped series, by family and reason": "no series is dropped",
     "health 64A: Unknown values, by kind": "the stand-in says nothing unknown",
     "health 75F: Instances": "the demo has no certificate",
+    "health 81D: Sinks": "no event may wait at the moment",
     "health 82A: Events read per second, by result": "the demo reads no events",
     "health 85A: Age of the oldest event that waits, by sink": "no event may wait at the moment",
     "health 89A: Claims per second, by sink and result": "the demo asks no Redis",
