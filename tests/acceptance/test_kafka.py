@@ -184,7 +184,7 @@ def test_every_change_arrives_once_and_in_order_with_what_a_consumer_needs(scene
 def test_what_people_do_arrives_as_gitlab_told_it_whoever_is_killed(
     stack: ExitStack, tmp_path: Path, broker: Broker, start_standin: StartStandIn
 ) -> None:
-    standin = start_standin(projects=0, speed=1, admin=True)
+    standin = start_standin(projects=0, admin=True)
     projects = ["acme/p", "acme/q"]
     for path in projects:
         standin.action("create_project", path=path)
