@@ -191,8 +191,8 @@ observed = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# Who takes events from the outbox: all up to `position` is delivered, or was saved before it subscribed to
-# its `streams` (separated by spaces).
+# Who takes events from the outbox: all up to `position` is delivered, was saved before it subscribed, or is
+# in none of its `streams` (separated by spaces).
 sinks = sa.Table(
     "sinks",
     metadata,

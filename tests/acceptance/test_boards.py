@@ -46,6 +46,7 @@ MAY_BE_EMPTY = {
     "health 85A: Age of the oldest event that waits, by sink": "the demo has no sink",
     "health 86A: Notifications per second, by channel and result": "the demo has no channel",
     "health 87A: Duration of notifications, p95": "the demo has no channel",
+    "health 89A: Claims per second, by sink and result": "the demo has no sink",
     "health 88A: Alerts that stand": "the demo has no rules of its own",
 }
 # Labels that no series may have: Prometheus drops those that are the empty text.

@@ -160,9 +160,9 @@ def main() -> None:
             mine, cost = ours(directory, form, projects)
             theirs = bare(projects)
             print(
-                f"outbox to acknowledged, {form}, {projects} projects: {mine:,.0f} events/s with {cost:.0f} µs"
-                f" of CPU each, the brokers' included (target {TARGET:,}; bare confluent_kafka from memory:"
-                f" {theirs:,.0f}; ratio {theirs / mine:.1f})"
+                f"outbox to acknowledged, {form}, {projects} projects: {mine:,.0f} events/s"
+                f" with {cost:.0f} µs of CPU each, the brokers' included (target {TARGET:,};"
+                f" bare confluent_kafka from memory: {theirs:,.0f}; ratio {theirs / mine:.1f})"
             )
 
 

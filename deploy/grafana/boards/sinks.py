@@ -15,7 +15,7 @@ NO_CHANNEL = "no channel for notifications is configured"
 
 
 def sinks() -> list[Panel]:
-    """Panels 81 to 88: events and their backlog, then notifications and alerts."""
+    """Panels 81 to 89: events and their backlog, then notifications and alerts."""
     return [*_deliveries(), *_notifications()]
 
 
@@ -43,7 +43,14 @@ def _deliveries() -> list[Panel]:
         "ops",
         "Events by what became of them at the sink; an attempt that failed is repeated.",
         NO_SINK,
-        width=8,
+    )
+    claims = Head(
+        89,
+        "Claims per second, by sink and result",
+        "ops",
+        "Events of sinks that ask Redis who tells them: claimed is we, taken another producer, failed_open"
+        " perhaps both, since Redis could not be asked.",
+        "no sink asks Redis",
     )
     waiting = Head(
         84,
@@ -51,7 +58,6 @@ def _deliveries() -> list[Panel]:
         "short",
         "Events in the outbox that the sink has still to deliver. They rise while it is down.",
         NO_SINK,
-        width=8,
     )
     oldest = Head(
         85,
@@ -59,7 +65,6 @@ def _deliveries() -> list[Panel]:
         "s",
         "How long ago it was saved; no curve while nothing waits.",
         "nothing waits, or no sink is configured",
-        width=8,
     )
     backlog = now("ci_exporter_outbox_events")
     saved = now("ci_exporter_outbox_oldest_event_timestamp_seconds")
@@ -80,10 +85,12 @@ def _deliveries() -> list[Panel]:
         Column("E", "Dead letters", "short", looks.ANY_IS_BAD),
     ]
     results = total(rate("ci_exporter_sink_deliveries_total", scope=HERE), "sink, result")
+    asked_for = total(rate("ci_exporter_claims_total", scope=HERE), "sink, result")
     return [
         rows(each, asked, columns, "Events wait"),
         lines(read, Query(total(rate("ci_exporter_events_total", scope=MINE), "result"), "{{result}}")),
         lines(delivered, Query(results, "{{sink}}: {{result}}")),
+        lines(claims, Query(asked_for, "{{sink}}: {{result}}")),
         lines(waiting, Query(f"max by (sink) ({backlog})", "{{sink}}")),
         lines(oldest, Query(f"max by (sink) ({age(saved)})", "{{sink}}")),
     ]

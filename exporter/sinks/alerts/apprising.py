@@ -111,6 +111,7 @@ def _plugin(name: str, url: str) -> Any:
         image_url_logo="",
         async_mode=False,
         service_timeout=0,
+        http_redirects=False,  # a POST would become a GET, and its answer look like a success
     )
     listen_to(asset)
     plugin = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)

@@ -19,7 +19,7 @@ from exporter.sinks.kafka.window import Flight, Window
 
 log = logging.getLogger(__name__)
 
-_READ_EVENTS = 1_000
+_READ_EVENTS = 500
 _SAVE_SECONDS = 0.2
 _LOOK_SECONDS = 2.0  # how soon events are seen that another process saved
 _SERVE_SECONDS = 0.05
@@ -90,7 +90,7 @@ class _Run:
         )
         self._batch_bytes = MAX_BATCH_BYTES
         self._line = sink.make_line(settings, self._batch_bytes)
-        self._read_events = 100
+        self._read_events = 20
         self._look_at = 0.0
         self._saved, self._save_at = position, 0.0
         self._pause = _PAUSE_SECONDS[0]
