@@ -67,6 +67,17 @@ def test_an_event_comes_back_as_it_was_saved(desk: Any, tell: Any) -> None:
     assert entry.position > 0
 
 
+def test_events_are_saved_while_a_process_has_the_right_to_poll(desk: Any, tell: Any) -> None:
+    """As in every process that polls: its lease, and the order of the outbox, are locks of their own."""
+    lease = desk.store.lease()
+    assert lease.acquire()
+    try:
+        desk.store.outbox.subscribe("kafka", ["forge"])
+        assert desk.save(events=(tell(1),)).new_events == 1
+    finally:
+        lease.release()
+
+
 def test_an_event_is_told_once_however_often_and_by_whatever_unit_it_is_read(
     siblings: Any, open_store: Any, make: Any, tell: Any
 ) -> None:

@@ -23,9 +23,9 @@ _REPEAT_SECONDS = 5.0
 class Account:
     """How one run of sink *name* goes.
 
-    A failure is warned of once, and then again only after something was delivered, or when a *definite* reason
-    comes to light; one is counted at most every few seconds, since a client that tries all the time fails all
-    the time.
+    A failure is warned of once, and then again only after something was delivered, or for a *definite* reason
+    that was not told; one is counted at most every few seconds, since a client that tries all the time fails
+    all the time.
     """
 
     def __init__(self, name: str, context: SinkContext) -> None:
