@@ -267,9 +267,9 @@ def test_after_a_clock_was_set_back_whole_lists_are_read_again(events_of: Labs) 
     lab.clock.advance(400 * 86_400)
     lab.exporter.discover()
     lab.clock.advance(-400 * 86_400)
-    lab.act("delete_project", project=PROJECT)
+    lab.calls()
     lab.exporter.discover()
-    assert str(PROJECT) not in {state.stored.unit.key for state in lab.exporter.rounds.states()}
+    assert lab.calls().keys() == {"GET /projects", "GET /users"}, "and nobody is asked for news only"
 
 
 # -- what it costs -------------------------------------------------------------------------------
