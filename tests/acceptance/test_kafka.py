@@ -338,6 +338,35 @@ def test_a_long_absence_of_the_broker_costs_no_memory_and_no_round(make_scene: M
     assert max(meanwhile, after) - before < 60 << 20, (before, meanwhile, after)
 
 
+def test_two_replicas_on_one_postgresql_of_which_the_polling_one_dies(
+    stack: ExitStack, tmp_path: Path, broker: Broker, start_standin: StartStandIn, postgres_database: str
+) -> None:
+    standin = start_standin(projects=6, history_days=1, history_pipelines=20, seed=3)
+    topic = f"events-{next(_topics)}"
+    broker.create_topic(topic)
+    listener = stack.enter_context(Listener(broker, topic))
+    sink = {"bootstrap_servers": broker.address, "topic": topic, "events": ["runs"], "in_flight_events": 50}
+    config = exporter_config(standin, postgres_database, {}) | {"sinks": {"kafka": sink}}
+    first, second = (
+        stack.enter_context(ExporterProcess(tmp_path, config, name=name)).start().wait_ready()
+        for name in ("first", "second")
+    )
+    feed = stack.enter_context(Feed(postgres_database))
+    told = feed.tell(2_000)
+    listener.wait_for(200, "some of the load arrives")
+    first.kill()
+    told += feed.tell(2_000)
+    wait_until(lambda: "ci_exporter_leader 1" in second.scrape(), "the other takes over")
+    first.start().wait_ready()
+    second.kill()
+    told += feed.tell(500)
+    listener.wait_for(len(told), "what was saved arrives")
+    numbers = lambda ids: [int(one.partition("/")[2]) for one in ids]  # noqa: E731
+    arrived = listener.by_key()
+    assert sorted(itertools.chain(*arrived.values())) == sorted(told)
+    assert all(numbers(ids) == sorted(numbers(ids)) for ids in arrived.values())
+
+
 # -- logins --------------------------------------------------------------------------------------
 
 
