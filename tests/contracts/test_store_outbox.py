@@ -348,6 +348,19 @@ def test_every_change_of_a_run_and_a_job_is_told_once_with_what_was_before(watch
     ]
 
 
+def test_a_job_that_is_skipped_and_waits_again_is_told_with_ids_of_their_own(watched: Any, make: Any) -> None:
+    """As after a retry of the job before it: a consumer that knows ids must not take it for a repetition."""
+    states = [Status.CREATED, Status.SKIPPED, Status.CREATED, Status.SKIPPED]
+    for minute, status in enumerate(states):
+        run = make.run(status=Status.RUNNING, updated_at=make.at(minute + 1), finished_at=None)
+        job = make.job(status=status, started_at=None, finished_at=None)
+        watched.save(run, job)
+    entries = watched.store.outbox.read("people", 0, 1000)
+    told = [entry.event for entry in entries if entry.event.subject.startswith("jobs/")]
+    assert [event.type.rpartition(".")[2] for event in told] == [status.value for status in states]
+    assert len({event.id for event in told}) == len(states)
+
+
 def test_an_execution_that_is_over_before_it_is_seen_is_told_too(watched: Any, make: Any) -> None:
     from exporter.model.runs import Execution
 
