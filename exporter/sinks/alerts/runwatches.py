@@ -127,7 +127,9 @@ class RunWatch(Watch[R]):
             return {}
         failed = failed_jobs(records, about["unit"], run.run_id)
         older = records.older(about["unit"], run, scene.now)
-        good = next((one for one in older if one.status is Status.SUCCESS), None)
+        # Of runs that the rule means: a child that succeeded does not make its parent good.
+        meant = (one for one in older if self._sources.match(one.source))
+        good = next((one for one in meant if one.status is Status.SUCCESS), None)
         fixed_by = records.run(about["unit"], about["fixed_by"]) if "fixed_by" in about else None
         return {
             "run": run,
