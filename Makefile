@@ -25,8 +25,9 @@ run: $(STAMP)  ## start the exporter with config.yaml; without that file, start 
 		exec $(BIN)/ci-exporter demo; \
 	fi
 
+# A worker takes whole files, which share what is slow to set up, in the order that tests/conftest.py gives them.
 test: $(STAMP)  ## run all tests, with branch coverage
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) \
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
 		--cov --cov-report=term --cov-fail-under=$(COVERAGE_MIN) $(PYTEST_ARGS)
 
 bench: $(STAMP)  ## run every benchmark in tests/bench

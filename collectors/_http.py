@@ -32,12 +32,16 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of the API: status, headers, and the parsed body (``None`` unless the status is 200)."""
+    """One answer of the API: status, headers, and the parsed body (``None`` unless the status is 200).
+
+    ``raw`` is the body as it came.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: Any
     next_url: str | None = None
+    raw: bytes = b""
 
 
 class Credentials(requests.auth.AuthBase):
@@ -213,7 +217,7 @@ class ApiClient:
         """What the status means."""
         status = response.status_code
         if status == 200:
-            return Answer(status, response.headers, self._parse(raw, operation), _next_url(response))
+            return Answer(status, response.headers, self._parse(raw, operation), _next_url(response), raw)
         if status in (403, 404):
             return Answer(status, response.headers, None)
         if status == 401:
@@ -258,9 +262,15 @@ class ApiClient:
         return min(max(0.0, seconds), LONGEST_SILENCE_SECONDS)
 
     def pages(self, path: str, operation: str, params: Mapping[str, Any]) -> Iterator[list[Any]]:
+        """All pages of a list, as :meth:`answers` gives them."""
+        for answer in self.answers(path, operation, params):
+            yield answer.body
+
+    def answers(self, path: str, operation: str, params: Mapping[str, Any]) -> Iterator[Answer]:
         """All pages of a list, by the source's own `Link: rel=next`; 403 and 404 raise `NotThere`.
 
-        A page that comes twice stands in the place of another one: the list is not complete.
+        The body of each is a list. A page that comes twice stands in the place of another one: the list is
+        not complete.
         """
         answer = self.get(path, operation, params)
         before: list[Any] = []
@@ -271,11 +281,11 @@ class ApiClient:
             if page and _ids(page) == before:
                 raise BadAnswer(f"{operation}: the same page came twice")
             before = _ids(page)
-            yield page
+            yield answer
             if answer.next_url is None:
                 return
             answer = self.get(answer.next_url, operation)
-        raise SourceError(f"{self._host}: {operation} does not end after {_MAX_PAGES} pages")
+        raise _final(f"{self._host}: {operation} does not end after {_MAX_PAGES} pages")
 
     def close(self) -> None:
         """Close idle connections."""
@@ -307,8 +317,8 @@ def _final(message: str) -> SourceError:
 
 
 def _ids(page: list[Any]) -> list[Any]:
-    """What tells the entries of one page from those of another."""
-    return [entry.get("id") if isinstance(entry, dict) else entry for entry in page]
+    """What tells the entries of one page from those of another: their ids, or all of those without one."""
+    return [entry.get("id", entry) if isinstance(entry, dict) else entry for entry in page]
 
 
 def _no_constant(name: str) -> None:

@@ -362,7 +362,7 @@ class App:
         try:
             return build_sinks(config.settings, context, streams)
         except ConfigError as error:
-            raise ConfigError([config.located(problem) for problem in error.problems]) from error
+            raise ConfigError([config.located(problem) for problem in error.problems]) from None
 
     def _load_anew(self) -> tuple[Config, dict[str, Collector[Any]], list[Sink]]:
         """The configuration as it is now, with collectors and sinks built from it.

@@ -27,12 +27,13 @@ class CollectorConfig(BaseModel):
     """One block under ``collectors:``; a collector adds its own keys in a subclass.
 
     ``env_names`` maps environment variables of the system it replaces to its own keys (dotted where
-    nested). Those in ``env_enables`` name the source to connect to: one of them alone creates the block.
+    nested). Those in ``env_enables`` name the source to connect to: one of them alone creates the block, or
+    all of those that stand there together.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
     env_names: ClassVar[Mapping[str, str]] = {}
-    env_enables: ClassVar[frozenset[str]] = frozenset()
+    env_enables: ClassVar[frozenset[str | tuple[str, ...]]] = frozenset()
 
     enabled: bool = Field(default=True, description="whether this collector runs")
 

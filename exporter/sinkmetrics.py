@@ -23,6 +23,14 @@ class Delivery(StrEnum):
     DEAD_LETTER = "dead_letter"
 
 
+class Claim(StrEnum):
+    """What came of asking whether an event is ours to tell; a label value."""
+
+    CLAIMED = "claimed"
+    TAKEN = "taken"
+    FAILED_OPEN = "failed_open"
+
+
 class Notified(StrEnum):
     """How one attempt to notify people ended; a label value."""
 
@@ -59,7 +67,7 @@ SINK_LAST_SUCCESS = gauge(
 )
 BACKLOG = gauge(
     "ci_exporter_outbox_events",
-    "Events in the outbox that the sink has still to deliver.",
+    "Events in the outbox that the sink has still to deliver; above 10000 an estimate.",
     ("sink",),
     source="sinks",
 )
@@ -74,6 +82,13 @@ DEAD_LETTERS = gauge(
     "ci_exporter_dead_letters",
     "Events that the sink could never deliver, kept with the reason in the table dead_letters.",
     ("sink",),
+    source="sinks",
+)
+CLAIMS = counter(
+    "ci_exporter_claims_total",
+    "Events by who tells them, of sinks that ask Redis: we do, another producer does, or perhaps both, since"
+    " Redis could not be asked.",
+    ("sink", "result"),
     source="sinks",
 )
 NOTIFICATIONS = counter(
@@ -105,6 +120,7 @@ FAMILIES: tuple[Family, ...] = (
     BACKLOG,
     OLDEST,
     DEAD_LETTERS,
+    CLAIMS,
     NOTIFICATIONS,
     NOTIFICATION_DURATION,
     ALERTS_ACTIVE,
@@ -123,6 +139,7 @@ class SinkMetrics:
         self._backlog = self._gauge(BACKLOG)
         self._oldest = self._gauge(OLDEST)
         self._dead_letters = self._gauge(DEAD_LETTERS)
+        self._claims = self._counter(CLAIMS)
         self._notifications = self._counter(NOTIFICATIONS)
         family = NOTIFICATION_DURATION
         self._notification_seconds = Histogram(
@@ -151,6 +168,15 @@ class SinkMetrics:
     def delivered(self, sink: str, result: Delivery, events: int = 1) -> None:
         """*events* ended as *result* at *sink*."""
         self._deliveries.labels(sink, result.value).inc(events)
+
+    def begin_claims(self, sink: str) -> None:
+        """Show zeros of claims for *sink* from now on."""
+        for result in Claim:
+            self._claims.labels(sink, result.value)
+
+    def claimed(self, sink: str, result: Claim, events: int) -> None:
+        """*sink* asked for *events*, with that *result*."""
+        self._claims.labels(sink, result.value).inc(events)
 
     def succeeded(self, sink: str, now: float) -> None:
         """*sink* works, as of *now* in seconds since 1970."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +20,11 @@ from exporter.model.views import UnitView
 from exporter.store.base import Saved
 from exporter.store.sql import SqlStore
 from tests.support.postgres import PostgresServer
+from tests.support.process import unmeasured
+
+# Folders of tests that start programs and wait for them: whole files run side by side, and those that take
+# minutes come first, or the last of them would run alone.
+LONG = ("acceptance", "security", "collectors", "queries", "contracts")
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -113,6 +118,26 @@ class Desk:
 def make() -> SimpleNamespace:
     """Builders of records."""
     return SimpleNamespace(at=at, run=make_run, job=make_job, START=START, Desk=Desk)
+
+
+# -- the run -------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """After the shuffle: long files first, each group in the order that chance gave it."""
+    items.sort(key=lambda item: _turn(item.path.relative_to(config.rootpath / "tests").parts[0]))
+
+
+def _turn(folder: str) -> int:
+    return LONG.index(folder) if folder in LONG else len(LONG)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """The programs of a test that pytest-cov does not measure are not measured, either."""
+    with unmeasured() if item.get_closest_marker("no_cover") else nullcontext():
+        return (yield)
 
 
 # -- databases -----------------------------------------------------------------------------------

@@ -98,13 +98,18 @@ class GitLabClient:
 
     def _pages(self, path: str, operation: str, **params: Any) -> Iterator[list[Any]]:
         """All pages of a list; begun anew if the token was refused at its first page."""
+        for answer in self._answers(path, operation, **params):
+            yield answer.body
+
+    def _answers(self, path: str, operation: str, **params: Any) -> Iterator[Answer]:
+        """The same with what came beside the entries."""
         begun = False
         while True:
             token = self._credentials.token
             try:
-                for page in self._api.pages(path, operation, {"per_page": self.per_page, **params}):
+                for answer in self._api.answers(path, operation, {"per_page": self.per_page, **params}):
                     begun = True
-                    yield page
+                    yield answer
             except Unauthorized as error:
                 if not self._refuse(token):
                     raise
@@ -124,28 +129,28 @@ class GitLabClient:
         return self._pages(
             f"groups/{quote(group, safe='')}/projects",
             "group_projects",
-            include_subgroups=_bool(subgroups),
+            include_subgroups=boolean(subgroups),
             with_shared="false",
             order_by="id",
             sort="asc",
-            **_archived(archived),
+            **without_archived(archived),
         )
 
     def user_projects(self, user: str, *, archived: bool) -> Iterator[list[Any]]:
         """Pages of the projects of a user."""
         path = f"users/{quote(user, safe='')}/projects"
-        return self._pages(path, "user_projects", order_by="id", sort="asc", **_archived(archived))
+        return self._pages(path, "user_projects", order_by="id", sort="asc", **without_archived(archived))
 
     def all_projects(self, *, member: bool, archived: bool) -> Iterator[list[Any]]:
         """Pages of every project the token sees, or only of those it is a member of."""
         return self._pages(
             "projects",
             "projects",
-            membership=_bool(member),
+            membership=boolean(member),
             order_by="id",
             sort="asc",
             pagination="keyset",
-            **_archived(archived),
+            **without_archived(archived),
         )
 
     # -- pipelines -----------------------------------------------------------------------------
@@ -244,10 +249,11 @@ def _unavailable(error: NotThere) -> UnitUnavailable:
     )
 
 
-def _bool(value: bool) -> str:
+def boolean(value: bool) -> str:
+    """*value* as GitLab takes it in a query."""
     return "true" if value else "false"
 
 
-def _archived(included: bool) -> dict[str, str]:
-    """Leaving the parameter out gives both archived and other projects."""
+def without_archived(included: bool) -> dict[str, str]:
+    """The parameter that leaves archived projects out, or none: that gives both."""
     return {} if included else {"archived": "false"}

@@ -1,4 +1,4 @@
-"""One stand-in GitLab for the demo of both collectors: they show two sides of the same world."""
+"""One stand-in GitLab for the demo of all collectors: they show sides of the same world."""
 
 from __future__ import annotations
 
@@ -17,10 +17,19 @@ def pipelines_source(directory: Path) -> DemoSource:
 
 def runners_source(directory: Path) -> DemoSource:
     """The stand-in, and the block that watches its runners."""
+    more = {"instance": True, "poll_interval_seconds": 5}
+    return _another(directory, more, "runners of the stand-in GitLab")
+
+
+def events_source(directory: Path) -> DemoSource:
+    """The stand-in, and the block that reads what people do in it."""
+    return _another(directory, {"poll_interval_seconds": 10}, "events of the stand-in GitLab")
+
+
+def _another(directory: Path, more: dict[str, Any], title: str) -> DemoSource:
     source = _start(directory)
     block: dict[str, Any] = {key: source.block[key] for key in ("url", "token", "operations_per_second")}
-    block |= {"instance": True, "poll_interval_seconds": 5}
-    return DemoSource(block, "runners of the stand-in GitLab", source.process_ids)
+    return DemoSource(block | more, title, source.process_ids)
 
 
 def _start(directory: Path) -> DemoSource:

@@ -123,6 +123,7 @@ class ListEntry:
     created_at: datetime
     updated_at: datetime
     web_url: str | None
+    sha: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +169,7 @@ def list_entry(pipeline: Any) -> ListEntry:
         created_at=created_at,
         updated_at=_instant_or_none(entry.get("updated_at")) or created_at,
         web_url=_text_or_empty(entry, "web_url") or None,
+        sha=_text_or_empty(entry, "sha") or None,
     )
 
 
@@ -182,6 +184,7 @@ def run_from_list(entry: ListEntry, kind: RefKind, *, unknown: Unknown) -> Pipel
         created_at=entry.created_at,
         updated_at=entry.updated_at,
         web_url=entry.web_url,
+        sha=entry.sha,
         complete=False,
     )
 
@@ -220,6 +223,7 @@ def run(detail: Any, *, selects: Callable[[RefKind, str], bool], unknown: Unknow
         coverage_ratio=_ratio(pipeline.get("coverage")),
         username=username or None,
         web_url=entry.web_url,
+        sha=entry.sha,
         selected=selects(kind, entry.ref),
         earlier=earlier,
     )
@@ -258,7 +262,14 @@ def job(detail: Any, run_id: int, *, unknown: Unknown) -> JobRun:
         failure_reason=_failure_reason(entry, status, unknown),
         allow_failure=bool(entry.get("allow_failure")),
         runner_type=_runner_type(entry.get("runner"), unknown) if started_at else None,
+        web_url=_text_or_empty(entry, "web_url") or None,
     )
+
+
+def commit_title(detail: Any) -> str | None:
+    """The first line of the commit that a job is for; ``None`` if the job does not tell."""
+    commit = _object(detail, "job").get("commit")
+    return _text_or_empty(commit, "title") or None if isinstance(commit, dict) else None
 
 
 def _runner_type(runner: Any, unknown: Unknown) -> RunnerType:

@@ -216,6 +216,7 @@ class Reader:
         builds = [mapping.job(job, run.run_id, unknown=unknown) for job in jobs]
         self.jobs.extend(builds)
         if builds:
+            run = replace(run, commit_title=mapping.commit_title(jobs[0]))
             triggers = [mapping.job(bridge, run.run_id, unknown=unknown) for bridge in bridges]
             self.runs[run.run_id] = executions.with_earlier_status(run, [*builds, *triggers])
             self.past.extend(executions.unseen(run, builds, triggers))
@@ -282,7 +283,8 @@ class Reader:
             return
         if waits and again.status is not run.status:
             self.read_run(run.run_id)
-        elif replace(again, earlier=None) == run:
+        elif replace(again, earlier=None, commit_title=again.commit_title or run.commit_title) == run:
+            # The title is known from the jobs, which were perhaps not read this time.
             del self.runs[run.run_id]
 
     def read_refs(self) -> dict[RefKind, frozenset[str]]:

@@ -14,21 +14,24 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from exporter import logs
+from exporter import __version__, logs
 from exporter.app import App, ConfigSource, refuse_idleness
 from exporter.cli import output
 from exporter.cli.alerts import check_templates, rehearsed
 from exporter.cli.interpreter import tune
+from exporter.cli.notifying import check_channels
 from exporter.cli.parser import overrides
 from exporter.cli.progress import ProgressBar
 from exporter.clock import SystemClock
 from exporter.config.load import Config
 from exporter.contract import Backfills, Demonstrates
-from exporter.errors import ConfigError, ExporterError, Stopped
+from exporter.errors import ConfigError, ExporterError, SinkError, Stopped
 from exporter.parts import Parts
 from exporter.plugins import collector_classes, refuse_foreign_packages
 from exporter.rounds.backfill import backfill
 from exporter.rounds.once import first_error, run_once
+from exporter.sinks.base import Sink, SinkContext
+from exporter.sinks.building import build_sinks
 from exporter.store.sql import SqlStore
 from exporter.web.tls import load as load_identity
 from exporter.web.webread import load_web_config
@@ -72,8 +75,10 @@ def check(options: argparse.Namespace) -> int:
     """Check the configuration, and with ``--online`` every source."""
     config = _load(options)
     parts = Parts(config, SqlStore("sqlite://"), rehearsal=True)
+    sinks = _sinks(config, parts)
     for warning in _web_warnings(config):
         print(f"warning: {warning}", file=sys.stderr)
+    check_channels(config)
     check_templates(config)
     for line in rehearsed(config, parts.providers(), parts.clock.now(), online=options.online):
         print(line, file=sys.stderr)
@@ -87,8 +92,37 @@ def check(options: argparse.Namespace) -> int:
     failures = run_once(parts.rounds, capacity=config.settings.engine.capacity)
     for rounds in parts.rounds:
         output.print_source(rounds, failures[rounds.name])
+    refused = [sink.name for sink in sinks if not _takes_events(sink)]
     parts.close()
-    return 1 if first_error(failures) else 0
+    return 1 if refused or first_error(failures) else 0
+
+
+def _sinks(config: Config, parts: Parts) -> list[Sink]:
+    """The sinks of *config*, for trying them out.
+
+    Raises:
+        ConfigError: one cannot be built.
+    """
+    metrics = parts.metrics
+    context = SinkContext(parts.store, parts.clock, metrics.sinks, metrics.work, __version__)
+    streams = frozenset(stream for one in parts.collectors.values() for stream in one.streams)
+    try:
+        return build_sinks(config.settings, context, streams)
+    except ConfigError as error:
+        raise ConfigError([config.located(problem) for problem in error.problems]) from None
+
+
+def _takes_events(sink: Sink) -> bool:
+    """Whether the receiver of *sink* answers as it should; says what it found out."""
+    try:
+        for line in sink.try_out():
+            print(f"{sink.name}: {line}", flush=True)
+    except SinkError as error:
+        print(f"{sink.name}: failed: {error}", flush=True)
+        return False
+    finally:
+        sink.close()
+    return True
 
 
 def _web_warnings(config: Config) -> Iterator[str]:

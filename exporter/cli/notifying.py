@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 
 from exporter import __version__, logs
 from exporter.app import ConfigSource
@@ -22,13 +23,25 @@ def notify(options: argparse.Namespace) -> int:
     """Send a sample over the chosen channels; 1 if one of them did not take it."""
     config = ConfigSource(options.config, os.environ, overrides(options)).load()
     logs.configure(config.settings.log.level, config.settings.log.format, sys.stderr)
-    chosen = _chosen(config, options.channel)
+    sent = [_send(channel) for channel in _built(config, _chosen(config, options.channel)).values()]
+    return 0 if all(sent) else 1
+
+
+def check_channels(config: Config) -> None:
+    """Refuse channels that cannot work as they are written; nothing is sent.
+
+    Raises:
+        ConfigError: with every one of them.
+    """
+    if config.settings.alerts:
+        _built(config, config.settings.alerts.channels)
+
+
+def _built(config: Config, chosen: Mapping[str, ChannelSettings]) -> dict[str, Channel]:
     try:
-        channels = build_channels(chosen, __version__)
+        return build_channels(chosen, __version__)
     except ConfigError as error:
         raise ConfigError([config.located(problem) for problem in error.problems]) from error
-    sent = [_send(channel) for channel in channels.values()]
-    return 0 if all(sent) else 1
 
 
 def _chosen(config: Config, name: str | None) -> dict[str, ChannelSettings]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,12 @@ LEGACY: tuple[EnvName, ...] = (
     EnvName("SCHEDULING_POLL_INTERVAL", "collectors.*.poll_interval_seconds"),
     EnvName("KAFKA_BOOTSTRAP_SERVERS", "sinks.kafka.bootstrap_servers", block="sinks.kafka"),
     EnvName("KAFKA_TOPIC", "sinks.kafka.topic", block="sinks.kafka"),
+    EnvName("KAFKA_LOGIN", "sinks.kafka.login", block="sinks.kafka"),
+    EnvName("KAFKA_PASSWORD", "sinks.kafka.password", block="sinks.kafka"),
+    EnvName("REDIS_ADDRESS", "sinks.kafka.redis.address", block="sinks.kafka"),
+    # After the address, which makes the block that they belong to.
+    EnvName("REDIS_PASSWORD", "sinks.kafka.redis.password", block="sinks.kafka.redis"),
+    EnvName("CACHE_TTL", "sinks.kafka.redis.ttl_minutes", block="sinks.kafka.redis"),
 )
 """The names that belong to no single collector; a collector declares its own in ``env_names``."""
 
@@ -88,18 +94,24 @@ def apply_legacy(
 
 
 def _has_block(draft: Draft, env: Mapping[str, str], block: str) -> bool:
-    """Whether *block* is in the file, or *env* has all that makes it."""
+    """Whether *block* is there already, or *env* has all that makes it."""
     if not block or draft.get(tuple(block.split("."))) is not None:
         return True
-    return all(env.get(name, "").strip() for name in BLOCKS[block])
+    makers = BLOCKS.get(block, ())
+    return bool(makers) and _all_set(env, makers)
 
 
 def _enable(draft: Draft, env: Mapping[str, str], models: Mapping[str, type[CollectorConfig]]) -> None:
-    """Make the block of each collector whose source a variable names, unless the file has it."""
+    """Make the block of each collector whose source variables name, unless the file has it."""
     for name, model in models.items():
-        for variable in sorted(getattr(model, "env_enables", ())):
-            if env.get(variable, "").strip() and draft.get(("collectors", name)) is None:
-                draft.put(("collectors", name), {}, Place(Layer.LEGACY, FILE, variable=variable))
+        enables = getattr(model, "env_enables", ())
+        for variables in sorted((one,) if isinstance(one, str) else one for one in enables):
+            if _all_set(env, variables) and draft.get(("collectors", name)) is None:
+                draft.put(("collectors", name), {}, Place(Layer.LEGACY, FILE, variable=variables[0]))
+
+
+def _all_set(env: Mapping[str, str], names: Iterable[str]) -> bool:
+    return all(env.get(name, "").strip() for name in names)
 
 
 def _present(draft: Draft) -> list[str]:

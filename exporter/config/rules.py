@@ -98,7 +98,7 @@ class AnyRule(Section):
 class RunRule(AnyRule):
     """What rules about runs have: which runs they are about."""
 
-    providers: Globs = Field(default=(), description="globs of providers, such as [gitea]; !glob excludes")
+    providers: Globs = Field(default=(), description="globs of providers; !glob excludes")
     projects: Globs = Field(default=(), description="globs of project paths")
     pipelines: Globs = Field(default=(), description="globs of names of pipelines")
     refs: Globs = Field(default=(), description="globs of branches, tags and change requests")

@@ -32,6 +32,7 @@ class Alert:
 
     Identity: ``fingerprint``, made of the rule and what it is about (``labels``: project, ref, job …).
     ``title`` is one line; ``text`` tells more, in plain lines. ``resolved_at`` is ``None`` while it stands.
+    ``momentary`` tells of something that happened, and of whose end nobody will hear.
     """
 
     fingerprint: str
@@ -43,6 +44,7 @@ class Alert:
     started_at: datetime
     resolved_at: datetime | None = None
     url: str = ""
+    momentary: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import NamedTuple, Protocol
 
 from exporter.clock import Clock
+from exporter.model.events import Event
 from exporter.runnermetrics import RunnerMetrics
 from exporter.sinkmetrics import SinkMetrics
 from exporter.store.base import Store
@@ -59,6 +60,26 @@ class SinkContext:
     version: str = ""
     zone: tzinfo = UTC
     shown: Shown = field(default_factory=_NothingShown)
+
+
+class Claims(Protocol):
+    """Several producers of the same events agree on who of them tells which.
+
+    Called on the sink's thread only. It must not raise: what cannot be asked is claimed, since an event that
+    is told twice is better than one that nobody tells.
+    """
+
+    def claim(self, events: Sequence[Event]) -> list[bool]:
+        """For each of *events* whether it is ours to tell: true again when we ask again for the same one."""
+        ...
+
+    def try_out(self) -> Iterator[str]:
+        """Lines for ``check --online``, as of a sink."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections; what is asked afterwards is claimed."""
+        ...
 
 
 class Sink(ABC):

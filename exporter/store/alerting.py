@@ -73,8 +73,6 @@ class Alerting:
                 connection.execute(advanced(sink, position))
         if messages:
             self._notices.ring()
-        if messages:
-            self._notices.ring()
 
 
 def _row(state: AlertState) -> dict[str, Any]:

@@ -55,6 +55,10 @@ class Store(Protocol):
     alerting: Alerting
     providers: Callable[[], Mapping[str, str]]
 
+    def identity(self) -> str:
+        """What tells this store from all others, and stays with its data; a copy has the same."""
+        ...
+
     def register(
         self, target: str, units: Sequence[Unit], *, backfill_days: int, now: datetime
     ) -> list[StoredUnit]:

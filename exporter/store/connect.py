@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL, Connection, Engine, make_url
@@ -137,14 +138,13 @@ def store_errors(url: URL) -> Iterator[None]:
     """Turn a database's errors into a `StoreError` that says what to do."""
     try:
         yield
-    except sa.exc.DBAPIError as error:
+    except (sa.exc.DBAPIError, psycopg.Error) as error:
+        original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         signs = _SQLITE_ADVICE if url.get_backend_name() == "sqlite" else _POSTGRESQL_ADVICE
-        reason = str(error.orig).strip().partition("\n")[0]
-        lowered = str(error.orig).lower()
+        reason = str(original).strip().partition("\n")[0]
+        lowered = str(original).lower()
         advice = next((text for sign, text in signs.items() if sign in lowered), None)
-        raise StoreError(
-            f"store {describe(url)}: {advice or reason} ({type(error.orig).__name__})"
-        ) from error
+        raise StoreError(f"store {describe(url)}: {advice or reason} ({type(original).__name__})") from error
     except sa.exc.TimeoutError as error:
         raise StoreError(f"store {describe(url)}: all connections are in use; try again later") from error
     except OSError as error:

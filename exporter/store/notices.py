@@ -66,6 +66,17 @@ class Notices:
             ).one_or_none()
             return _notice(row) if row is not None and row.due_at <= now else None
 
+    def due(self, channel: str, now: datetime, limit: int) -> list[Notice]:
+        """The first *limit* messages for *channel* of which none has to wait longer than until *now*."""
+        with self._read() as connection:
+            rows = connection.execute(
+                sa.select(notices)
+                .where(notices.c.channel == channel, notices.c.due_at <= now)
+                .order_by(notices.c.number)
+                .limit(limit)
+            )
+            return [_notice(row) for row in rows]
+
     def waiting(self) -> dict[str, int]:
         """``channel -> messages`` that are not sent."""
         with self._read() as connection:

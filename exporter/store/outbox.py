@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
@@ -14,12 +13,15 @@ from sqlalchemy.engine import Connection
 
 from exporter.model.events import Backlog, Entry, Event
 from exporter.store.clean import storable
-from exporter.store.statements import chunks, upsert
-from exporter.store.tables import dead_letters, outbox, sinks, told
+from exporter.store.statements import upsert
+from exporter.store.tables import dead_letters, outbox, sinks
+from exporter.store.told import claim, forget, untold
 
 _ORDER_LOCK = 4_120_714  # any fixed number: PostgreSQL advisory lock of those who put events into the outbox
 _SWEEP_ROWS = 5_000
-_FORGET_ROWS = 20_000
+_COUNTED = 10_000  # of what a sink has still to deliver
+WANTED = sa.select(sa.func.aggregate_strings(sinks.c.streams, " ")).scalar_subquery()
+"""What all sinks want, for :meth:`Outbox.wanted`."""
 _Connecting = Callable[[], AbstractContextManager[Connection]]
 _EVENT = (
     outbox.c.stream,
@@ -31,12 +33,14 @@ _EVENT = (
     outbox.c.key,
     outbox.c.data,
 )
+_PUT_IN = (outbox.c.saved_at, *_EVENT)
+_COPY = f"COPY outbox ({', '.join(column.name for column in _PUT_IN)}) FROM STDIN"
 
 
 class Outbox:
     """Events between the store and the sinks; every sink has a position of its own in it.
 
-    Nothing is put in for which no sink has subscribed. Any thread may call.
+    Nothing is to be put in for which no sink has subscribed. Any thread may call.
     """
 
     def __init__(self, read: _Connecting, write: _Connecting) -> None:
@@ -48,43 +52,31 @@ class Outbox:
 
     # -- putting in, by the store --------------------------------------------------------------
 
+    def wanted(self, text: str | None) -> frozenset[str]:
+        """The streams in *text*, which :data:`WANTED` found: another process may have subscribed a sink."""
+        self.streams = frozenset((text or "").split())
+        return self.streams
+
+    def untold(self, connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
+        """Those of *events* that were not told before, each once; only a look, :meth:`claim` decides."""
+        return untold(connection, target_id, events)
+
+    def claim(self, connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
+        """Those of *events* that nobody told before, in their order; from now on all of them are told."""
+        return claim(connection, target_id, events)
+
     def add(self, connection: Connection, events: Sequence[Event], now: datetime) -> None:
         """Put *events* in, with the transaction of *connection*; the last that it does before it commits."""
-        wanted = [_event_row(event) | {"saved_at": now} for event in events if event.stream in self.streams]
-        if not wanted:
+        if not events:
             return
+        rows = [{"saved_at": now} | _event_row(event) for event in events]
         if connection.dialect.name == "postgresql":
             # Positions are drawn before they can be seen: without taking turns until the commit, a sink could
             # pass by one that is seen later than a greater one.
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ORDER_LOCK})")
-        connection.execute(sa.insert(outbox), wanted)
-
-    def untold(self, connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
-        """Those of *events* that were not told before, each once; only a look, :meth:`claim` decides."""
-        fresh = {number_of(event): event for event in events if event.stream in self.streams}
-        for chunk in chunks(sorted(fresh)):
-            rows = connection.execute(
-                sa.select(told.c.number).where(told.c.target_id == target_id, told.c.number.in_(chunk))
-            )
-            for (number,) in rows:
-                del fresh[number]
-        return list(fresh.values())
-
-    def claim(self, connection: Connection, target_id: int, events: Sequence[Event]) -> list[Event]:
-        """Those of *events* that nobody told before, in their order; from now on all of them are told."""
-        fresh = {number_of(event): event for event in events}
-        claimed: set[int] = set()
-        # In one order for all: two writers who know the same events must not wait for each other.
-        for chunk in chunks(sorted(fresh)):
-            rows = [
-                {"target_id": target_id, "number": number, "forget_at": fresh[number].remember_until}
-                for number in chunk
-            ]
-            inserted = connection.execute(
-                upsert(connection, told).values(rows).on_conflict_do_nothing().returning(told.c.number)
-            )
-            claimed.update(number for (number,) in inserted)
-        return [event for number, event in fresh.items() if number in claimed]
+            _copy(connection, rows)
+        else:
+            connection.execute(sa.insert(outbox), rows)
 
     def ring(self) -> None:
         """Wake the sinks: there is something new."""
@@ -171,7 +163,7 @@ class Outbox:
             return int(connection.execute(find).scalar_one())
 
     def backlog(self, name: str) -> Backlog:
-        """What sink *name* has still to deliver."""
+        """What sink *name* has still to deliver; over 10,000 events, their number is an estimate."""
         with self._read() as connection:
             return _backlog(connection, name)
 
@@ -179,47 +171,31 @@ class Outbox:
 
     def sweep(self) -> int:
         """Delete what every sink has delivered; returns how many events."""
+        with self._read() as connection:
+            waiting = {name: _before_next(connection, name) for name in _names(connection)}
+            last = _last(connection)
+        for name, (position, passed) in waiting.items():
+            if passed > position:  # else events of others would wait for a sink that does not want them
+                self.advance(name, passed)
+        # Without any sink, nobody waits for what is left.
+        return self._delete(min((passed for _, passed in waiting.values()), default=last))
+
+    def _delete(self, done: int) -> int:
+        """Delete all up to position *done*, in parts so that other writers need not wait."""
         swept = 0
+        rows = sa.select(outbox.c.position).where(outbox.c.position <= done)
+        part = rows.order_by(outbox.c.position).limit(_SWEEP_ROWS).subquery()
         while True:
-            with self._write() as connection:
-                done = connection.execute(sa.select(sa.func.min(sinks.c.position))).scalar_one_or_none()
-                rows = sa.select(outbox.c.position).order_by(outbox.c.position).limit(_SWEEP_ROWS)
-                if done is not None:  # without any sink, nobody waits for what is left
-                    rows = rows.where(outbox.c.position <= done)
-                positions = connection.execute(rows).scalars().all()
-                if positions:
-                    connection.execute(sa.delete(outbox).where(outbox.c.position <= positions[-1]))
-            swept += len(positions)
-            if len(positions) < _SWEEP_ROWS:
+            with self._read() as connection:
+                upto = connection.execute(sa.select(sa.func.max(part.c.position))).scalar_one()
+            if upto is None:
                 return swept
+            with self._write() as connection:
+                swept += connection.execute(sa.delete(outbox).where(outbox.c.position <= upto)).rowcount
 
     def forget(self, now: datetime) -> int:
         """Forget the events whose time to be remembered is over; returns how many."""
-        forgotten, after = 0, (-1, 0)
-        while True:
-            with self._write() as connection:
-                rows = connection.execute(
-                    sa.select(told.c.target_id, told.c.number, told.c.forget_at)
-                    .where(sa.tuple_(told.c.target_id, told.c.number) > sa.tuple_(*after))
-                    .order_by(told.c.target_id, told.c.number)
-                    .limit(_FORGET_ROWS)
-                ).all()
-                over = [row[:2] for row in rows if row.forget_at is not None and row.forget_at <= now]
-                for chunk in chunks(over):
-                    key = sa.tuple_(told.c.target_id, told.c.number)
-                    connection.execute(sa.delete(told).where(key.in_([tuple(pair) for pair in chunk])))
-            forgotten += len(over)
-            if len(rows) < _FORGET_ROWS:
-                return forgotten
-            after = (rows[-1].target_id, rows[-1].number)
-
-
-def number_of(event: Event) -> int:
-    """What tells *event* from all others of its target: its own number, or a hash, which is negative."""
-    if event.number is not None and 0 <= event.number < 2**63:
-        return event.number
-    text = f"{event.stream}\0{event.id}".encode("utf-8", "surrogatepass")
-    return -1 - (int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1)
+        return forget(self._read, self._write, now)
 
 
 def advanced(name: str, position: int) -> sa.Update:
@@ -241,10 +217,18 @@ def _event_row(event: Event) -> dict[str, Any]:
     }
 
 
+def _copy(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert *rows* into PostgreSQL's table: a statement for each would cost several times as much."""
+    processors = [column.type.bind_processor(connection.dialect) for column in _PUT_IN]
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor() as cursor, cursor.copy(_COPY) as copy:
+        for row in rows:
+            copy.write_row([p(v) if p else v for p, v in zip(processors, row.values(), strict=True)])
+
+
 def _subscribed(connection: Connection) -> frozenset[str]:
     """Every stream that some sink wants."""
-    rows = connection.execute(sa.select(sinks.c.streams)).scalars()
-    return frozenset(stream for text in rows for stream in text.split())
+    return frozenset((connection.execute(sa.select(WANTED)).scalar_one() or "").split())
 
 
 def _streams(connection: Connection, name: str) -> list[str]:
@@ -264,8 +248,29 @@ def _last(connection: Connection) -> int:
     return int(max(newest, passed))
 
 
+def _names(connection: Connection) -> Sequence[str]:
+    return connection.execute(sa.select(sinks.c.name)).scalars().all()
+
+
+def _mine(connection: Connection, name: str) -> tuple[sa.ColumnElement[bool], ...]:
+    """What is true of the events that sink *name* has still to deliver."""
+    return outbox.c.position > _position(connection, name), outbox.c.stream.in_(_streams(connection, name))
+
+
+def _before_next(connection: Connection, name: str) -> tuple[int, int]:
+    """The position of sink *name*, and the one right before the next event that it wants."""
+    following = sa.select(sa.func.min(outbox.c.position)).where(*_mine(connection, name))
+    position, upcoming = _position(connection, name), connection.execute(following).scalar_one()
+    return position, _last(connection) if upcoming is None else upcoming - 1
+
+
 def _backlog(connection: Connection, name: str) -> Backlog:
-    mine = (outbox.c.position > _position(connection, name), outbox.c.stream.in_(_streams(connection, name)))
-    events = connection.execute(sa.select(sa.func.count()).select_from(outbox).where(*mine)).scalar_one()
+    mine = _mine(connection, name)
     oldest = sa.select(outbox.c.saved_at).where(*mine).order_by(outbox.c.position).limit(1)
-    return Backlog(int(events), connection.execute(oldest).scalar_one_or_none())
+    first = sa.select(outbox.c.position).where(*mine).order_by(outbox.c.position).limit(_COUNTED).subquery()
+    events, begin, end = connection.execute(
+        sa.select(sa.func.count(), sa.func.min(first.c.position), sa.func.max(first.c.position))
+    ).one()
+    if events == _COUNTED:  # as many for each position as among those that were counted
+        events = round(_COUNTED * (_last(connection) - begin + 1) / (end - begin + 1))
+    return Backlog(events, connection.execute(oldest).scalar_one_or_none())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from exporter.contract import Batch, Unit
 from exporter.errors import StoreError
-from exporter.model.events import RUNS
+from exporter.model.events import RUNS, Event
 from exporter.model.runs import FINISHED, PipelineRun
 from exporter.model.views import UnitView
 from exporter.store.alerting import Alerting
@@ -25,20 +26,25 @@ from exporter.store.history import SqlHistory
 from exporter.store.lease import AdvisoryLease, FileLease, Lease, NoLease
 from exporter.store.notices import Notices
 from exporter.store.observing import unseen
-from exporter.store.outbox import Outbox
+from exporter.store.outbox import WANTED, Outbox
 from exporter.store.patience import one_of, patience
 from exporter.store.periods import Periods
 from exporter.store.reading import read_views
 from exporter.store.rows import run_record
 from exporter.store.saving import Saver
 from exporter.store.statements import chunks, upsert
-from exporter.store.tables import jobs, latest, runs, targets, unfinished, units
+from exporter.store.tables import facts, jobs, latest, runs, targets, unfinished, units
 from exporter.store.telling import About, Teller
 
 _PRUNE_ROWS = 2_000  # runs deleted in one transaction, so that rounds wait milliseconds for it
 
 _QUESTIONS = 4  # that people may ask at once; the other connections are for those who save and scrape
 _QUESTION_SECONDS = 5.0
+
+# Made once, since every save begins with it; with what the sinks want, as another process may change that.
+_UNIT = sa.select(units, WANTED.label("wanted")).where(units.c.id == sa.bindparam("unit_id"))
+_IDENTITY = sa.select(facts.c.value).where(facts.c.name == "identity")
+_LOCKED_UNIT = _UNIT.with_for_update(key_share=True)
 
 
 class SqlStore:
@@ -58,6 +64,7 @@ class SqlStore:
         # An in-memory database is one connection for all threads: readers must take turns as well.
         self._read_turn = self._turn if in_memory(self._engine.url) else nullcontext()
         self.providers: Callable[[], Mapping[str, str]] = dict
+        self._identity = ""
         self.outbox = Outbox(self._read, self._write)
         self.notices = Notices(self._read, self._write)
         self.alerting = Alerting(self._read, self._write, self.notices)
@@ -66,6 +73,18 @@ class SqlStore:
     def name(self) -> str:
         """The file, or host and database; never a password."""
         return describe(self._engine.url)
+
+    def identity(self) -> str:
+        """What tells this store from all others: random, made when it is first asked for."""
+        if not self._identity:
+            with self._read() as connection:
+                self._identity = connection.execute(_IDENTITY).scalar_one_or_none() or ""
+        if not self._identity:
+            with self._write() as connection:
+                row = {"name": "identity", "value": secrets.token_hex(16)}
+                connection.execute(upsert(connection, facts).values(row).on_conflict_do_nothing())
+                self._identity = connection.execute(_IDENTITY).scalar_one()
+        return self._identity
 
     def register(
         self, target: str, units_: Sequence[Unit], *, backfill_days: int, now: datetime
@@ -97,20 +116,21 @@ class SqlStore:
 
     def save(self, unit_id: int, batch: Batch, now: datetime) -> Saved:
         """Save all of *batch*, its counts and its cursor, or nothing."""
-        batch = self._news(unit_id, batch)
-        if self._says_nothing(unit_id, batch):
+        news = self._news(unit_id, batch)
+        if news is None:
             return Saved(0, 0, 0)
-        batch = storable_batch(batch)
+        batch = storable_batch(news)
         with self._write() as connection:
             row = self._unit(connection, unit_id, lock=True)
-            teller = self._teller(connection, row, batch)
+            streams = self.outbox.wanted(row.wanted)
+            teller = self._teller(connection, row, batch) if RUNS in streams else None
             saved = Saver(connection, unit_id, row.counts_from, teller).save(batch)
             changes = _unit_changes(row, batch)
             if saved.changed or changes.keys() - {"cursor"}:
                 changes["version"] = row.version + 1  # tells other processes
             if changes:
                 connection.execute(sa.update(units).where(units.c.id == unit_id).values(**changes))
-            events = self.outbox.claim(connection, row.target_id, batch.events)
+            events = self.outbox.claim(connection, row.target_id, _of(streams, batch.events))
             told = [*events, *(teller.events if teller else ())]
             self.outbox.add(connection, told, now)
         if told:
@@ -118,8 +138,8 @@ class SqlStore:
         return replace(saved, new_events=len(events))
 
     def _teller(self, connection: Connection, row: sa.Row[Any], batch: Batch) -> Teller | None:
-        """What tells the sinks of changed runs; ``None`` if no sink wants to know, or it is no news."""
-        if RUNS not in self.outbox.streams or batch.history or not row.caught_up:
+        """What tells the sinks of changed runs; ``None`` if it is no news."""
+        if batch.history or not row.caught_up:
             return None
         if not (batch.runs or batch.jobs):
             return None
@@ -128,31 +148,22 @@ class SqlStore:
         about = About(self.providers().get(name, ""), name, row.key, unit.name, unit.default_branch)
         return Teller(about, row.counts_from)
 
-    def _news(self, unit_id: int, batch: Batch) -> Batch:
-        """*batch* without the events that are known, found before other writers have to wait for us."""
-        if not batch.observations and not batch.events:
+    def _news(self, unit_id: int, batch: Batch) -> Batch | None:
+        """*batch* without the events that are known, found before other writers have to wait for us.
+
+        ``None`` if saving it would change nothing, as most polls of idle projects do.
+        """
+        records = batch.runs or batch.jobs or batch.deleted_runs or batch.refs or batch.unit
+        if records and not (batch.observations or batch.events):
             return batch
         with self._read() as connection:
-            fresh = unseen(connection, unit_id, batch.observations)
-            target_id = self._unit(connection, unit_id).target_id
-            events = self.outbox.untold(connection, target_id, batch.events)
-        return replace(batch, observations=tuple(fresh.values()), events=tuple(events))
-
-    def _says_nothing(self, unit_id: int, batch: Batch) -> bool:
-        """Whether saving *batch* would change nothing, as most polls of idle projects do."""
-        if (
-            batch.runs
-            or batch.jobs
-            or batch.deleted_runs
-            or batch.refs
-            or batch.unit
-            or batch.observations
-            or batch.events
-        ):
-            return False
-        with self._read() as connection:
             row = self._unit(connection, unit_id)
-        return not _unit_changes(row, batch)
+            observations = unseen(connection, unit_id, batch.observations)
+            events = _of(self.outbox.wanted(row.wanted), batch.events)
+            events = self.outbox.untold(connection, row.target_id, events)
+        if records or observations or events or _unit_changes(row, batch):
+            return replace(batch, observations=tuple(observations.values()), events=tuple(events))
+        return None
 
     def position(self, unit_id: int) -> StoredUnit:
         """Where the unit's polling stands now, which another process may have moved."""
@@ -285,8 +296,8 @@ class SqlStore:
 
     def _unit(self, connection: Connection, unit_id: int, *, lock: bool = False) -> sa.Row[Any]:
         """The unit's row; with *lock*, no other process can change it until this transaction ends."""
-        find = sa.select(units).where(units.c.id == unit_id)
-        row = connection.execute(find.with_for_update(key_share=True) if lock else find).one_or_none()
+        find = _LOCKED_UNIT if lock else _UNIT
+        row = connection.execute(find, {"unit_id": unit_id}).one_or_none()
         if row is None:
             raise StoreError(f"store {self.name}: unit {unit_id} is gone; was the database replaced?")
         return row
@@ -333,6 +344,10 @@ class _Known:
                 sa.select(runs).where(runs.c.unit_id == self._unit_id, where).order_by(order).limit(limit)
             )
             return [run_record(row) for row in rows]
+
+
+def _of(streams: Collection[str], events: Iterable[Event]) -> list[Event]:
+    return [event for event in events if event.stream in streams]
 
 
 def _new_unit(

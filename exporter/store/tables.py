@@ -191,8 +191,8 @@ observed = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# Who takes events from the outbox: all up to `position` is delivered, or was saved before it subscribed to
-# its `streams` (separated by spaces).
+# Who takes events from the outbox: all up to `position` is delivered, was saved before it subscribed, or is
+# in none of its `streams` (separated by spaces).
 sinks = sa.Table(
     "sinks",
     metadata,
@@ -236,14 +236,23 @@ dead_letters = sa.Table(
     *_event_columns(),
 )
 
-# The events of sources that were told already, until `forget_at` (`NULL`: for ever).
+# The events of sources that were told already, until `forget_hour` since 1970 (`NULL`: for ever). There may
+# be millions: so the columns are in the order without padding, and have no foreign key to look up for each.
 told = sa.Table(
     "told",
     metadata,
-    sa.Column("target_id", sa.Integer, sa.ForeignKey("targets.id"), primary_key=True),
+    sa.Column("target_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("forget_hour", sa.Integer),
     sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("forget_at", Instant),
     sqlite_with_rowid=False,
+)
+
+# What is to be known of the store itself, such as its identity.
+facts = sa.Table(
+    "facts",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
 )
 
 # Messages to people that are still to be sent. `alerts` is a JSON list.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from collectors.gitlab.standin.client import StandIn
-from tests.support.process import ExporterProcess
+from tests.support.process import ExporterProcess, unmeasured
 
 StartStandIn = Callable[..., StandIn]
 MakeExporter = Callable[..., ExporterProcess]
@@ -26,7 +26,12 @@ def stack() -> Iterator[ExitStack]:
 @pytest.fixture
 def start_standin(stack: ExitStack) -> StartStandIn:
     """Starts stand-ins; time stands still in them unless a speed is given."""
-    return lambda **options: stack.enter_context(StandIn.start(**options))
+
+    def start(**options: Any) -> StandIn:
+        with unmeasured():
+            return stack.enter_context(StandIn.start(**options))
+
+    return start
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -93,6 +94,16 @@ def test_a_url_that_nobody_understands_is_told_with_its_line_and_without_it(writ
         f"ci-exporter: {config}:4: alerts.channels.team.url: is no URL that apprise"
     )
     assert "TIiajkdnlazkcOXrIdevi7FQ" not in done.stderr
+
+
+def test_check_finds_what_no_channel_can_be_made_of(write: Write) -> None:
+    config = write(team={"url": "dingtalk://"}, ops={"url": "nothing"}, good={"url": "json://127.0.0.1:1/x"})
+    done = run_cli("check", "--config", config)
+    assert done.returncode == 2
+    assert sorted(re.findall(r"alerts\.channels\.\w+\.url", done.stderr)) == [
+        "alerts.channels.ops.url",
+        "alerts.channels.team.url",
+    ]
 
 
 def test_the_configuration_is_shown_without_the_tokens_in_urls(write: Write) -> None:

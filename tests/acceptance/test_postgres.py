@@ -337,6 +337,7 @@ def test_a_running_query_ends_with_the_program(server: PostgresServer, serve: Se
     assert server.wait_for(f"SELECT count(*) = 0 {OURS}") < 20, "the query does not end by itself"
 
 
+@pytest.mark.no_cover
 def test_killed_again_and_again_each_merge_is_counted_once(
     serve: Serve, database: str, stack: ExitStack
 ) -> None:

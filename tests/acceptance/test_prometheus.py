@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from collectors.gitlab.standin.client import StandIn
 from exporter.ci_families import QUEUE_BUCKETS, RUN_DURATION_BUCKETS
-from tests.acceptance.conftest import MakeExporter, StartStandIn
+from tests.acceptance.conftest import exporter_config
 from tests.acceptance.test_exactly_once import assert_totals_come_true, watched_projects
-from tests.support.process import wait_until
+from tests.support.process import ExporterProcess, wait_until
 from tests.support.prometheus import Prometheus
+
+# Smaller tests go through the same code once; measuring all of it again would double the time.
+pytestmark = pytest.mark.no_cover
 
 
 def finished_pipelines(standin: StandIn) -> list[dict[str, Any]]:
@@ -38,18 +40,25 @@ def quantile(fraction: float, values: Sequence[float], bounds: Sequence[float]) 
     return bounds[-1]
 
 
-@pytest.fixture
-def world(
-    start_standin: StartStandIn, make_exporter: MakeExporter, stack: ExitStack, tmp_path: Path
-) -> tuple[StandIn, Prometheus]:
-    """A world with history, an exporter that has read it, a Prometheus that was there from the start."""
-    standin = start_standin(projects=15, history_days=5, history_pipelines=500, seed=11)
-    exporter = make_exporter(standin, backfill_days=6, refs={"branches": {"regexp": ".*"}})
-    prometheus = stack.enter_context(Prometheus(tmp_path, exporter.url.removeprefix("http://")))
-    exporter.start().wait_ready()
-    assert_totals_come_true(standin, exporter)
-    prometheus.wait_scrapes()
-    return standin, prometheus
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[StandIn, Prometheus]]:
+    """A world with history, an exporter that has read it, a Prometheus that was there from the start.
+
+    All tests share it, in any order: they ask for the truth anew, and only one of them adds to it.
+    """
+    folder = tmp_path_factory.mktemp("world")
+    block = {"backfill_days": 6, "refs": {"branches": {"regexp": ".*"}}}
+    with ExitStack() as stack:
+        standin = stack.enter_context(
+            StandIn.start(projects=15, history_days=5, history_pipelines=500, seed=11)
+        )
+        config = exporter_config(standin, f"sqlite:///{folder}/pipelines.db", block)
+        exporter = stack.enter_context(ExporterProcess(folder, config))
+        prometheus = stack.enter_context(Prometheus(folder, exporter.url.removeprefix("http://")))
+        exporter.start().wait_ready()
+        assert_totals_come_true(standin, exporter)
+        prometheus.wait_scrapes()
+        yield standin, prometheus
 
 
 def test_answers_are_right(world: tuple[StandIn, Prometheus]) -> None:

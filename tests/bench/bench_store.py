@@ -92,8 +92,8 @@ def bare(directory: Path, count: int, jobs_a_run: int) -> float:
     prepared = list(batches(count, jobs_a_run))
     with closing(sqlite3.connect(file)) as database:
         database.execute("PRAGMA synchronous = NORMAL")
-        insert_run = f"INSERT OR REPLACE INTO runs VALUES ({','.join('?' * 20)})"
-        insert_job = f"INSERT OR REPLACE INTO jobs VALUES ({','.join('?' * 14)})"
+        insert_run = f"INSERT OR REPLACE INTO runs VALUES ({','.join('?' * 22)})"
+        insert_job = f"INSERT OR REPLACE INTO jobs VALUES ({','.join('?' * 15)})"
         started = time.perf_counter()
         for runs, jobs in prepared:
             with database:
@@ -112,6 +112,7 @@ def _run_row(run: PipelineRun) -> tuple[object, ...]:
     return (
         *(1, run.run_id, run.pipeline, run.ref, run.ref_kind.value, run.source, run.status.value),
         *(*times, *amounts, run.username, run.web_url, run.selected, run.complete, False, None),
+        *(run.sha, run.commit_title),
     )
 
 
@@ -119,7 +120,7 @@ def _job_row(job: JobRun) -> tuple[object, ...]:
     times = [_micros(t) for t in (job.created_at, job.started_at, job.finished_at)]
     return (
         *(1, job.job_id, job.run_id, job.stage, job.name, job.status.value, *times),
-        *(job.duration_seconds, job.queue_seconds, job.failure_reason, job.allow_failure, None),
+        *(job.duration_seconds, job.queue_seconds, job.failure_reason, job.allow_failure, None, job.web_url),
     )
 
 
@@ -140,7 +141,7 @@ def generate(file: Path) -> None:
             "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 1999) INSERT INTO runs"
             " SELECT u.id, i, '', 'feature/' || (i % 26), 'branch', 'push',"
             " CASE WHEN i > 1996 THEN 'running' ELSE 'success' END, ?, ?, ?, ?, 37, 3, NULL, 'ann',"
-            " 'https://gitlab.example.com/group/p/-/pipelines/' || i, 1, 1, 0, '1772323200'"
+            " 'https://gitlab.example.com/group/p/-/pipelines/' || i, 1, 1, 0, '1772323200', NULL, NULL"
             " FROM units u, n ORDER BY u.id, i",
             (now, now, now, now),
         )

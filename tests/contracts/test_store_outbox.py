@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -130,16 +131,50 @@ def test_writers_side_by_side_tell_each_event_once_and_hide_none_from_a_reader(
     assert sum(one.result() for one in writes) == len(seen) == len(set(seen))
 
 
+@pytest.mark.parametrize("refused", [("UPDATE", "units"), ("INSERT", "outbox")])
 def test_events_are_saved_with_their_batch_or_not_at_all(
-    desk: Any, make: Any, tell: Any, sql: Any, store_url: str
+    desk: Any, make: Any, tell: Any, sql: Any, store_url: str, refused: tuple[str, str]
 ) -> None:
     desk.store.outbox.subscribe("kafka", ["forge", "runs"])
     for statement in REFUSE[kind_of(store_url)]:
-        sql(statement.format("UPDATE", "units"))
+        sql(statement.format(*refused))
     with pytest.raises(StoreError, match="refused"):
         desk.save(make.run(), events=(tell(1),), cursor="next")
     assert told(desk.store) == []
     assert sql("SELECT count(*) FROM told")[0][0] == 0
+
+
+def test_writers_that_know_the_same_events_in_other_orders_do_not_wait_for_each_other_in_a_circle(
+    siblings: Any, open_store: Any, make: Any, tell: Any
+) -> None:
+    desks = [make.Desk(open_store(), desk.unit) for desk in siblings(4)]
+    desks[0].store.outbox.subscribe("kafka", ["forge"])
+
+    def write(index: int) -> int:
+        new = 0
+        for part in range(8):
+            known = [tell(number) for number in range(part * 100, part * 100 + 300)]
+            # Each would remember them for another time, too.
+            later = [replace(one, remember_until=make.at(60 * index * 60)) for one in known]
+            new += desks[index].save(events=tuple(later[:: -1 if index % 2 else 1])).new_events
+        return new
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(write, range(4))) == 1000
+    assert len(set(told(desks[0].store))) == 1000
+
+
+def test_what_another_process_subscribes_to_is_kept_from_the_next_save_on(
+    siblings: Any, open_store: Any, tell: Any
+) -> None:
+    (desk,) = siblings(1)
+    desk.save(events=(tell(1),))
+    other = open_store()
+    other.outbox.subscribe("kafka", ["forge"])
+    assert desk.save(events=(tell(2),)).new_events == 1
+    assert told(other) == ["host/2"]
+    other.outbox.unsubscribe_others([])
+    assert desk.save(events=(tell(3),)).new_events == 0
 
 
 # -- positions -----------------------------------------------------------------------------------
@@ -175,6 +210,44 @@ def test_what_every_sink_delivered_is_swept_and_no_position_is_given_twice(
     desk.save(events=(tell(3),))
     assert outbox.read("kafka", last, 10)[0].position > last
     assert outbox.backlog("kafka").oldest is not None
+
+
+def test_a_sink_that_none_of_the_events_concerns_keeps_nothing_of_them(
+    desk: Any, tell: Any, sql: Any
+) -> None:
+    outbox = desk.store.outbox
+    outbox.subscribe("kafka", ["forge"])
+    outbox.subscribe("people", ["runs"])
+    desk.save(events=(tell(1), tell(2)))
+    outbox.advance("kafka", outbox.read("kafka", 0, 10)[-1].position)
+    assert outbox.sweep() == 2
+    assert sql("SELECT count(*) FROM outbox")[0][0] == 0
+    outbox.subscribe("people", ["forge", "runs"])
+    desk.save(events=(tell(3),))
+    assert told(desk.store, "people", outbox.position("people")) == ["host/3"]
+
+
+def test_without_a_sink_all_is_swept(desk: Any, tell: Any, sql: Any) -> None:
+    outbox = desk.store.outbox
+    outbox.subscribe("kafka", ["forge"])
+    desk.save(events=(tell(1), tell(2)))
+    outbox.unsubscribe_others([])
+    assert outbox.sweep() == 2
+    assert sql("SELECT count(*) FROM outbox")[0][0] == 0
+
+
+def test_a_large_backlog_is_estimated_from_its_beginning(
+    desk: Any, tell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.store.outbox._COUNTED", 20)
+    outbox = desk.store.outbox
+    outbox.subscribe("kafka", ["forge"])
+    outbox.subscribe("people", ["forge", "weather"])
+    desk.save(events=tuple(tell(number, "weather" if number % 2 else "forge") for number in range(100)))
+    assert outbox.backlog("people").events == 100
+    assert 48 <= outbox.backlog("kafka").events <= 52
+    outbox.advance("kafka", outbox.read("kafka", 0, 35)[-1].position)
+    assert outbox.backlog("kafka").events == 15
 
 
 def test_a_new_sink_begins_with_what_is_saved_after_it_came(desk: Any, tell: Any) -> None:
@@ -216,6 +289,22 @@ def test_the_bell_rings_when_there_is_something_new(desk: Any, tell: Any) -> Non
         bell.clear()
         desk.save(events=(tell(1),))
         assert not bell.is_set()
+
+
+# -- what tells stores apart ---------------------------------------------------------------------
+
+
+def test_a_store_has_one_identity_for_ever_and_another_than_others(
+    store: SqlStore, open_store: Any, tmp_path: Any
+) -> None:
+    stores = [open_store() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        names = set(pool.map(SqlStore.identity, stores))
+    assert names == {store.identity()} == {open_store().identity()}
+    other = SqlStore(f"sqlite:///{tmp_path}/other.db")
+    assert len(other.identity()) == 32
+    assert other.identity() not in names
+    other.close()
 
 
 # -- runs ----------------------------------------------------------------------------------------

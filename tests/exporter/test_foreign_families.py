@@ -351,13 +351,18 @@ def test_scrapes_while_families_are_declared_never_fail() -> None:
         assert "pr_open" in names
         generate_latest(world.registry)
         page.series(), page.entities(), page.starved()
+        if turn == 50:
+            over.set()
 
+    # A family of which nothing was shown yet is not in a scrape, and a scrape may come before the first swap.
+    swap(0)
     actions = [lambda turn: page.declare(sets[turn % 4]), swap, swap, scrape, scrape]
-    threads = [threading.Thread(target=work, args=(action,)) for action in actions]
+    threads = [threading.Thread(target=work, args=(action,), daemon=True) for action in actions]
     for thread in threads:
         thread.start()
-    over.wait(0.7)
+    over.wait(60)
     over.set()
     for thread in threads:
         thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
     assert broken == []

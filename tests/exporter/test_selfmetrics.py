@@ -41,6 +41,7 @@ def used(world: World) -> None:
     metrics.sinks.begin("kafka")
     metrics.sinks.succeeded("kafka", 1.5e9)
     metrics.sinks.waiting("kafka", Backlog(3, datetime(2027, 1, 1, tzinfo=UTC)))
+    metrics.sinks.begin_claims("kafka")
     metrics.sinks.begin_channel("mail")
     metrics.sinks.alerts({("main-broken", "critical"): 1})
     metrics.certificate_expiry = lambda: datetime(2027, 1, 1, tzinfo=UTC)

@@ -16,11 +16,18 @@ from exporter.plugins import collector_classes
 DIFFERS = {
     "metrics.enabled": True,
     "collectors.gitlab.token": "${GITLAB_TOKEN:-}",
+    "collectors.gitlab_events.enabled": False,
+    "collectors.gitlab_events.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_runners.enabled": False,
     "collectors.gitlab_runners.token": "${GITLAB_TOKEN:-}",
     "collectors.postgres.enabled": False,
     "collectors.postgres.databases": {"main"},
     "collectors.postgres.databases.<name>.dsn": "${DATABASE_URL:-}",
+    "sinks.kafka.enabled": False,
+    "sinks.kafka.bootstrap_servers": "localhost:9092",
+    "sinks.kafka.topic": "ci-events",
+    "sinks.kafka.redis.enabled": False,
+    "sinks.kafka.redis.address": "localhost:6379",
 }
 MODELS = {name: cls.config_model for name, cls in collector_classes().items()}
 KEYS = list(describe_schema(MODELS))
@@ -65,6 +72,18 @@ def test_it_stays_loadable_with_the_list_entries_that_it_shows(tree: Path, text:
     path.write_text(shown)
     block: Any = load(path, models=MODELS, env={}).collectors["gitlab"]
     assert [group.path for group in block.groups] == ["my-group"]
+
+
+def test_it_stays_loadable_with_the_alerts_that_it_shows(text: str, tmp_path: Path) -> None:
+    before, sign, alerts = text.partition("\nalerts:")
+    alerts = re.sub(r"^  (channels: \{\}|rules: null|quiet_hours: null).*\n", "", alerts, flags=re.MULTILINE)
+    alerts = re.sub(r"^  # (channels:|rules:|quiet_hours:|  )", r"  \1", alerts, flags=re.MULTILINE)
+    path = tmp_path / "config.yaml"
+    path.write_text(before + sign + alerts)
+    found = load(path, models=MODELS, env={"CHAT_URL": "json://127.0.0.1:1"}).settings.alerts
+    assert found is not None
+    assert set(found.channels) == {"team-chat", "duty"}
+    assert found.rules
 
 
 @pytest.mark.parametrize("key", PLAIN, ids=lambda key: key.key)

@@ -35,7 +35,15 @@ class Target(ExporterProcess):
     :attr:`context` honest clients speak TLS, and :attr:`fields` are what they add to their headers.
     """
 
-    def __init__(self, folder: Path, *, bricks: int = BRICKS, name: str = "target", **metrics: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        bricks: int = BRICKS,
+        name: str = "target",
+        measured: bool = False,
+        **metrics: Any,
+    ) -> None:
         self.folder = folder
         self.context: ssl.SSLContext | None = None
         self.fields: tuple[str, ...] = ()
@@ -43,7 +51,7 @@ class Target(ExporterProcess):
         if not (folder / "installed").exists():
             wall.install(folder / "installed")
         config = {**_configuration(folder, bricks), "metrics": metrics}
-        super().__init__(folder, config, name=name, import_from=(folder / "installed",))
+        super().__init__(folder, config, name=name, import_from=(folder / "installed",), measured=measured)
 
     def configure(self, **metrics: Any) -> None:
         """Change the block ``metrics`` for the next start."""

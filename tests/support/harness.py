@@ -7,7 +7,7 @@ import http.client
 import tempfile
 import threading
 from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from collectors.gitlab import GitLab, GitLabRunners
+from collectors.gitlab import GitLab, GitLabEvents, GitLabRunners
 from collectors.gitlab.standin.client import StandIn
 from collectors.gitlab.standin.options import Options
 from collectors.gitlab.standin.server import listen, serve
@@ -24,7 +24,9 @@ from collectors.gitlab.standin.times import parse
 from collectors.gitlab.standin.world import World
 from exporter.clock import FixedClock
 from exporter.contract import Context
+from exporter.errors import ExporterError
 from exporter.exposition import Exposition
+from exporter.model.events import Event
 from exporter.rendering import Format
 from exporter.rounds.round import CollectorRounds, Visit
 from exporter.runnermetrics import FetchResult
@@ -33,7 +35,9 @@ from exporter.store.sql import SqlStore
 
 START = "2026-03-02T08:00:00Z"
 PROJECT = "acme/p"
+SINK = "kafka"
 RETRY_SECONDS = 0.001
+Watcher = type[GitLab] | type[GitLabRunners] | type[GitLabEvents]
 
 
 class LocalStandIn(StandIn):
@@ -93,7 +97,7 @@ class Exporter:
         folder: Path,
         clock: FixedClock,
         block: Mapping[str, Any] | None = None,
-        cls: type[GitLab] | type[GitLabRunners] = GitLab,
+        cls: Watcher = GitLab,
     ) -> None:
         self.clock = clock
         file = folder / "runs.db"
@@ -171,7 +175,7 @@ class Exporter:
 class Lab:
     """A stand-in, one clock for both sides, and as many exporters on one store as a test wants."""
 
-    cls: type[GitLab] | type[GitLabRunners] = GitLab
+    cls: Watcher = GitLab
     watched: ClassVar[Mapping[str, Any]] = {"all_projects": "visible"}
 
     def __init__(self, server: StandIn, folder: Path, **block: Any) -> None:
@@ -236,4 +240,34 @@ class FleetLab(Lab):
     watched: ClassVar[Mapping[str, Any]] = {"instance": True}
 
 
-__all__ = ["PROJECT", "START", "Exporter", "FleetLab", "Lab", "gitlab"]
+class EventsLab(Lab):
+    """A lab in which events are read, and kept for a sink that takes nothing out."""
+
+    cls = GitLabEvents
+    watched: ClassVar[Mapping[str, Any]] = {}
+
+    def start(self) -> Exporter:
+        """One more exporter on the same store, with the sink."""
+        exporter = Exporter(self.server, self._folder, self.clock, self.block, self.cls)
+        exporter.store.outbox.subscribe(SINK, ["gitlab"])
+        self._made.append(exporter)
+        exporter.discover()
+        return exporter
+
+    def round(self, seconds: float = 30, *, tries: int = 1) -> None:
+        """Let time pass, then read the lists, and the events that they lead to."""
+        self.advance(seconds)
+        with suppress(ExporterError):
+            self.exporter.discover()
+        self.exporter.poll(tries=tries)
+
+    def told(self) -> list[Event]:
+        """Everything that the sink would deliver, in order."""
+        return [entry.event for entry in self.exporter.store.outbox.read(SINK, 0, 100_000)]
+
+    def numbers(self, key: str | None = None) -> list[int]:
+        """GitLab's ids of what was told, in order; only of one *key* if it is given."""
+        return [int(one.id.rpartition("/")[2]) for one in self.told() if key in (None, one.key)]
+
+
+__all__ = ["PROJECT", "SINK", "START", "EventsLab", "Exporter", "FleetLab", "Lab", "gitlab"]

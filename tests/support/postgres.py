@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import psycopg
 
@@ -168,14 +169,22 @@ class PostgresServer:
         )  # fmt: skip
 
 
+class Listening(Protocol):
+    """A server on a port of the loopback."""
+
+    port: int
+
+
 class TlsDoor:
     """Speaks TLS on a port of the loopback, and passes on what comes to *server*.
 
-    The wheel's server is built without TLS; to a client, the two together are one with it.
+    The wheels' servers are built without TLS; to a client, the two together are one with it. *asked* is
+    whether a client first asks for it in the clear, as PostgreSQL's do.
     ``certificate`` is for 127.0.0.1 and signed by itself, ``clients`` counts who came in by TLS.
     """
 
-    def __init__(self, server: PostgresServer, folder: Path) -> None:
+    def __init__(self, server: Listening, folder: Path, *, asked: bool = True) -> None:
+        self._asked = asked
         self.certificate, key = folder / "server.crt", folder / "server.key"
         subprocess.run(
             [require("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
@@ -207,8 +216,9 @@ class TlsDoor:
 
     def _serve(self, client: socket.socket) -> None:
         with client, suppress(OSError):
-            assert client.recv(8) == b"\0\0\0\x08\x04\xd2\x16\x2f"  # SSLRequest
-            client.sendall(b"S")
+            if self._asked:
+                assert client.recv(8) == b"\0\0\0\x08\x04\xd2\x16\x2f"  # SSLRequest
+                client.sendall(b"S")
             with (
                 self._context.wrap_socket(client, server_side=True) as inside,
                 socket.create_connection(("127.0.0.1", self._server.port)) as outside,

@@ -172,6 +172,7 @@ class MailServer:
     def __init__(self, folder: Path, login: tuple[str, str] | None = None) -> None:
         self.mails: list[Mail] = []
         self.refuse = ""
+        self.unknown: set[str] = set()
         authority = trustme.CA()
         self.ca = folder / "mail-ca.pem"
         authority.cert_pem.write_to_path(str(self.ca))
@@ -204,6 +205,14 @@ class MailServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._controller.stop()
+
+    async def handle_RCPT(
+        self, _server: SmtpProtocol, _session: Session, envelope: Envelope, address: str, _options: list[str]
+    ) -> str:
+        if address in self.unknown:
+            return "550 5.1.1 no such user"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, _server: SmtpProtocol, session: Session, envelope: Envelope) -> str:
         if self.refuse:

@@ -36,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--token", default=usual.token, help="the one access token")
     add("--seed", type=int, default=usual.seed, help="equal seeds give equal worlds")
     add("--projects", type=int, default=usual.projects)
+    add("--users", type=int, default=usual.users)
     add("--group", default=usual.group, help="path of the top group")
     add("--start", type=parse, help="simulated time at the start, ISO 8601; default: now")
     add("--warm-up", type=float, default=usual.warm_up, help="seconds lived before the start")

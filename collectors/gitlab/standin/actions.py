@@ -53,6 +53,9 @@ class Actions:
             "erase_job": self._erase_job,
             "set_status": self._set_status,
             "pause": self._pause,
+            "event": self._event,
+            "create_user": lambda _: {"user_id": self.world.people.create_user().id},
+            "hide_users": self._hide_users,
             **RunnerActions(world).by_name,
         }
 
@@ -171,6 +174,23 @@ class Actions:
             self.world.fleet.active[job.id] = job
         else:
             self.world.engine.move(self._pipeline(given), str(given["status"]))
+        return {}
+
+    def _event(self, given: Json) -> dict[str, Any]:
+        """Somebody does something, seen ``late`` seconds later, or never if it is ``hidden``."""
+        user = self.world.people.everyone[int(given.get("user", 1)) - 1]
+        entry = self.world.engine.diary.write(
+            self._project(given) if given.get("project") else None,
+            user,
+            str(given.get("action_name", "commented on")),
+            late=_ms(given.get("late", 0)),
+            hidden=bool(given.get("hidden", False)),
+        )
+        return {"event_id": entry.id}
+
+    def _hide_users(self, given: Json) -> dict[str, Any]:
+        """The token may not list users any more."""
+        self.world.users_hidden = bool(given.get("hidden", True))
         return {}
 
     def _pause(self, given: Json) -> dict[str, Any]:

@@ -160,6 +160,11 @@ class StandIn:
         """The runners as they are, and the jobs that wait or run."""
         return self.control("GET", "fleet")
 
+    def events(self) -> list[dict[str, Any]]:
+        """Every event that could be seen by now, by id, each with its text as it is sent."""
+        events: list[dict[str, Any]] = self.control("GET", "events")["events"]
+        return events
+
     def requests(self, *, log: bool = False, reset: bool = False) -> dict[str, Any]:
         """API requests so far by endpoint and status; *reset* forgets them afterwards."""
         known = self.control("GET", "requests?log=1" if log else "requests")

@@ -10,6 +10,7 @@ from random import Random
 
 from collectors.gitlab.standin import history
 from collectors.gitlab.standin.composite import composite, latest, transition, union_seconds
+from collectors.gitlab.standin.diary import Diary
 from collectors.gitlab.standin.fleet import Fleet
 from collectors.gitlab.standin.records import (
     COMPLETED,
@@ -31,8 +32,11 @@ _STUCK = HOUR
 class Engine:
     """The rules of GitLab CI, driven by a timeline; every ended execution goes to the ledger."""
 
-    def __init__(self, timeline: Timeline, ledger: Ledger, chance: Random, fleet: Fleet) -> None:
+    def __init__(
+        self, timeline: Timeline, ledger: Ledger, chance: Random, fleet: Fleet, diary: Diary
+    ) -> None:
         self.timeline = timeline
+        self.diary = diary
         self.ledger = ledger
         self.chance = chance
         self.fleet = fleet
@@ -64,6 +68,8 @@ class Engine:
         project.next_iid += 1
         project.pipelines[number] = self.pipelines[number] = pipeline
         self._touch(pipeline)
+        if source == "push":
+            self.diary.pushed(pipeline)
         self._plan_follow_ups(pipeline, "created")
         self.timeline.after(self.chance.randrange(200, 900), partial(self._begin, pipeline, plan))
         return pipeline

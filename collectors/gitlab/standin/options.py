@@ -17,11 +17,13 @@ class Options:
 
     ``runners`` is how many there are, and they take jobs by GitLab's rules; ``None`` for four that take
     every job at once, whatever its tags and project. ``admin`` is whether the token is an administrator's.
+    ``users`` of whom only the first six ever do anything by themselves.
     ``graphql_missing`` names what an older GitLab has not: ``Type.field`` or ``Type.field.argument``.
     """
 
     seed: int = 1
     projects: int = 10
+    users: int = 6
     group: str = "acme"
     start: int | None = None
     warm_up: float = 0.0

@@ -38,7 +38,7 @@ _SUBGROUPS = ("platform", "apps", "apps/backend", "data", "data/etl")
 class Population:
     """Projects by id and by every path they ever had, and the namespaces they live in."""
 
-    def __init__(self, engine: Engine, chance: Random, group: str) -> None:
+    def __init__(self, engine: Engine, chance: Random, group: str, users: int = len(USERS)) -> None:
         self.engine = engine
         self.chance = chance
         self.projects = engine.projects
@@ -46,6 +46,10 @@ class Population:
         self.by_path: dict[str, Project] = {}
         self.moved: dict[str, Project] = {}
         self.users = USERS
+        self.everyone = list(USERS)
+        self.came_at: dict[int, int] = {}
+        for _ in range(len(USERS), users):
+            self.create_user()
         self._numbers = itertools.count(FIRST_PROJECT)
         self._names = itertools.count(1)
         self._namespace_ids = itertools.count(11)
@@ -61,6 +65,14 @@ class Population:
             parent = self.group(path.rpartition("/")[0]).id if "/" in path else None
             self.namespaces[path] = Namespace(next(self._namespace_ids), "group", path, parent)
         return self.namespaces[path]
+
+    def create_user(self) -> User:
+        """A new user, who does nothing by himself."""
+        number = len(self.everyone) + 1
+        user = User(number, f"user-{number}")
+        self.everyone.append(user)
+        self.came_at[number] = self.engine.timeline.now
+        return user
 
     def create_project(
         self, path: str = "", created_at: int | None = None, *, empty: bool = False
@@ -78,6 +90,8 @@ class Population:
         project.first_path = project.path
         self.projects[number] = self.by_path[project.path] = project
         self.moved.pop(project.path, None)
+        if created_at is None:
+            self.engine.diary.created(project)
         return project
 
     def _place(self, path: str) -> tuple[Namespace, str]:
@@ -113,6 +127,7 @@ class Population:
 
     def open_mr(self, project: Project, now: int | None = None) -> MergeRequest:
         """A merge request from a branch of its own."""
+        told = now is None
         now = self.engine.timeline.now if now is None else now
         iid = len(project.merge_requests) + 1
         branch = f"mr-{iid}"
@@ -121,12 +136,15 @@ class Population:
             project.id * 1_000 + iid, iid, branch, project.default_branch, self.user(), now, now
         )
         project.merge_requests[iid] = request
+        if told:
+            self.engine.diary.merge_request(project, request, "opened")
         return request
 
     def end_mr(self, project: Project, request: MergeRequest, state: str) -> None:
         """Merge or close it; a merged branch is deleted."""
         request.state = state
         request.done_at = request.updated_at = self.engine.timeline.now
+        self.engine.diary.merge_request(project, request, "accepted" if state == "merged" else state)
         if state == "merged":
             project.branches.pop(request.source_branch, None)
 

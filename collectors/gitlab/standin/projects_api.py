@@ -104,10 +104,13 @@ class ProjectsApi:
     def _filter(self, query: Query, projects: Iterable[Project]) -> list[Project]:
         archived, search = query.flag("archived"), (query.text("search") or "").lower()
         query.flag("membership")
+        active_after = query.moment("last_activity_after")
         return [
             project
             for project in projects
-            if (archived is None or project.archived == archived) and search in project.path.lower()
+            if (archived is None or project.archived == archived)
+            and search in project.path.lower()
+            and (active_after is None or project.activity_at > active_after)
         ]
 
     def _writer(self, query: Query) -> Callable[[Project], object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from collectors.gitlab.standin.diary import Happening
 from collectors.gitlab.standin.fleet import Fleet
 from collectors.gitlab.standin.records import (
     Job,
@@ -45,6 +46,23 @@ class Render:
             "locked": False,
             "avatar_url": None,
             "web_url": f"{self.base_url}/{user.username}",
+        }
+
+    def event(self, entry: Happening) -> Json:
+        """An event; what is not known of one is null or missing, as in GitLab's own."""
+        unknown = dict.fromkeys(("target_id", "target_iid", "target_type", "target_title"))
+        return {
+            "id": entry.id,
+            "project_id": entry.project.id if entry.project else None,
+            "action_name": entry.action,
+            **unknown,
+            "author_id": entry.author.id,
+            "created_at": self.time(entry.created_at),
+            "author": self.user(entry.author),
+            "imported": False,
+            "imported_from": "none",
+            **entry.about,
+            "author_username": entry.author.username,
         }
 
     def pipeline(self, pipeline: Pipeline) -> Json:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from collectors.gitlab.standin.events_api import EventsApi
 from collectors.gitlab.standin.params import Answer, Refusal
 from collectors.gitlab.standin.pipelines_api import PipelinesApi
 from collectors.gitlab.standin.projects_api import ProjectsApi
@@ -31,11 +32,17 @@ def graphql_api(world: World, missing: Iterable[str]) -> GraphqlApi:
 def routes(world: World, render: Render) -> dict[tuple[str, ...], Handler]:
     """The handlers of REST by the template of their path."""
     projects, pipelines = ProjectsApi(world, render), PipelinesApi(world, render)
-    runners = RunnersApi(world, render)
+    runners, events = RunnersApi(world, render), EventsApi(world, render)
     table: dict[str, Handler] = {
         "version": projects.version,
         "metadata": projects.metadata,
         "user": projects.me,
+        "user/activities": events.activities,
+        "users": events.users,
+        "users/:id": events.user,
+        "users/:id/events": events.of_user,
+        "events": events.own,
+        "projects/:id/events": events.of_project,
         "projects": projects.projects,
         "projects/:id": projects.project,
         "groups/:id": projects.group,
@@ -66,7 +73,7 @@ def split(path: str) -> tuple[tuple[str, ...], list[str]]:
     """The template of a path and the ids in it; ids stand second, fourth, or fifth in the repository."""
     parts = path.split("/")
     ids: list[str] = []
-    if path == "runners/all":
+    if path in ("runners/all", "user/activities"):
         return tuple(parts), ids
     last = 4 if len(parts) > 2 and parts[2] == "repository" else 3
     for place in (1, last):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from collectors.gitlab.standin.actions import Actions
+from collectors.gitlab.standin.events_api import EventsApi
 from collectors.gitlab.standin.faults import Faults, Reply, Rule, spoil
 from collectors.gitlab.standin.params import Answer, Query, Refusal
 from collectors.gitlab.standin.render import Render
@@ -52,13 +53,14 @@ class Site:
         self._graphql_api: GraphqlApi | None = None
         self._set_graphql(not world.options.no_graphql, world.options.graphql_missing)
         self._window, self._used = 0, 0
-        self._routes = routes(
-            world, Render(base_url, world.options.offset, world.options.version, world.fleet)
-        )
+        render = Render(base_url, world.options.offset, world.options.version, world.fleet)
+        self._routes = routes(world, render)
+        self._events = EventsApi(world, render)
         self._controls: dict[tuple[str, str], Callable[[Request], object]] = {
             ("POST", "advance"): self._advance,
             ("POST", "action"): self._action,
             ("GET", "truth"): self._truth,
+            ("GET", "events"): lambda _: self._events.truth(),
             ("GET", "fleet"): lambda _: {"now": iso(world.now), **world.fleet.told(world.now)},
             ("GET", "requests"): self._requests,
             ("DELETE", "requests"): self._forget_requests,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from collectors.gitlab.standin import history
+from collectors.gitlab.standin.diary import Diary
 from collectors.gitlab.standin.engine import Engine
 from collectors.gitlab.standin.fleet import Fleet
 from collectors.gitlab.standin.options import Options
@@ -41,8 +42,10 @@ class World:
         self.chance = dice(options.seed)
         self.admin = options.admin
         self.fleet = Fleet(strict=options.runners is not None)
-        self.engine = Engine(self.timeline, self.ledger, self.chance, self.fleet)
-        self.people = Population(self.engine, self.chance, options.group)
+        self.users_hidden = False
+        diary = Diary(self.timeline, dice(options.seed + 1))
+        self.engine = Engine(self.timeline, self.ledger, self.chance, self.fleet, diary)
+        self.people = Population(self.engine, self.chance, options.group, options.users)
         self.people.grow(options.projects, self.start, options.history_days)
         self._stock_fleet()
         self.paused = False

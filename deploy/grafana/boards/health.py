@@ -21,18 +21,19 @@ from deploy.grafana.boards.engine import (
 )
 from deploy.grafana.boards.panels import Column, Head, Query, lines, number, rows
 from deploy.grafana.boards.promql import RANGE, age, once, share
+from deploy.grafana.boards.sinks import sinks
 
 
 # The variable is named apart from the label, since other boards have jobs of CI.
 def health() -> Dashboard:
-    """The exporter: freshness, calls, engine, store, series, process."""
+    """The exporter: freshness, calls, engine, store, sinks, series, process."""
     known = 'ci_exporter_build_info{job=~"$exporter_job"}'
     collectors = f"ci_exporter_collector_success{{{HERE}}}"
     return board(
         "health",
         "Exporter health",
-        "How fresh the data are, how the exporter gets on with the sources, its own work, its store and its"
-        " process. Panels on the engine need the collector runner under its own namespace.",
+        "How fresh the data are, how the exporter gets on with the sources, its own work, its store, its"
+        " sinks and its process. Panels on the engine need the collector runner under its own namespace.",
         variables=[
             source_choice(),
             label_choice("exporter_job", "Scrape job", "ci_exporter_build_info", "job"),
@@ -45,6 +46,7 @@ def health() -> Dashboard:
             Row(3, "Calls to the sources", calls()),
             Row(4, "Engine", engine()),
             Row(5, "Store and deliveries", store()),
+            Row(8, "Sinks and notifications", sinks()),
             Row(6, "Series", series(), collapsed=True),
             Row(7, "Process and configuration", _process(), collapsed=True),
         ],

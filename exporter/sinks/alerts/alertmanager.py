@@ -19,6 +19,7 @@ from exporter.sinks.alerts.answers import retry_after_seconds, shown, without_se
 from exporter.sinks.alerts.channels import Channel
 
 _TEST_SECONDS = 60
+_MOMENT_SECONDS = 300  # as long as Alertmanager itself lets one stand that it was told once
 _NEVER_TAKEN = (400, 413, 422)
 
 
@@ -90,7 +91,9 @@ class AlertmanagerChannel(Channel):
         now = self._clock.now()
         if alert.resolved_at is not None or kind is NoticeKind.RESOLVED:
             return alert.resolved_at or now
-        return now + (timedelta(seconds=_TEST_SECONDS) if kind is NoticeKind.TEST else self._lasts)
+        if kind is NoticeKind.TEST:
+            return now + timedelta(seconds=_TEST_SECONDS)
+        return now + (timedelta(seconds=_MOMENT_SECONDS) if alert.momentary else self._lasts)
 
 
 class _Bearer(requests.auth.AuthBase):

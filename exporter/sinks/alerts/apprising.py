@@ -59,8 +59,14 @@ class AppriseChannel(Channel):
         with overhear() as heard:
             taken = self._apprise.notify(body=body, title=title, notify_type=_type(notice), body_format=form)
         fault = _fault(heard, "code" if self._service in _LARK else "errcode")
-        if not taken or fault:
-            raise self._error(heard, fault)
+        if fault:
+            raise SinkError(f"{self._service} refused the message: {shown(fault)}")
+        if not taken:
+            error = self._error(heard)
+            if not heard.sent:
+                raise error
+            # Those who have it would get it again and again.
+            raise SinkError(f"only some of its receivers got the message: {error}", permanent=True)
 
     def _limit_time(self, url: str) -> None:
         """Let each step of an attempt take as long as the whole of it, unless the URL says otherwise."""
@@ -75,11 +81,9 @@ class AppriseChannel(Channel):
         if "overflow" not in asked:
             self._plugin.overflow_mode = apprise.OverflowMode.TRUNCATE
 
-    def _error(self, heard: Heard, fault: str | None) -> SinkError:
+    def _error(self, heard: Heard) -> SinkError:
         """What went wrong, as far as it was overheard."""
         refused = [answer for answer in heard.answers if answer.status_code >= 300]
-        if fault:
-            return SinkError(f"{self._service} refused the message: {shown(fault)}")
         if refused:
             last = refused[-1]
             return SinkError(
@@ -107,6 +111,7 @@ def _plugin(name: str, url: str) -> Any:
         image_url_logo="",
         async_mode=False,
         service_timeout=0,
+        http_redirects=False,  # a POST would become a GET, and its answer look like a success
     )
     listen_to(asset)
     plugin = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=True)

@@ -25,13 +25,15 @@ _METHODS = ("request", "get", "post", "put", "patch", "delete")
 class Heard:
     """What went on during one attempt, in its order; any of it may tell secrets.
 
-    ``causes`` are why connections failed, ``complaints`` what apprise made of them.
+    ``causes`` are why connections failed, ``complaints`` what apprise made of them; ``sent`` is how many
+    receivers it says took the message.
     """
 
     answers: list[requests.Response] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    sent: int = 0
 
 
 _heard: ContextVar[Heard | None] = ContextVar("heard", default=None)
@@ -60,6 +62,8 @@ class _Listener(logging.Handler):
             heard.causes.append(line.removeprefix(_SOCKET))
         elif record.levelno >= logging.WARNING:
             heard.complaints.append(line)
+        elif record.levelno == logging.INFO and line.startswith("Sent "):
+            heard.sent += 1
 
 
 class _Requests(ModuleType):

@@ -81,6 +81,7 @@ class Voice:
             started_at=owed.state.started_at,
             resolved_at=owed.state.resolved_at,
             url=link(run["url"]) if run else "",
+            momentary=bool(owed.state.about.get("once")) or not self.watch.rule.resolved,
         )
 
     def try_out(self, state: AlertState, word: str, scene: Scene, *, any_label: bool) -> None:

@@ -45,6 +45,8 @@ _RUN = (
     Column("coverage", PERCENT, "Test coverage, in percent.", lambda run: percent(run.coverage_ratio)),
     Column("username", TEXT_OR_NULL, "Who triggered it.", lambda run: run.username),
     Column("web_url", TEXT_OR_NULL, "Where the source shows it.", lambda run: run.web_url),
+    Column("sha", TEXT_OR_NULL, "The commit that it is for.", lambda run: run.sha),
+    Column("commit_title", TEXT_OR_NULL, "The first line of its message.", lambda run: run.commit_title),
 )
 RUN = Table(
     "Run",
@@ -78,6 +80,7 @@ JOB = Table(
         Column("failure_reason", TEXT, "Why it failed; empty unless it did.", lambda job: job.failure_reason),
         Column("allow_failure", FLAG, "Whether the run may go on without it.", lambda job: job.allow_failure),
         Column("runner_type", TEXT_OR_NULL, "The sort of runner that took it.", lambda job: job.runner_type),
+        Column("web_url", TEXT_OR_NULL, "Where the source shows it.", lambda job: job.web_url),
     ),
 )
 RUN_WITH_JOBS = Table(

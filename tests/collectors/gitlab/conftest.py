@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import PROJECT, FleetLab, Lab, gitlab
+from tests.support.harness import PROJECT, EventsLab, FleetLab, Lab, gitlab
 
 
 @pytest.fixture
@@ -47,6 +47,23 @@ def fleet_of(tmp_path: Path) -> Iterator[Callable[..., FleetLab]]:
             server = stack.enter_context(gitlab(**options))
             server.action("create_project", path=PROJECT)
             lab = FleetLab(server, tmp_path, **block)
+            stack.callback(lab.close)
+            return lab
+
+        yield make
+
+
+@pytest.fixture
+def events_of(tmp_path: Path) -> Iterator[Callable[..., EventsLab]]:
+    """Makes a lab with one project, `PROJECT`, whose events are read by an administrator unless ``world``
+    says otherwise; nothing has happened in it."""
+    with ExitStack() as stack:
+
+        def make(world: dict[str, Any] | None = None, **block: Any) -> EventsLab:
+            server = stack.enter_context(gitlab(**{"admin": True, **(world or {})}))
+            if not (world or {}).get("projects"):
+                server.action("create_project", path=PROJECT)
+            lab = EventsLab(server, tmp_path, **block)
             stack.callback(lab.close)
             return lab
 

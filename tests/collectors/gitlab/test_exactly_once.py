@@ -15,6 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.harness import START, Exporter, Lab
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
+# Smaller tests go through the same code once; measuring all of it again would double the time.
+pytestmark = pytest.mark.no_cover
+
 SINCE = datetime.fromisoformat(START)
 WORLD = {"projects": 6, "pipelines_per_hour": 240}
 FAULTS: tuple[Mapping[str, Any], ...] = (

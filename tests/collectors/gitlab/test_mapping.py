@@ -39,6 +39,7 @@ DETAIL: dict[str, Any] = {
     "queued_duration": 4,
     "coverage": "87.5",
     "web_url": "https://gitlab.test/acme/p/-/pipelines/46",
+    "sha": "0ff3ae198f8601a285adcf5c0fff204ee6fba5fd",
 }
 JOB: dict[str, Any] = {
     "id": 8,
@@ -99,8 +100,29 @@ def test_a_pipeline_in_full() -> None:
         coverage_ratio=0.875,
         username="ada",
         web_url=DETAIL["web_url"],
+        sha=DETAIL["sha"],
         selected=True,
     )
+
+
+def test_a_list_tells_the_commit_of_a_pipeline_and_its_jobs_the_title() -> None:
+    listed = mapping.run_from_list(
+        mapping.list_entry(load("pipelines")[0]), RefKind.BRANCH, unknown=lambda _: None
+    )
+    assert listed.sha == load("pipelines")[0]["sha"]
+    jobs = load("pipeline_jobs")
+    assert mapping.commit_title(jobs[0]) == "Test the CI integration."
+    assert [mapping.commit_title(job) for job in (JOB, JOB | {"commit": None}, JOB | {"commit": {}})] == [
+        None
+    ] * 3
+
+
+def test_a_job_has_an_address() -> None:
+    assert (
+        job_of(JOB | {"web_url": "https://gitlab.test/acme/p/-/jobs/8"}).web_url
+        == "https://gitlab.test/acme/p/-/jobs/8"
+    )
+    assert job_of(JOB).web_url is None
 
 
 @pytest.mark.parametrize("word", KNOWN_STATUSES)

@@ -199,6 +199,26 @@ def test_a_blocked_pipeline_is_manual_until_somebody_plays(lab: Lab) -> None:
     assert jobs(lab) == {("unit", "success"): 1, ("gate", "success"): 1}
 
 
+def test_what_a_message_needs_is_stored_without_further_calls(lab: Lab) -> None:
+    number = lab.pipeline({"name": "unit"}, {"name": "gate", "stage": "gate", "when": "manual"})
+    lab.calls()
+    poll_after(lab, 60)
+    assert lab.calls() == {LIST: 1, DETAIL: 1, JOBS: 1, BRIDGES: 1}
+    unit = lab.exporter.rounds.states()[0].stored.id
+    (run,) = lab.exporter.store.known(unit).unfinished()
+    assert run.sha == lab.server.get(f"/projects/101/pipelines/{number}")[1]["sha"]
+    assert run.commit_title == f"Change {number}"
+    with lab.exporter.store._read() as connection:
+        urls = connection.execute(sa.text("SELECT web_url FROM jobs ORDER BY job_id")).scalars().all()
+    assert urls == [f"{lab.server.url}/{PROJECT}/-/jobs/{job}" for job in (1, 2)]
+    # Looked at again without its jobs, it is the same as before.
+    lab.advance(86_400 / 2)
+    visits = lab.exporter.poll()
+    assert [visit.result for visit in visits if visit] == [FetchResult.EMPTY]
+    (run,) = lab.exporter.store.known(unit).unfinished()
+    assert run.commit_title == f"Change {number}"
+
+
 def test_canceled_before_it_began(lab: Lab) -> None:
     number = lab.pipeline({"name": "unit", "queue": 600})
     poll_after(lab, 10)

@@ -1,9 +1,12 @@
 """The environment: systematic names, names of replaced systems, and who wins over whom."""
 
+from typing import ClassVar
+
 import pytest
 
 from exporter.config.env import EnvName
 from exporter.config.load import load
+from exporter.contract import CollectorConfig
 
 URL = "CI_EXPORTER__COLLECTORS__SOURCE__URL"
 TOKEN = "CI_EXPORTER__COLLECTORS__SOURCE__TOKEN"
@@ -152,6 +155,22 @@ def test_the_names_of_replaced_systems_work(loaded):
     assert list(config.collectors["my-databases"].databases) == ["main"]
 
 
+def test_the_variables_of_redis_count_where_a_sink_asks_it(loaded):
+    ours = {"REDIS_ADDRESS": "redis:6379", "REDIS_PASSWORD": "hidden", "CACHE_TTL": "90"}
+    assert loaded(None, ours).settings.sinks.kafka is None
+    kafka = {"KAFKA_BOOTSTRAP_SERVERS": "a:9092", "KAFKA_TOPIC": "data-bus"}
+    redis = loaded(None, kafka | ours).settings.sinks.kafka.redis
+    assert (redis.address, redis.password.get_secret_value(), redis.ttl_minutes) == (
+        "redis:6379",
+        "hidden",
+        90,
+    )
+    del ours["REDIS_ADDRESS"]
+    assert loaded(None, kafka | ours).settings.sinks.kafka.redis is None
+    file = "sinks: {kafka: {bootstrap_servers: c, topic: d, redis: {address: e}}}"
+    assert loaded(file, ours).settings.sinks.kafka.redis.ttl_minutes == 90
+
+
 def test_the_variables_of_the_broker_make_a_sink_together_and_not_alone(loaded):
     both = {"KAFKA_BOOTSTRAP_SERVERS": "a:9092,b:9092", "KAFKA_TOPIC": "data-bus"}
     kafka = loaded(None, both).settings.sinks.kafka
@@ -160,6 +179,16 @@ def test_the_variables_of_the_broker_make_a_sink_together_and_not_alone(loaded):
         assert loaded(None, {name: both[name]}).settings.sinks.kafka is None
     file = "sinks: {kafka: {bootstrap_servers: c, topic: d}}"
     assert loaded(file, {"KAFKA_TOPIC": "data-bus"}).settings.sinks.kafka.topic == "data-bus"
+
+
+def test_the_variables_of_the_login_belong_to_that_sink(loaded):
+    login = {"KAFKA_LOGIN": "exporter", "KAFKA_PASSWORD": "top-secret"}
+    assert loaded(None, login).settings.sinks.kafka is None
+    kafka = loaded(
+        None, login | {"KAFKA_BOOTSTRAP_SERVERS": "a:9092", "KAFKA_TOPIC": "t"}
+    ).settings.sinks.kafka
+    assert (kafka.login, kafka.password.get_secret_value()) == ("exporter", "top-secret")
+    assert kafka.sasl_mechanism == "PLAIN"
 
 
 @pytest.mark.parametrize(("word", "level"), [("trace", "debug"), ("FATAL", "error"), ("panic", "error")])
@@ -172,6 +201,16 @@ def test_only_a_connection_variable_makes_a_block(loaded):
         loaded(None, {"SOURCE_TOKEN": "x", "SOURCE_PER_PAGE": "nonsense", "SOURCE_URL": " "}).collectors == {}
     )
     assert list(loaded(None, {"SOURCE_URL": "http://x"}).collectors) == ["source"]
+
+
+def test_variables_that_make_a_block_together_make_none_alone():
+    class Pair(CollectorConfig):
+        env_enables: ClassVar = frozenset({("PAIR_URL", "PAIR_TOPIC")})
+
+    env = {"PAIR_URL": "http://x", "PAIR_TOPIC": "y"}
+    assert list(load(None, models={"pair": Pair}, env=env).collectors) == ["pair"]
+    for name in env:
+        assert load(None, models={"pair": Pair}, env={**env, name: " "}).collectors == {}
 
 
 def test_a_connection_variable_does_not_switch_on_what_the_file_switched_off(loaded):

@@ -267,6 +267,8 @@ def test_a_run_is_answered_with_all_that_is_known_of_it(read: Ask, told: Told) -
             "coverage": None if run.coverage_ratio is None else 98.29,
             "username": run.username,
             "web_url": run.web_url,
+            "sha": run.sha,
+            "commit_title": run.commit_title,
             "default_branch": run.ref == "main",
         }
 

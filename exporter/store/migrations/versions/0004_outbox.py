@@ -37,10 +37,15 @@ def upgrade() -> None:
     )
     op.create_table(
         "told",
-        sa.Column("target_id", sa.Integer, sa.ForeignKey("targets.id"), primary_key=True),
+        sa.Column("target_id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("forget_hour", sa.Integer),
         sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("forget_at", sa.BigInteger),
         sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "facts",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", sa.Text, nullable=False),
     )
     op.create_table(
         "notices",

@@ -39,6 +39,8 @@ def at_once() -> World:
     return world
 
 
+# Other tests go through the same code once; measuring all of it again would double the time.
+@pytest.mark.no_cover
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, SPAN), max_size=40))
 def test_any_partition_of_time_gives_the_same_truth(at_once: World, cuts: list[int]) -> None:
@@ -153,6 +155,7 @@ def test_projects_come_move_and_go() -> None:
     assert world.people.moved
 
 
+@pytest.mark.no_cover
 def test_a_big_history_is_ready_soon() -> None:
     world = World(Options(projects=1_000, history_days=30, history_pipelines=100_000))
     assert len(world.past) >= 100_000

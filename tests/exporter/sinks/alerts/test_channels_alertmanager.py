@@ -64,6 +64,10 @@ def test_one_that_stands_ends_farther_away_than_the_next_repeat(services: Servic
     assert one["endsAt"] == "2026-03-01T13:00:00+00:00"
 
 
+def test_one_that_tells_of_a_moment_does_not_stand_for_days(services: Services) -> None:
+    assert posted(services, make_alert(momentary=True))["endsAt"] == "2026-03-01T12:05:00+00:00"
+
+
 def test_one_that_is_over_ends_when_it_did(services: Services) -> None:
     one = posted(services, make_alert(resolved_at=NOW - timedelta(minutes=1)), NoticeKind.RESOLVED)
     assert one["endsAt"] == "2026-03-01T11:59:00+00:00"

@@ -265,6 +265,12 @@ def test_a_certificate_that_nobody_signed_is_told_in_a_sentence(
     assert services.requests == []
 
 
+def test_a_redirect_is_no_success(services: Services) -> None:
+    away = Answer(302, b"", {"Location": f"http://{services.address}/login"})
+    assert str(refusal(services, f"json://{services.address}/hook", away)) == "JSON answered 302: (nothing)"
+    assert [request.path for request in services.requests] == ["/hook"]
+
+
 def test_a_service_that_does_not_answer_is_left_in_time(services: Services) -> None:
     never = threading.Event()
     services.answer = lambda _request: Answer(after=never)

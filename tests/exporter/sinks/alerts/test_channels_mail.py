@@ -97,6 +97,17 @@ def test_what_the_server_says_is_told(tmp_path: Path) -> None:
             plain(server.port).send(make_notice())
 
 
+def test_who_got_a_mail_does_not_get_it_again_because_somebody_else_did_not(tmp_path: Path) -> None:
+    with MailServer(tmp_path) as server:
+        server.unknown = {"b@example.com"}
+        with pytest.raises(
+            SinkError, match=r"^only some of its receivers got the message: .*no such user"
+        ) as raised:
+            plain(server.port).send(make_notice())
+    assert raised.value.permanent
+    assert [mail.recipients for mail in server.mails] == [["a@example.com"]]
+
+
 def test_a_server_that_is_not_there_is_told() -> None:
     with pytest.raises(SinkError, match="Connection refused"):
         plain(free_port()).send(make_notice())

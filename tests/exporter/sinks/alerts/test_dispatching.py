@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from exporter.errors import SinkError, StoreError
 from exporter.model.alerts import Notice
 from exporter.runnermetrics import RunnerMetrics
 from exporter.sinkmetrics import SinkMetrics
+from exporter.sinks.alerts import dispatching
 from exporter.sinks.alerts.channels import Channel
 from exporter.sinks.alerts.dispatching import Dispatcher, Lane
 from exporter.sinks.base import SinkContext
@@ -397,6 +399,57 @@ def test_a_stop_does_not_wait_for_an_attempt_that_hangs(office: Office) -> None:
     # Here the dispatcher has ended, though the attempt still hangs.
     assert (channel.sent, office.waiting) == ([], 1)
     release.set()
+
+
+def test_an_attempt_that_outlives_a_pause_is_not_doubled_when_the_work_goes_on(office: Office) -> None:
+    channel, release, begun = Recorder(timeout_seconds=300), threading.Event(), threading.Event()
+
+    def work(_notice: Notice) -> None:
+        begun.set()
+        release.wait(PATIENCE)
+
+    channel.work = work
+    office.add("1", "2")
+    dispatcher = Dispatcher({"team": channel}, office.context)
+    for first in (True, False):
+        stopping = threading.Event()
+        thread = threading.Thread(target=dispatcher.run, args=(stopping,))
+        thread.start()
+        if first:
+            assert begun.wait(PATIENCE)
+        else:
+            release.set()
+            wait_until(lambda: _cleared(office), "both are sent")
+        stopping.set()
+        thread.join(SOON)
+    assert channel.tried == ["1", "2"]
+
+
+def _cleared(office: Office) -> bool:
+    office.clock.advance(10)
+    return office.waiting == 0
+
+
+def test_a_store_that_fails_for_a_while_stops_no_channel(
+    office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel, failing = Recorder(), True
+    look, count = office.store.notices.next, office.store.notices.waiting
+
+    def flaky(call: Callable[..., Any], *given: Any, **named: Any) -> Any:
+        if failing:
+            raise StoreError("no answer")
+        return call(*given, **named)
+
+    monkeypatch.setattr(dispatching, "_STORE_SECONDS", 0.01)
+    monkeypatch.setattr(office.store.notices, "next", partial(flaky, look))
+    monkeypatch.setattr(office.store.notices, "waiting", partial(flaky, count))
+    office.add("1")
+    with office.sending(channel):
+        wait_until(lambda: "channel waits for the store" in caplog.messages, "the complaint")
+        failing = False
+        wait_until(lambda: channel.sent == ["1"], "the message")
+        wait_until(lambda: office.waiting == 0, "its removal")
 
 
 def test_what_waited_is_sent_after_a_restart(office: Office, tmp_path: Path) -> None:

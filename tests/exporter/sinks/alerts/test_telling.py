@@ -53,7 +53,8 @@ def test_what_stands_is_told_again_after_the_interval_only(watch: Watch) -> None
     "given", [{"repeat_interval_seconds": None}, {"rule": {"repeat_interval_seconds": 0}}], ids=str
 )
 def test_it_is_never_told_again_if_nobody_wants_that(watch: Watch, given: dict[str, Any]) -> None:
-    lookout = watch(BRANCH | given.pop("rule", {}), **given)
+    settings = {key: value for key, value in given.items() if key != "rule"}
+    lookout = watch(BRANCH | given.get("rule", {}), **settings)
     lookout.run("failed")
     lookout.wait(30 * 86400, step=43200)
     assert lookout.told() == [BROKEN]

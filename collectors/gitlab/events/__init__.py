@@ -1,0 +1,1 @@
+"""GitLab's events: what people do in projects, each told once."""

@@ -1,0 +1,115 @@
+"""The memory of events of sources: which were told already, so that each is told once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from exporter.clock import EPOCH
+from exporter.model.events import Event
+from exporter.store.statements import chunks
+from exporter.store.tables import told
+
+_CLAIMED = 5_000  # events in one statement
+_PART = 10_000  # rows that are looked at, and perhaps deleted, in one transaction
+_key = sa.tuple_(told.c.target_id, told.c.number)
+_HOUR = timedelta(hours=1)
+_Connecting = Callable[[], AbstractContextManager[Connection]]
+
+# All numbers go over as one value: a parameter for each would cost more than what is done with it.
+_KNOWN: Mapping[str, sa.TextClause] = {
+    "sqlite": sa.text(
+        "SELECT number FROM told"
+        " WHERE target_id = :target_id AND number IN (SELECT value FROM json_each(:numbers))"
+    ),
+    "postgresql": sa.text(
+        "SELECT number FROM told WHERE target_id = :target_id AND number = ANY(CAST(:numbers AS bigint[]))"
+    ),
+}
+_CLAIM: Mapping[str, sa.TextClause] = {
+    # Without the WHERE, SQLite would take the ON for a join's.
+    "sqlite": sa.text(
+        "INSERT INTO told (target_id, number, forget_hour)"
+        " SELECT :target_id, json_extract(value, '$[0]'), json_extract(value, '$[1]')"
+        " FROM json_each(:claimed) WHERE true ON CONFLICT DO NOTHING RETURNING number"
+    ),
+    "postgresql": sa.text(
+        "INSERT INTO told (target_id, number, forget_hour) SELECT :target_id, number, hour"
+        " FROM unnest(CAST(:numbers AS bigint[]), CAST(:hours AS integer[])) AS claimed (number, hour)"
+        " ON CONFLICT DO NOTHING RETURNING number"
+    ),
+}
+
+
+def untold(connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
+    """Those of *events* that were not told before, each once; only a look, :func:`claim` decides."""
+    fresh = {number_of(event): event for event in events}
+    if fresh:
+        postgresql = connection.dialect.name == "postgresql"
+        numbers = list(fresh) if postgresql else json.dumps(list(fresh))
+        find = _KNOWN[connection.dialect.name]
+        for (number,) in connection.execute(find, {"target_id": target_id, "numbers": numbers}).fetchall():
+            del fresh[number]
+    return list(fresh.values())
+
+
+def claim(connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
+    """Those of *events* that nobody told before, in their order; from now on all of them are told."""
+    fresh = {number_of(event): event for event in events}
+    claimed: set[int] = set()
+    # In one order for all: two writers who know the same events must not wait for each other.
+    for chunk in chunks(sorted(fresh), _CLAIMED):
+        hours = [_forget_hour(fresh[number].remember_until) for number in chunk]
+        values: dict[str, Any]
+        if connection.dialect.name == "postgresql":
+            values = {"numbers": chunk, "hours": hours}
+        else:
+            values = {"claimed": json.dumps(list(zip(chunk, hours, strict=True)))}
+        statement = _CLAIM[connection.dialect.name]
+        claimed.update(connection.execute(statement, {"target_id": target_id, **values}).scalars())
+    return [event for number, event in fresh.items() if number in claimed]
+
+
+def forget(read: _Connecting, write: _Connecting, now: datetime) -> int:
+    """Forget the events whose time to be remembered is over; returns how many.
+
+    Writers wait for a part of the deletion only, and not at all for a part in which nothing is over.
+    """
+    # Not whether there is one: for that, PostgreSQL may go through the whole table.
+    counted = sa.select(sa.func.count()).select_from(told)
+    forgotten, after, over = 0, (-1, 0), told.c.forget_hour <= (now - EPOCH) // _HOUR
+    while True:
+        rest = _key > sa.tuple_(*after)
+        last = (
+            sa.select(told.c.target_id, told.c.number).where(rest).order_by(told.c.target_id, told.c.number)
+        )
+        with read() as connection:
+            upto = connection.execute(last.offset(_PART - 1).limit(1)).one_or_none()
+            part = (rest, over) if upto is None else (rest, _key <= sa.tuple_(*upto), over)
+            found = connection.execute(counted.where(*part)).scalar_one()
+        if found:
+            with write() as connection:
+                forgotten += connection.execute(sa.delete(told).where(*part)).rowcount
+        if upto is None:
+            return forgotten
+        after = (upto.target_id, upto.number)
+
+
+def number_of(event: Event) -> int:
+    """What tells *event* from all others of its target: its own number, or a hash, which is negative."""
+    if event.number is not None and 0 <= event.number < 2**63:
+        return event.number
+    text = f"{event.stream}\0{event.id}".encode("utf-8", "surrogatepass")
+    return -1 - (int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1)
+
+
+def _forget_hour(until: datetime | None) -> int | None:
+    """The hour since 1970 in which what is to be remembered *until* then may be forgotten: none before."""
+    return None if until is None else -((EPOCH - until) // _HOUR)

@@ -1,0 +1,298 @@
+"""Claims in a real Redis: who asks first tells an event; without Redis, everybody does."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from exporter.clock import FixedClock
+from exporter.config.redis import RedisSettings
+from exporter.errors import SinkError
+from exporter.model.events import Event
+from exporter.sinkmetrics import SinkMetrics
+from exporter.sinks.claims import RedisClaims
+from tests.support.postgres import TlsDoor
+from tests.support.redis import RedisServer
+
+TIME = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def event(serial: int, source: str = "https://host/projects/7") -> Event:
+    return Event("forge", f"host/{serial}", source, "com.host.pushed", "7", TIME, "7", b"{}", serial)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+class Producer:
+    """Claims of one owner, with the clock and the metrics around them."""
+
+    def __init__(self, server: RedisServer | TlsDoor, owner: str, **settings: Any) -> None:
+        self.clock = FixedClock(TIME)
+        self.registry = CollectorRegistry()
+        self.claims = RedisClaims(
+            RedisSettings(address=f"127.0.0.1:{server.port}", **settings),
+            sink="kafka",
+            identify=lambda: owner,
+            metrics=SinkMetrics(self.registry),
+            clock=self.clock,
+        )
+
+    def claim(self, *serials: int) -> list[bool]:
+        return self.claims.claim([event(serial) for serial in serials])
+
+    def counted(self) -> dict[str, float]:
+        """Events by result."""
+        samples = (sample for family in self.registry.collect() for sample in family.samples)
+        return {
+            s.labels["result"]: s.value for s in samples if s.name == "ci_exporter_claims_total" and s.value
+        }
+
+
+@pytest.fixture
+def producer(server: RedisServer) -> Iterator[Callable[..., Producer]]:
+    made: list[Producer] = []
+
+    def make(owner: str = "one", **settings: Any) -> Producer:
+        made.append(Producer(server, owner, **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.claims.close()
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+# -- who tells -----------------------------------------------------------------------------------
+
+
+def test_the_first_that_asks_tells_an_event_and_is_told_so_again(producer: Callable[..., Producer]) -> None:
+    one, two = producer("one"), producer("two")
+    assert one.claim(1, 2) == [True, True]
+    assert two.claim(2, 3, 1, 4) == [False, True, False, True]
+    assert one.claim(4, 3, 2, 1) == [False, False, True, True]
+    assert two.counted() == {"claimed": 2, "taken": 2}
+
+
+def test_who_comes_back_after_a_crash_finds_its_own_claims(producer: Callable[..., Producer]) -> None:
+    assert producer("one").claim(1) == [True]
+    assert producer("two").claim(1) == [False]
+    assert producer("one").claim(1, 2) == [True, True]
+
+
+def test_thousands_of_events_come_back_in_their_order(producer: Callable[..., Producer]) -> None:
+    producer("one").claim(*range(0, 2500, 2))
+    assert producer("two").claim(*range(2500)) == [serial % 2 == 1 for serial in range(2500)]
+    assert producer("two").claim() == []
+
+
+def test_events_of_different_sources_are_different_ones(producer: Callable[..., Producer]) -> None:
+    producer("one").claim(1)
+    assert producer("two").claims.claim([event(1, "https://elsewhere/projects/7")]) == [True]
+
+
+def test_any_text_can_be_in_an_id(producer: Callable[..., Producer]) -> None:
+    odd = Event("runs", "a\ud800\x00☃" * 400, "s", "t", "s", TIME, "7", b"")
+    assert producer("one").claims.claim([odd]) == [True]
+    assert producer("two").claims.claim([odd]) == [False]
+
+
+def test_a_claim_ends_after_its_time_which_begins_anew_for_its_owner(
+    server: RedisServer, producer: Callable[..., Producer]
+) -> None:
+    producer("one", ttl_minutes=2).claim(1)
+    with server.client() as client:
+        (key,) = client.keys("ci-exporter:told:*")
+        assert 0 < client.ttl(key) <= 120
+        producer("two", ttl_minutes=30).claim(1)
+        assert 0 < client.ttl(key) <= 120
+        producer("one", ttl_minutes=30).claim(1)
+        assert 120 < client.ttl(key) <= 1800
+        client.delete(key)
+    assert producer("two").claim(1) == [True]
+
+
+def test_producers_with_other_prefixes_or_databases_do_not_meet(producer: Callable[..., Producer]) -> None:
+    producer("one").claim(1)
+    assert producer("two", key_prefix="other:").claim(1) == [True]
+    assert producer("two", database=3).claim(1) == [True]
+
+
+# -- without Redis -------------------------------------------------------------------------------
+
+
+def test_while_redis_is_away_all_is_ours_with_one_warning_until_it_is_back(
+    server: RedisServer, producer: Callable[..., Producer], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    one, two = producer("one"), producer("two")
+    two.claim(1)
+    server.stop()
+    for _ in range(3):
+        assert one.claim(1, 2) == [True, True]
+        one.clock.advance(10)
+    assert one.counted() == {"failed_open": 6}
+    assert len(warnings(caplog)) == 1
+    server.start()
+    assert one.claim(3) == [True]
+    assert two.claim(3) == [False]
+    assert [record.getMessage() for record in caplog.records][-1] == "Redis can be asked again"
+
+
+def test_a_redis_that_failed_is_left_alone_for_seconds(
+    server: RedisServer, producer: Callable[..., Producer]
+) -> None:
+    producer("two").claim(1)
+    one = producer("one")
+    server.pause()
+    assert one.claim(1) == [True]
+    one.clock.advance(4.9)
+    assert one.claim(*range(1000)) == [True] * 1000
+    assert one.counted() == {"failed_open": 1001}
+    server.stop()
+    server.start()
+    assert one.claim(2) == [True]
+    assert one.counted() == {"failed_open": 1002}
+    one.clock.advance(0.2)
+    assert one.claim(2) == [True]
+    assert one.counted() == {"failed_open": 1002, "claimed": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("maxmemory", "1", "OOM"),
+        ("min-replicas-to-write", "1", "NOREPLICAS"),
+        ("replicaof", "127.0.0.1 1", "READONLY"),
+    ],
+)
+def test_a_redis_that_takes_no_writes_is_one_that_cannot_be_asked(
+    server: RedisServer,
+    producer: Callable[..., Producer],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    value: str,
+    says: str,
+) -> None:
+    with server.client() as client:
+        if name == "replicaof":
+            client.execute_command("REPLICAOF", *value.split())
+        else:
+            client.config_set(name, value)
+    one = producer()
+    assert one.claim(1) == [True]
+    assert one.counted() == {"failed_open": 1}
+    assert says in str(caplog.records[-1].__dict__["error"])
+
+
+def test_something_that_is_no_redis_is_one_that_cannot_be_asked(server: RedisServer) -> None:
+    server.stop()
+    with socket.create_server(("127.0.0.1", server.port), reuse_port=False) as listener:
+        listener.settimeout(30)
+        one = Producer(server, "one")
+        assert one.claim(1) == [True]  # nobody answers
+        one.claims.close()
+
+
+def test_a_key_that_others_use_is_no_claim(server: RedisServer, producer: Callable[..., Producer]) -> None:
+    producer("two").claim(1)
+    with server.client() as client:
+        (key,) = client.keys()
+        client.delete(key)
+        client.rpush(key, "theirs")
+    assert producer("one").claim(1) == [True]
+
+
+# -- the password --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(server: RedisServer) -> RedisServer:
+    with server.client() as client:
+        client.config_set("requirepass", "opensesame")
+    return server
+
+
+def test_a_wrong_password_fails_open_and_is_told_to_nobody(
+    guarded: RedisServer, producer: Callable[..., Producer], caplog: pytest.LogCaptureFixture
+) -> None:
+    one = producer("one", password="hunter22")
+    assert one.claim(1) == [True]
+    assert one.counted() == {"failed_open": 1}
+    with pytest.raises(SinkError, match=guarded.address) as caught:
+        list(one.claims.try_out())
+    assert "hunter22" not in caplog.text + str(caplog.records[-1].__dict__) + str(caught.value)
+
+
+def test_a_password_that_was_changed_in_its_file_is_read_again(
+    guarded: RedisServer, producer: Callable[..., Producer], tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("old\n")
+    one = producer("one", password="old", password_file=file)
+    one.claim(1)
+    file.write_text("opensesame\n")
+    one.clock.advance(6)
+    one.claim(1)
+    assert one.counted() == {"failed_open": 1, "claimed": 1}
+
+
+def test_a_login_is_used(server: RedisServer, producer: Callable[..., Producer]) -> None:
+    with server.client() as client:
+        client.acl_setuser("teller", enabled=True, passwords=["+s3cret"], keys=["*"], commands=["+@all"])
+    one = producer("one", login="teller", password="s3cret")
+    one.claim(1)
+    assert one.counted() == {"claimed": 1}
+
+
+def test_tls_is_spoken_and_the_certificate_checked(server: RedisServer, tmp_path: Path) -> None:
+    door = TlsDoor(server, tmp_path, asked=False)
+    trusting = Producer(door, "one", tls=True, ca_file=door.certificate)
+    doubting = Producer(door, "two", tls=True)
+    for one in (trusting, doubting):
+        assert one.claim(1) == [True]
+        one.claims.close()
+    assert (trusting.counted(), doubting.counted()) == ({"claimed": 1}, {"failed_open": 1})
+    door.close()
+
+
+# -- before it is used ---------------------------------------------------------------------------
+
+
+def test_trying_out_says_whether_redis_answers(
+    server: RedisServer, producer: Callable[..., Producer]
+) -> None:
+    one = producer()
+    assert list(one.claims.try_out()) == [f"Redis at {server.address} answers"]
+    server.stop()
+    with pytest.raises(SinkError, match="Connection refused"):
+        list(one.claims.try_out())
+
+
+@pytest.mark.parametrize("address", ["", "host:0", "host:70000", "host:x", "redis://host", "a b", "[::1"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match="must be host:port"):
+        RedisSettings(address=address)
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [("redis", ("redis", 6379)), ("10.0.0.1:7000", ("10.0.0.1", 7000)), ("[::1]:7000", ("::1", 7000))],
+)
+def test_an_address_names_host_and_port(address: str, place: tuple[str, int]) -> None:
+    assert RedisSettings(address=address).host_and_port == place
