@@ -58,7 +58,3 @@ class SqlKnown:
                 sa.select(runs).where(runs.c.unit_id == self._unit_id, where).order_by(order).limit(limit)
             )
             return [run_record(row) for row in rows]
-
-
-def _of(streams: Collection[str], events: Iterable[Event]) -> list[Event]:
-    return [event for event in events if event.stream in streams]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from exporter.contract import Batch, Unit
 from exporter.errors import StoreError
-from exporter.model.events import RUNS
+from exporter.model.events import RUNS, Event
 from exporter.model.runs import FINISHED
 from exporter.model.views import UnitView
 from exporter.store.alerting import Alerting
@@ -301,6 +301,10 @@ class SqlStore:
         if row is None:
             raise StoreError(f"store {self.name}: unit {unit_id} is gone; was the database replaced?")
         return row
+
+
+def _of(streams: Collection[str], events: Iterable[Event]) -> list[Event]:
+    return [event for event in events if event.stream in streams]
 
 
 def _new_unit(
