@@ -24,7 +24,7 @@ _GOING = (Status.CREATED.value, Status.PENDING.value, Status.RUNNING.value)
 
 
 def _of_ref(*order: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """The runs of a ref, on one side of one of them; made once, since making it costs more than asking."""
+    """The runs of a ref, on one side of one of them if *order* says; made once, which costs more than asking."""
     return (
         sa.select(*_RUN)
         .where(
@@ -79,6 +79,7 @@ _AT = sa.tuple_(runs.c.created_at, runs.c.run_id)
 _CREATED: sa.BindParameter[Any] = sa.bindparam("created")
 _THIS = sa.tuple_(_CREATED, sa.bindparam("run"), types=[runs.c.created_at.type, runs.c.run_id.type])
 # The first condition is implied by the second, but can be looked up in every index.
+_NEWEST = _of_ref()
 _NEWER = _of_ref(runs.c.created_at >= _CREATED, _AT > _THIS)
 _OLDER = _of_ref(runs.c.created_at <= _CREATED, _AT < _THIS)
 _AMOUNTS = {column.name: _amounts(column) for column in (runs.c.duration_seconds, runs.c.queue_seconds)}
@@ -156,6 +157,12 @@ class Records:
         rows = self._connection.execute(sa.select(latest.c.ref_kind, latest.c.ref).where(mine).distinct())
         return {(kind, ref) for kind, ref in rows}
 
+    def newest(self, unit_id: int, pipeline: str, kind: str, ref: str, until: datetime) -> list[PipelineRun]:
+        """The last runs of *ref* that succeeded or failed, newest first."""
+        wanted = {"unit": unit_id, "pipeline": pipeline, "kind": kind, "ref": ref, "until": until}
+        rows = self._connection.execute(_NEWEST, wanted | {"limit": _LOOK_AHEAD})
+        return list(map(run_record, rows))
+
     def newer(self, unit_id: int, run: PipelineRun, until: datetime) -> list[PipelineRun]:
         """The runs of its ref after *run*, by creation, that succeeded or failed, newest first."""
         return self._of_ref(_NEWER, unit_id, run, until, _LOOK_AHEAD)
@@ -208,8 +215,12 @@ class Records:
 
     # -- all that happened, to replay it ---------------------------------------------------------
 
-    def ended(self, since: datetime, until: datetime) -> Iterator[tuple[int, PipelineRun]]:
-        """``(unit id, run)`` of the runs of watched projects that ended then, the first first."""
+    def ended(self, since: datetime, until: datetime, *statuses: Status) -> Iterator[tuple[int, PipelineRun]]:
+        """``(unit id, run)`` of the runs that ended then, the first first; with *statuses*, those alone.
+
+        They are those of watched projects whose history is read.
+        """
+        wanted = [runs.c.status.in_([status.value for status in statuses])] if statuses else []
         rows = self._connection.execute(
             sa.select(runs.c.unit_id, *_RUN)
             .join_from(runs, units)
@@ -218,6 +229,8 @@ class Records:
                 runs.c.finished_at <= until,
                 sa.not_(runs.c.deleted),
                 units.c.active,
+                units.c.caught_up,
+                *wanted,
             )
             .order_by(runs.c.finished_at, runs.c.unit_id, runs.c.run_id)
         )
