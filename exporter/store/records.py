@@ -24,7 +24,7 @@ _GOING = (Status.CREATED.value, Status.PENDING.value, Status.RUNNING.value)
 
 
 def _of_ref(*order: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """The runs of a ref, on one side of one of them if *order* says; made once, which costs more than asking."""
+    """The runs of a ref, on one side of one of them with *order*; made once: it costs more than asking."""
     return (
         sa.select(*_RUN)
         .where(
