@@ -70,7 +70,7 @@ def _welcome(
 ) -> None:
     """Tell the visitor where to look."""
     lines = ["", "ci-exporter demo is running:"]
-    for url in app.addresses():
+    for url in app.serving.addresses():
         if url.startswith("unix:"):
             lines.append(f"  metrics    /metrics, / and /-/ready on {url}")
             continue

@@ -17,11 +17,13 @@ from exporter.store.notices import Notices
 from exporter.store.outbox import advanced
 from exporter.store.records import Records
 from exporter.store.statements import chunks, replace_rows, upsert
-from exporter.store.tables import Instant, alerts, watches
+from exporter.store.tables import Instant, alerts, facts, watches
 
 _Connecting = Callable[[], AbstractContextManager[Connection]]
 _INSTANT = Instant()
 _ROW = 1  # the only one of `watches`
+_FACT = "alerts_begun"
+_BEGUN = sa.select(facts.c.name).where(facts.c.name == _FACT)
 
 
 class Alerting:
@@ -37,6 +39,11 @@ class Alerting:
         """Stored runs and jobs in one state, for as long as the block lasts; nothing can be saved in it."""
         with self._read() as connection:
             yield Records(connection)
+
+    def begun(self) -> bool:
+        """Whether anything was ever saved here: if not, nobody has looked at what is stored."""
+        with self._read() as connection:
+            return connection.execute(_BEGUN).scalar_one_or_none() is not None
 
     def begin(self) -> tuple[int, list[AlertState]]:
         """Take the turn to keep the alerts: its number, for :meth:`save`, and what is kept."""
@@ -65,6 +72,8 @@ class Alerting:
             mine = sa.update(watches).where(watches.c.turn == turn).values(turn=turn)
             if connection.execute(mine).rowcount != 1:
                 raise StoreError("another process keeps the alerts now; nothing is told by this one")
+            first = upsert(connection, facts).values(name=_FACT, value="").on_conflict_do_nothing()
+            connection.execute(first)
             replace_rows(connection, alerts, [_row(state) for state in changed])
             for chunk in chunks(sorted(gone)):
                 connection.execute(sa.delete(alerts).where(alerts.c.fingerprint.in_(chunk)))

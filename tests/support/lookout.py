@@ -71,7 +71,7 @@ class Lookout:
         self.store.providers = lambda: {TARGET: "forge"}
         self.store.outbox.subscribe(AlertsSink.name, AlertsSink.streams)
         self.project("acme/app")
-        self.begin()
+        self.begin().step()
 
     def configure(self, *rules: dict[str, Any], **settings: Any) -> None:
         """Other rules from the next beginning on."""

@@ -84,7 +84,8 @@ class GitLabEvents(Collector[EventsConfig]):
     def discover(self) -> Discovery:
         """Read both lists, and have everyone polled at once who became active since the last round."""
         now = self.context.clock.now()
-        whole = self._whole_at is None or now - self._whole_at >= self._sweep
+        # A clock that was set back makes it so as well: else nothing would until it is as late again.
+        whole = self._whole_at is None or not timedelta() <= now - self._whole_at < self._sweep
         with ThreadPoolExecutor(2, thread_name_prefix=self.name) as pool:
             lists = [pool.submit(one.read, now, whole=whole) for one in (self._projects, self._users)]
         # If one list failed, those of the other are woken all the same.

@@ -18,12 +18,13 @@ from exporter.errors import ConfigError, Problem, SinkError
 from exporter.model.alerts import Notice, NoticeKind, Severity
 from exporter.sinks.alerts.answers import retry_after_seconds, shown, without_secrets
 from exporter.sinks.alerts.channels import Channel
-from exporter.sinks.alerts.markdown import markdown
+from exporter.sinks.alerts.markdown import markdown, unmentioned
 from exporter.sinks.alerts.overhearing import Heard, listen_to, overhear
 
 _NEVER_TAKEN = (413, 422)
 _LEAST_BODY = 200
 _CUT = "\n…"
+_NO_CHAT = re.compile(r"(mailto|json|xml|form)s?:", re.IGNORECASE)
 _LARK = ("Lark (Feishu)", "Feishu")
 """They complain with ``{"code": 19001, "msg": "…"}``; DingTalk and WeCom with errcode and errmsg."""
 
@@ -38,6 +39,8 @@ class AppriseChannel(Channel):
         super().__init__(name, settings)
         url = settings.url.get_secret_value() if settings.url else ""
         self._plugin = _plugin(name, url)
+        # Whoever is no chat gets the text as it is.
+        self._harmless: Callable[[str], str] = str if _NO_CHAT.match(url) else unmentioned
         self._service = str(self._plugin.service_name)
         listen_to(self._plugin)
         for secret in _secrets(url, str(self._plugin.url(privacy=True))):
@@ -49,11 +52,10 @@ class AppriseChannel(Channel):
         self._apprise.add(self._plugin)
 
     def send(self, notice: Notice) -> None:
-        title, form = " ".join(notice.title.split()), apprise.NotifyFormat.TEXT
-        convert: Callable[[str], str] = str
+        title, form, convert = " ".join(notice.title.split()), apprise.NotifyFormat.TEXT, self._harmless
         if self._plugin.resolve_format(form) == apprise.NotifyFormat.MARKDOWN:
-            form, convert = apprise.NotifyFormat.MARKDOWN, markdown
-        limit = int(self._plugin.body_maxlen) - len(title.encode()) - 2
+            form, convert = apprise.NotifyFormat.MARKDOWN, lambda text: markdown(self._harmless(text))
+        limit = int(self._plugin.body_maxlen) - len(self._harmless(title).encode()) - 2
         body = fitted(notice.body.strip() or title, limit, convert)
         title = convert(title)
         with overhear() as heard:

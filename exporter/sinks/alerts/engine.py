@@ -67,6 +67,11 @@ class Engine:
                 if definitions.get(rule) != state.definition:
                     self.book.drop(state)
 
+    def begin(self, scene: Scene, *, first: bool) -> None:
+        """Let every rule compare what stands with what is stored; *first*: nobody ever watched this store."""
+        for watch in self.watches:
+            watch.begin(scene, first=first)
+
     def take(self, changes: Sequence[Change], scene: Scene) -> None:
         """Let every rule hear of *changes*."""
         for change in changes:

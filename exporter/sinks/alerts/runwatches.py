@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
 from exporter.config.rules import BranchBroken, JobFailing, QueueSlow, RunFailed, RunRule
@@ -16,7 +17,6 @@ from exporter.store.records import Project, Records, newest_attempts
 R = TypeVar("R", bound=RunRule)
 
 _EXPIRY = timedelta(days=7)
-_LOOK_BACK = 500  # runs of a ref; who is broken for longer than that is not interested in since when
 _NAMED_JOBS = 20
 
 
@@ -86,6 +86,8 @@ class RunWatch(Watch[R]):
             "created": run.created_at.isoformat(),
             "selected": run.selected,
             "seen": scene.now.isoformat(),
+            # Not those of the labels, which an operator may give other values.
+            "ref": [run.pipeline, run.ref_kind.value, run.ref],
             **about,
         }
         return Subject((*self.identity(change), *more), named, known, since)
@@ -102,22 +104,27 @@ class RunWatch(Watch[R]):
             by_unit.setdefault(state.about["unit"], []).append(state)
         there = scene.records.projects(by_unit)
         for unit_id, states in by_unit.items():
-            if unit_id not in there:
-                gone = states
-            else:
-                runs = scene.records.existing(unit_id, [state.about["run"] for state in states])
-                refs = scene.records.refs(unit_id)
-                gone = [state for state in states if not self._exists(state, runs, refs, scene.now)]
-            for state in gone:
-                self.book.drop(state)
+            project = there.get(unit_id)
+            runs = scene.records.existing(unit_id, [state.about["run"] for state in states])
+            refs = scene.records.refs(unit_id)
+            for state in states:
+                if project is None or not self.still_means(state, project, refs, scene.now):
+                    self.book.drop(state)
+                elif state.about["run"] not in runs:
+                    self.lost(state, project, scene)
 
-    def _exists(self, state: AlertState, runs: set[int], refs: set[tuple[str, str]], now: datetime) -> bool:
-        about, labels = state.about, state.labels
-        if about["run"] not in runs:
-            return False
-        if about["selected"] and (labels["ref_kind"], labels["ref"]) not in refs:
+    def still_means(
+        self, state: AlertState, project: Project, refs: set[tuple[str, str]], now: datetime
+    ) -> bool:
+        """Whether the ref of *state* exists, and something was heard of it lately."""
+        about = state.about
+        if about["selected"] and tuple(about["ref"][1:]) not in refs:
             return False
         return not self.expires or now - datetime.fromisoformat(about["seen"]) < _EXPIRY
+
+    def lost(self, state: AlertState, project: Project, scene: Scene) -> None:
+        """The run that *state* tells of was deleted."""
+        self.book.drop(state)
 
     def facts(self, state: AlertState, scene: Scene) -> dict[str, Any]:
         """The run, its failed jobs, the last good run before it, and what mended it."""
@@ -126,8 +133,10 @@ class RunWatch(Watch[R]):
         if run is None:
             return {}
         failed = failed_jobs(records, about["unit"], run.run_id)
-        older = records.older(about["unit"], run, scene.now, _LOOK_BACK) if run else []
-        good = next((one for one in older if one.status is Status.SUCCESS), None)
+        older = records.older(about["unit"], run, scene.now)
+        # Of runs that the rule means: a child that succeeded does not make its parent good.
+        meant = (one for one in older if self._sources.match(one.source))
+        good = next((one for one in meant if one.status is Status.SUCCESS), None)
         fixed_by = records.run(about["unit"], about["fixed_by"]) if "fixed_by" in about else None
         return {
             "run": run,
@@ -144,6 +153,16 @@ class RunFailedWatch(RunWatch[RunFailed]):
     def __init__(self, rule: RunFailed, book: Book) -> None:
         super().__init__(rule, book)
         self._jobs = Globs.of(rule.jobs)
+
+    def begin(self, scene: Scene, *, first: bool) -> None:
+        """End what a success ended while nobody watched."""
+        there = scene.records.projects({state.about["unit"] for state in self.standing()})
+        for state in self.standing():
+            project = there.get(state.about["unit"])
+            newer = newest_runs(state, scene) if project else []
+            good = next((run for run in newer if project and self.means_run(project, run)), None)
+            if good and good.status is Status.SUCCESS:
+                self.mend(state, good, scene)
 
     def change(self, change: Change, scene: Scene) -> None:
         """A failure starts the alert of its ref, a success ends it."""
@@ -201,6 +220,54 @@ class BranchBrokenWatch(RunWatch[BranchBroken]):
         elif run.status is Status.FAILED and not state and not self._mended(change, scene):
             self.stand(self.subject(change, scene, self._broken_since(change, scene)), scene)
 
+    def begin(self, scene: Scene, *, first: bool) -> None:
+        """Catch up with what happened while nobody watched; *first*, with all that is broken now."""
+        there = scene.records.projects({state.about["unit"] for state in self.standing()})
+        for state in self.standing():
+            project = there.get(state.about["unit"])
+            run = self._decisive(state, project, scene) if project else None
+            # One that is being tried again decides nothing, and an older one does not count then.
+            if project and run and (run.created_at, run.run_id) > order(state):
+                self._judge(state, project, run, scene)
+        if first:
+            self._take_stock(scene)
+
+    def still_means(
+        self, state: AlertState, project: Project, refs: set[tuple[str, str]], now: datetime
+    ) -> bool:
+        """Whether its ref exists, and is the default branch still if that is what counts."""
+        is_default = bool(self.rule.refs) or state.about["ref"][2] == project.default_branch
+        return is_default and super().still_means(state, project, refs, now)
+
+    def lost(self, state: AlertState, project: Project, scene: Scene) -> None:
+        """Another run decides now; without any, nothing is known of the branch."""
+        run = self._decisive(state, project, scene)
+        if run is None:
+            self.book.drop(state)
+        else:
+            self._judge(state, project, run, scene)
+
+    def _decisive(self, state: AlertState, project: Project, scene: Scene) -> PipelineRun | None:
+        """The run that says how the branch of *state* is now."""
+        return next((run for run in newest_runs(state, scene) if self.means_run(project, run)), None)
+
+    def _judge(self, state: AlertState, project: Project, run: PipelineRun, scene: Scene) -> None:
+        if run.status is Status.SUCCESS:
+            self.end(state, scene, fixed_by=run.run_id)
+        else:
+            change = Change(scene.now, provider_of(scene, project), project, run)
+            self.stand(self.subject(change, scene, state.started_at), scene)
+
+    def _take_stock(self, scene: Scene) -> None:
+        """What is stored was never looked at: branches that broke lately are told, but no old story."""
+        last: dict[tuple[str, ...], Change] = {}
+        for unit_id, failed in list(scene.records.ended(scene.now - _EXPIRY, scene.now, Status.FAILED)):
+            for project in scene.records.projects([unit_id]).values():
+                change = Change(scene.now, provider_of(scene, project), project, failed)
+                last[self.identity(change)] = change
+        for change in last.values():
+            self.change(change, scene)
+
     def _mended(self, change: Change, scene: Scene) -> bool:
         """Whether the newest of the newer runs has succeeded."""
         newer = scene.records.newer(change.project.unit_id, change.run, scene.now)
@@ -210,7 +277,7 @@ class BranchBrokenWatch(RunWatch[BranchBroken]):
     def _broken_since(self, change: Change, scene: Scene) -> datetime:
         """When the first run after the last good one ended."""
         first = change.run
-        for run in scene.records.older(change.project.unit_id, first, scene.now, _LOOK_BACK):
+        for run in scene.records.older(change.project.unit_id, first, scene.now):
             if not self.means_run(change.project, run):
                 continue
             if run.status is Status.SUCCESS:
@@ -262,7 +329,7 @@ class JobFailingWatch(RunWatch[JobFailing]):
         around = [
             *records.newer(unit_id, run, scene.now),
             run,
-            *records.older(unit_id, run, scene.now, 5 * self.rule.times),
+            *islice(records.older(unit_id, run, scene.now), 5 * self.rule.times),
         ]
         meant = [one.run_id for one in around if self.means_run(change.project, one)]
         ends = {
@@ -362,6 +429,12 @@ def provider_of(scene: Scene, project: Project) -> str:
 def order(state: AlertState) -> tuple[datetime, int]:
     """Where the run that *state* tells of stands among the others of its ref."""
     return datetime.fromisoformat(state.about["created"]), int(state.about["run"])
+
+
+def newest_runs(state: AlertState, scene: Scene) -> list[PipelineRun]:
+    """The last runs of the ref of *state* that succeeded or failed, newest first."""
+    pipeline, kind, ref = state.about["ref"]
+    return scene.records.newest(state.about["unit"], pipeline, kind, ref, scene.now)
 
 
 def failed_jobs(records: Records, unit_id: int, run_id: int) -> list[JobRun]:

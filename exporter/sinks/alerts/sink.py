@@ -85,6 +85,8 @@ class Watching:
         self._position = self._store.outbox.position(AlertsSink.name)
         self.engine = Engine(settings, states, context.zone)
         self._reader = Reader()
+        self._begun = False
+        self._first = not self._store.alerting.begun()
         self._looked_at = self._read_at = float("-inf")
 
     def run(self, stopping: threading.Event) -> None:
@@ -113,9 +115,11 @@ class Watching:
             self._looked_at = elapsed
         now = self._context.clock.now()
         notices: list[Notice] = []
-        if entries or look or (not more and self.engine.teller.due(now)):
+        if not self._begun or entries or look or (not more and self.engine.teller.due(now)):
             with self._store.alerting.records() as records:
                 scene = Scene(now, records, self._store.providers(), self._context.shown)
+                if not self._begun:
+                    self.engine.begin(scene, first=self._first)
                 self._take(entries, scene)
                 if look:
                     self.engine.look(scene)
@@ -123,6 +127,7 @@ class Watching:
                 if not more:
                     notices = self.engine.tell(scene)
         self._save(entries, notices)
+        self._begun = True
         if look:
             self._report()
         return more
@@ -134,12 +139,13 @@ class Watching:
 
     def _save(self, entries: Sequence[Entry], notices: Sequence[Notice]) -> None:
         book = self.engine.book
-        if not (entries or notices or book.changed or book.gone):
+        if not (self._first or entries or notices or book.changed or book.gone):
             return
         position = entries[-1].position if entries else None
         changed: list[AlertState] = list(book.changed.values())
         self._store.alerting.save(self._turn, changed, book.gone, notices, AlertsSink.name, position)
         book.saved()
+        self._first = False
         if position is not None:
             self._position = position
             self._context.metrics.delivered(AlertsSink.name, Delivery.SUCCESS, len(entries))

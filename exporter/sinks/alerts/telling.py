@@ -147,6 +147,11 @@ class Teller:
         """Whether anything is to be told now."""
         return any(self._due(voice, now) for voice in self.voices.values())
 
+    def next_due(self) -> datetime | None:
+        """When the next message is due, if nothing else happens; quiet hours are left out of account."""
+        states = [(voice, state) for voice in self.voices.values() for state in self._states(voice)]
+        return min((owed.due for voice, state in states if (owed := self._owed(voice, state))), default=None)
+
     def tell(self, scene: Scene) -> list[Notice]:
         """The messages that are due, and what else goes into the same groups."""
         notices: list[Notice] = []
@@ -162,13 +167,16 @@ class Teller:
         rule = voice.watch.rule
         quiet = self._quiet.get(rule.name)
         groups: dict[tuple[str, ...], list[Owed]] = defaultdict(list)
-        for state in self._book.of_rule(rule.name):
+        for state in self._states(voice):
             owed = self._owed(voice, state)
             if owed and (owed.due <= now or owed.kind is not NoticeKind.REPEATED):
                 groups[owed.word, owed.kind.value, self._group(rule.group_by, state)].append(owed)
         if quiet and groups and quiet.hold(rule.severity, now):
             return []
         return [group for group in groups.values() if min(owed.due for owed in group) <= now]
+
+    def _states(self, voice: Voice) -> list[AlertState]:
+        return self._book.of_rule(voice.watch.rule.name)
 
     def _owed(self, voice: Voice, state: AlertState) -> Owed | None:
         """What is still to be told of *state*."""

@@ -89,6 +89,9 @@ class Watch(Generic[R]):
         """Whether changes of jobs mean anything to it."""
         return False
 
+    def begin(self, scene: Scene, *, first: bool) -> None:
+        """A process begins to watch; *first*: nobody ever did with this store."""
+
     def change(self, change: Change, scene: Scene) -> None:
         """Something happened."""
 

@@ -8,8 +8,10 @@ import hmac
 import io
 import json
 import logging
+import re
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -300,3 +302,28 @@ def test_the_lines_of_apprise_stay_out_of_the_log(services: Services) -> None:
         root.setLevel(level)
     assert "seen" in lines.getvalue()
     assert "JSON" not in lines.getvalue()
+
+
+# -- mentions ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "discord://123456789/abcdefghij",
+        "discord://123456789/abcdefghij?format=markdown",
+        "mmosts://chat.example.org/tokentoken",
+        "rockets://abcdefghijklmno/abcdefghijklmnopqrst@chat.example.org",
+        "tgram://123456789:abcdefghijklmnopqrstuvwxyz_ABCDE/12345",
+        "feishu://0a1b2c3d4e5f",
+        "wecombot://0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9",
+    ],
+)
+def test_a_commit_title_wakes_nobody_in_a_chat(services: Services, url: str) -> None:
+    services.answer = lambda _request: Answer(body=b'{"ok": true, "code": 0, "errcode": 0}')
+    text = 'thanks @everyone <@123> @all <at user_id="all">x</at>'
+    with suppress(SinkError):
+        channel(url).send(make_notice(title=text, body=text))
+    assert services.requests
+    for request in services.requests:
+        assert not re.search(r"@&?\w|<at\b", str(request.json))

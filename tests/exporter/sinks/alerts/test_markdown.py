@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from markdown_it import MarkdownIt
 
-from exporter.sinks.alerts.markdown import markdown
+from exporter.sinks.alerts.markdown import markdown, unmentioned
 
 TEXTS = [
     "fix *this* and _that_, **now** __please__",
@@ -50,3 +52,11 @@ def test_an_address_becomes_a_link_to_itself() -> None:
 
 def test_lines_stay_lines() -> None:
     assert MarkdownIt("commonmark").render(markdown("one\ntwo\n\nthree")).count("<p>") == 3
+
+
+def test_text_of_strangers_calls_nobody() -> None:
+    text = 'ask @all, a@b.org <at user_id="all"></at> https://host/@here/1'
+    harmless = unmentioned(text)
+    assert not re.search(r"@\w|<at\b", harmless)
+    assert harmless.endswith("https://host/%40here/1")
+    assert harmless.replace("\u2060", "").replace("%40", "@") == text

@@ -7,9 +7,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
+from exporter.contract import Unit
 from exporter.model.runs import Execution, Status
 from exporter.store.sql import SqlStore
+from exporter.store.tables import facts
 from tests.support.lookout import START, Lookout, job
 
 Watch = Callable[..., Lookout]
@@ -395,3 +398,108 @@ def test_what_is_usual_for_a_pipeline_is_its_own_limit(watch: Watch) -> None:
     assert lookout.told() == []
     lookout.wait(240, step=60)
     assert [one.split(" is stuck")[0] for one in lookout.told()] == ["firing: acme/slow: a run of main"]
+
+
+# -- what nobody saw happen ----------------------------------------------------------------------
+
+
+def test_a_branch_that_is_broken_when_alerts_are_first_configured_is_told_once(watch: Watch) -> None:
+    lookout = watch({"kind": "branch_broken"}, {"kind": "run_failed", "name": "runs"})
+    forget_alerts(lookout)
+    for project in ("acme/lib", "acme/old"):
+        lookout.project(project)
+    for project in ("acme/app", "acme/lib"):
+        lookout.run("failed", project=project)
+        lookout.run("failed", project=project, ref="feature")
+    lookout.run("success", project="acme/lib")
+    lookout.run("success", project="acme/app", source="parent_pipeline")
+    lookout.run("failed", project="acme/old", finished_at=START - timedelta(days=30))
+    lookout.store.outbox.subscribe("alerts", frozenset({"runs"}))
+    lookout.begin()
+    lookout.wait(120)
+    assert lookout.told() == [BROKEN]
+    lookout.restart()
+    lookout.wait(120)
+    lookout.run("success")
+    lookout.wait()
+    assert lookout.told() == [MENDED]
+
+
+def test_a_restart_tells_nothing_of_what_was_history_at_the_first_start(watch: Watch) -> None:
+    lookout = watch({"kind": "branch_broken"})
+    lookout.wait(120)
+    lookout.run("failed", batch={"history": True})
+    lookout.restart()
+    lookout.wait(120)
+    assert lookout.told() == []
+
+
+def forget_alerts(lookout: Lookout) -> None:
+    """As if the store was one of a program that knew no alerts."""
+    lookout.store.outbox.unsubscribe_others([])
+    with lookout.store._write() as connection:
+        connection.execute(sa.delete(facts).where(facts.c.name == "alerts_begun"))
+
+
+def test_what_was_mended_while_alerts_were_off_does_not_stand_when_they_are_on_again(watch: Watch) -> None:
+    lookout = watch({"kind": "branch_broken"}, {"kind": "run_failed", "name": "runs"})
+    lookout.run("failed")
+    lookout.wait()
+    assert len(lookout.told()) == 2
+    lookout.store.outbox.unsubscribe_others([])
+    lookout.run("success")
+    lookout.store.outbox.subscribe("alerts", frozenset({"runs"}))
+    lookout.begin()
+    lookout.wait()
+    assert lookout.told() == [MENDED]
+    assert lookout.active() == {"rule": 0, "runs": 0}
+
+
+def test_a_run_that_is_tried_again_does_not_mend_its_branch_at_a_restart(watch: Watch) -> None:
+    lookout = watch({"kind": "branch_broken"})
+    lookout.run("success")
+    tried = lookout.run("failed")
+    lookout.wait()
+    assert lookout.told() == [BROKEN]
+    lookout.run("running", run_id=tried)
+    lookout.restart()
+    lookout.wait(120)
+    assert lookout.told() == []
+    assert lookout.active() == {"rule": 1}
+
+
+def test_a_branch_that_is_the_default_no_more_is_told_no_more(watch: Watch) -> None:
+    lookout = watch({"kind": "branch_broken", "repeat_interval_seconds": 3600})
+    lookout.run("failed")
+    lookout.wait()
+    assert lookout.told() == [BROKEN]
+    lookout.save("acme/app", unit=Unit("acme/app", "acme/app", default_branch="trunk"))
+    lookout.wait(7200, step=60)
+    assert lookout.told() == []
+    lookout.run("failed", ref="trunk")
+    lookout.wait()
+    assert lookout.told() == ["firing: acme/app: trunk is broken"]
+
+
+def test_when_the_failed_run_is_deleted_the_one_before_says_how_the_branch_is(watch: Watch) -> None:
+    lookout = watch({"kind": "branch_broken"})
+    lookout.project("acme/lib")
+    lookout.run("failed")
+    lookout.run("success", project="acme/lib")
+    deleted = {name: lookout.run("failed", project=name) for name in ("acme/app", "acme/lib")}
+    lookout.wait()
+    assert len(lookout.told()) == 1
+    for name, run_id in deleted.items():
+        lookout.save(name, deleted_runs=(run_id,))
+    lookout.wait(120)
+    assert lookout.told() == ["resolved: acme/lib: main works again"]
+    lookout.run("failed")
+    lookout.wait(60)
+    assert lookout.told() == []
+
+
+def test_labels_of_a_rule_may_have_names_that_alerts_have_anyway(watch: Watch) -> None:
+    lookout = watch({"kind": "branch_broken", "labels": {"ref": "any", "ref_kind": "any"}})
+    lookout.run("failed", selected=True)
+    lookout.wait(120)
+    assert lookout.active() == {"rule": 1}
