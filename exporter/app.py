@@ -22,7 +22,6 @@ from pydantic import BaseModel, SecretStr
 from exporter import __version__, logs
 from exporter.clock import timestamp
 from exporter.config.load import Config, load
-from exporter.config.schema import MetricsSettings
 from exporter.config.secrets import SecretUrl
 from exporter.contract import Collector
 from exporter.errors import ConfigError
@@ -31,22 +30,16 @@ from exporter.parts import Parts
 from exporter.plugins import collector_classes
 from exporter.rendering import Format
 from exporter.rounds.scheduler import Engine
+from exporter.serving import Serving
 from exporter.showing import ShownByRegistry
 from exporter.sinks.base import Sink, SinkContext
 from exporter.sinks.building import build_sinks
 from exporter.sinks.couriers import Couriers
 from exporter.store.sql import SqlStore
-from exporter.web.app import PROBES, WebParts, build_app, build_log_level_app
-from exporter.web.gate import Gate
-from exporter.web.groups import Group, Listener, group_named, open_listeners
+from exporter.web.app import WebParts
 from exporter.web.landing import LandingPage
-from exporter.web.listen import address_of, bind, close_all
-from exporter.web.server import WebServer
 from exporter.web.status.known import NAMES, Known, read_known
 from exporter.web.status.view import CollectorState, Standing
-from exporter.web.systemd import are_passed, passed_sockets
-from exporter.web.webconfig import TlsConfig
-from exporter.web.webfile import WebConfigFile
 from exporter.web.webread import load_web_config
 
 log = logging.getLogger(__name__)
@@ -111,30 +104,6 @@ def _secrets(value: Any) -> Iterator[str]:
         yield value.get_secret_value()
 
 
-def _open_listeners(metrics: MetricsSettings) -> list[Listener]:
-    """What answers HTTP, bound; nothing when the server is off.
-
-    Raises:
-        ExporterError: an address cannot be taken, or systemd passed no socket though it should.
-    """
-    if not metrics.enabled:
-        return []
-    if not metrics.systemd_socket and are_passed(os.environ):
-        log.warning("systemd passed sockets on which nobody will answer: set metrics.systemd_socket: true")
-    passed = passed_sockets(os.environ) if metrics.systemd_socket else []
-    addresses = {
-        Group.METRICS: () if metrics.systemd_socket else metrics.addr,
-        Group.HEALTH: metrics.health_addr,
-        Group.ADMIN: metrics.admin_addr,
-        Group.API: metrics.api_addr if metrics.api else (),
-    }
-    return open_listeners(addresses, [(group_named(name), one) for name, one in passed])
-
-
-def _url(address: str, scheme: str = "http") -> str:
-    return address if address.startswith("unix:") else f"{scheme}://{address}"
-
-
 class App:
     """The running service."""
 
@@ -145,16 +114,10 @@ class App:
         settings = self._config.settings
         self._telemetry_path = settings.metrics.path
         logs.configure(settings.log.level, settings.log.format, sys.stderr)
-        web_file = settings.metrics.web_config_file
-        self._web = WebConfigFile(web_file) if web_file and settings.metrics.enabled else None
         # Ports first: the commonest mistake should cost nothing, and leave nothing behind.
+        self.serving = Serving(settings)
         with ExitStack() as undo:
-            self._listeners = _open_listeners(settings.metrics)
-            for listener in self._listeners:
-                undo.callback(listener.close)
-            taken = [one for listener in self._listeners for one in listener.sockets]
-            self._log_sockets = bind([f"127.0.0.1:{settings.log.port}"], taken) if settings.log.port else []
-            undo.callback(close_all, self._log_sockets)
+            undo.callback(self.serving.close)
             self.parts = Parts(self._config, SqlStore(settings.store.url.get_secret_value()))
             undo.pop_all()
         self.engine = Engine(
@@ -169,7 +132,6 @@ class App:
         self.couriers = Couriers(self.parts.store.outbox, self.parts.metrics.sinks, self.parts.clock)
         self.couriers.exchange(self._build_sinks(self._config, self.parts.collectors), 0.0)
         self.engine.led = self.couriers.lead
-        self._servers: list[WebServer] = []
         self._reloading = threading.Lock()
         self._notifier = Notifier(os.environ)
         self._loaded()
@@ -177,64 +139,21 @@ class App:
     def start(self) -> None:
         """Show what the store has, listen, and begin to poll."""
         self.engine.adopt(self.parts.rounds)
-        parts = self._web_parts()
-        self._servers += [self._server(parts, listener) for listener in self._listeners]
-        if self._log_sockets:
-            self._servers.append(WebServer(build_log_level_app(logs.set_level), self._log_sockets))
-        for server in self._servers:
-            server.start()
-        self.parts.metrics.certificate_expiry = self._certificate_expiry
+        self.serving.start(self._web_parts())
+        self.parts.metrics.certificate_expiry = self.serving.certificate_expiry
         self.engine.start()
         log.info(
             "started",
             extra={
                 "version": __version__,
                 "collectors": ", ".join(self.parts.collectors) or "none",
-                "listening": self._listening(),
+                "listening": self.serving.listening(),
             },
         )
 
-    def _server(self, parts: WebParts, listener: Listener) -> WebServer:
-        """The server for *listener*."""
-        app = build_app(parts, listener.groups)
-        if self._web is None or not listener.guarded:
-            return WebServer(app, listener.sockets)
-        open_paths = PROBES if self._config.settings.metrics.probes_without_password else frozenset()
-        web = self._web
-        gate = Gate(app, web.current, open_paths, clock=self.parts.clock)
-        return WebServer(gate, listener.sockets, tls=self._tls(), headers=lambda: web.current().headers)
-
     def turns(self, seconds: float) -> bool:
         """Whether every web server and the scheduler come round to new work, each within *seconds*."""
-        return all(server.turns(seconds) for server in self._servers) and self.engine.turns(seconds)
-
-    def addresses(self) -> list[str]:
-        """Where the metrics are: URLs, and ``unix:/path`` for Unix sockets."""
-        found = [one for one in self._listeners if Group.METRICS in one.groups]
-        return [url for listener in found for url in self._urls(listener)]
-
-    def _urls(self, listener: Listener) -> list[str]:
-        scheme = "https" if listener.guarded and self._tls() else "http"
-        return [_url(address, scheme) for address in listener.addresses]
-
-    def _listening(self) -> str:
-        """Every address, and what it answers, for the log."""
-        told = [
-            f"{url} ({', '.join(group for group in Group if group in listener.groups)})"
-            for listener in self._listeners
-            for url in self._urls(listener)
-        ] + [f"{_url(address_of(one))} (log level)" for one in self._log_sockets]
-        return ", ".join(told) or "nowhere (metrics.enabled is false)"
-
-    def _tls(self) -> Callable[[], TlsConfig | None] | None:
-        """What gives the TLS settings of the moment; ``None`` means plain HTTP."""
-        web = self._web
-        return (lambda: web.current().tls) if web and web.current().tls else None
-
-    def _certificate_expiry(self) -> datetime | None:
-        """Until when the certificate that clients see is valid."""
-        found = (server.certificate_not_after() for server in self._servers)
-        return next((instant for instant in found if instant), None)
+        return self.serving.turns(seconds) and self.engine.turns(seconds)
 
     def _web_parts(self) -> WebParts:
         metrics = self._config.settings.metrics
@@ -327,8 +246,7 @@ class App:
             self.engine.replace(self.parts.rounds)
             self._config = config
             logs.set_level(config.settings.log.level)
-            if self._web:
-                self._web.reload()
+            self.serving.reload()
             self._loaded()
             for collector in old:
                 collector.close()
@@ -345,7 +263,7 @@ class App:
 
     def _status(self) -> str:
         """The service in a line, for ``systemctl status``."""
-        return f"{', '.join(self.parts.collectors)}; listening: {self._listening()}"
+        return f"{', '.join(self.parts.collectors)}; listening: {self.serving.listening()}"
 
     def _build_sinks(self, config: Config, collectors: Mapping[str, Collector[Any]]) -> list[Sink]:
         """New sinks as *config* wants them."""
@@ -397,7 +315,9 @@ class App:
         log.info("stopping")
         self._notifier.stopping()
         self.parts.stopping.set()
-        enders = [threading.Thread(target=server.stop, args=(_STOP_SECONDS,)) for server in self._servers]
+        enders = [
+            threading.Thread(target=server.stop, args=(_STOP_SECONDS,)) for server in self.serving.servers
+        ]
         for ender in enders:
             ender.start()
         # Beside the polls: both have the whole time to end what they began.

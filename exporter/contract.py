@@ -383,11 +383,15 @@ class Backfills(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DemoSource:
-    """A running stand-in for a source: its block of configuration, what it is, and how to end it."""
+    """A running stand-in for a source: its block of configuration, what it is, and how to end it.
+
+    ``alert_rules`` are blocks of configuration too: what people should be told about what it shows.
+    """
 
     block: Mapping[str, Any]
     title: str
     process_ids: tuple[int, ...]
+    alert_rules: tuple[Mapping[str, Any], ...] = ()
 
 
 @runtime_checkable

@@ -41,7 +41,8 @@ class Notified(StrEnum):
 
 EVENTS = counter(
     "ci_exporter_events_total",
-    "Events read from a source: `new` ones go to the outbox, `duplicate` ones were there before.",
+    "Events read from a source: `new` ones go to the outbox, `duplicate` ones were there before or no sink"
+    " wants them.",
     ("collector", "result"),
     source="rounds",
 )

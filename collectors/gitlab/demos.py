@@ -17,19 +17,10 @@ def pipelines_source(directory: Path) -> DemoSource:
 
 def runners_source(directory: Path) -> DemoSource:
     """The stand-in, and the block that watches its runners."""
-    more = {"instance": True, "poll_interval_seconds": 5}
-    return _another(directory, more, "runners of the stand-in GitLab")
-
-
-def events_source(directory: Path) -> DemoSource:
-    """The stand-in, and the block that reads what people do in it."""
-    return _another(directory, {"poll_interval_seconds": 10}, "events of the stand-in GitLab")
-
-
-def _another(directory: Path, more: dict[str, Any], title: str) -> DemoSource:
     source = _start(directory)
     block: dict[str, Any] = {key: source.block[key] for key in ("url", "token", "operations_per_second")}
-    return DemoSource(block | more, title, source.process_ids)
+    more = {"instance": True, "poll_interval_seconds": 5}
+    return DemoSource(block | more, "runners of the stand-in GitLab", source.process_ids)
 
 
 def _start(directory: Path) -> DemoSource:

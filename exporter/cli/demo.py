@@ -15,6 +15,13 @@ from exporter.app import App, ConfigSource
 from exporter.contract import Demonstrates, DemoSource
 from exporter.errors import ConfigError
 
+_ALERT_RULES: tuple[dict[str, Any], ...] = (
+    {"name": "default-branch-broken", "kind": "branch_broken", "severity": "critical"},
+    {"name": "job-failing", "kind": "job_failing", "times": 2},
+    {"name": "stuck", "kind": "run_stuck", "longer_than_seconds": 300},
+    {"name": "collector-failing", "kind": "collector_failing"},
+)
+
 
 def run_demo(directory: Path, classes: Mapping[str, Demonstrates], overrides: Mapping[str, Any]) -> None:
     """Start every stand-in that can be, then serve until told to stop; everything is in *directory*."""
@@ -46,6 +53,11 @@ def _write_config(directory: Path, sources: Sequence[tuple[str, DemoSource]]) ->
         "store": {"url": f"sqlite:///{directory / 'pipelines.db'}"},
         "engine": {"capacity": 4},
         "collectors": {name: dict(source.block) for name, source in sources},
+        "alerts": {
+            # Nobody outside is told: messages are lines of the demo's log.
+            "channels": {"log": {"log": True}},
+            "rules": [*_ALERT_RULES, *(dict(rule) for _, source in sources for rule in source.alert_rules)],
+        },
     }
     path = directory / "config.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
@@ -58,13 +70,14 @@ def _welcome(
 ) -> None:
     """Tell the visitor where to look."""
     lines = ["", "ci-exporter demo is running:"]
-    for url in app.addresses():
+    for url in app.serving.addresses():
         if url.startswith("unix:"):
             lines.append(f"  metrics    /metrics, / and /-/ready on {url}")
             continue
         pages = {"metrics": "/metrics", "overview": "/", "status": "/status", "readiness": "/-/ready"}
         lines += [f"  {name:10} {url}{path}" for name, path in pages.items()]
     lines += [f"  source     {source.title}" for _, source in sources]
+    lines += ["  alerts     are told here, as lines: message to people"]
     lines += [f"  missing    {reason}" for reason in missing]
     lines += [f"  files      {directory}", "Stop it with Ctrl-C.", ""]
     print("\n".join(lines), file=sys.stderr, flush=True)

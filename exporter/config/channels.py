@@ -51,7 +51,7 @@ class AlertmanagerSettings(Section):
 
 
 class ChannelSettings(Section):
-    """One way to reach people: a URL that apprise knows, or an Alertmanager."""
+    """One way to reach people: a URL that apprise knows, an Alertmanager, or whoever reads our log."""
 
     # No SecretUrl, of which all but the password is shown: tokens stand anywhere in these.
     url: SecretStr | None = Field(
@@ -61,6 +61,10 @@ class ChannelSettings(Section):
     url_file: Path | None = Field(default=None, description="file that holds the url")
     alertmanager: AlertmanagerSettings = Field(
         default=AlertmanagerSettings(), description="instead of url: an Alertmanager that takes alerts"
+    )
+    log: bool = Field(
+        default=False,
+        description="instead of url: messages become lines of this program's log, to try rules out",
     )
     timeout_seconds: float = Field(
         default=10, gt=0, le=300, description="how long one attempt may take, from its begin to its end"
@@ -76,6 +80,6 @@ class ChannelSettings(Section):
 
     @model_validator(mode="after")
     def _leads_somewhere(self) -> Self:
-        if (self.url is None) is (self.alertmanager.url is None):
-            raise ValueError("set either url or alertmanager.url")
+        if [self.url is not None, self.alertmanager.url is not None, self.log].count(True) != 1:
+            raise ValueError("set exactly one of url, alertmanager.url and log")
         return self

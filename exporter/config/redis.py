@@ -40,7 +40,7 @@ class RedisSettings(Section):
         default="ci-exporter:told:",
         min_length=1,
         max_length=200,
-        description="what keys begin with; the same for all producers of one topic",
+        description="what keys begin with, before the topic; the same for all its producers",
     )
 
     @property

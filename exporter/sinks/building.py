@@ -38,7 +38,7 @@ def _kafka(settings: KafkaSettings, context: SinkContext, streams: frozenset[str
 
     refuse_nonsense(settings)
     redis = settings.redis
-    claims = _claims(redis, KafkaSink.name, context) if redis and redis.enabled else None
+    claims = _claims(redis, KafkaSink.name, settings.topic, context) if redis and redis.enabled else None
     return KafkaSink(settings, context, chosen, claims)
 
 
@@ -51,13 +51,14 @@ def _alerts(settings: AlertsSettings, context: SinkContext) -> Sink:
     return AlertsSink(settings, context, Dispatcher(channels, context))
 
 
-def _claims(settings: RedisSettings, sink: str, context: SinkContext) -> Claims:
+def _claims(settings: RedisSettings, sink: str, topic: str, context: SinkContext) -> Claims:
     _need("redis", "sinks.kafka.redis", "redis")
     from exporter.sinks.claims import RedisClaims
 
     return RedisClaims(
         settings,
         sink=sink,
+        topic=topic,
         identify=context.store.identity,
         metrics=context.metrics,
         clock=context.clock,

@@ -47,6 +47,8 @@ return ours
 class RedisClaims:
     """Implements :class:`exporter.sinks.base.Claims`: the first that asks for an event is to tell it.
 
+    What goes to another *topic* is another matter: each has all events.
+
     ``identify`` names the store whose outbox keeps our events: who comes back after a crash between the
     claim and the delivery finds its own claims, and goes on. While Redis cannot be asked, all is claimed.
     """
@@ -56,12 +58,14 @@ class RedisClaims:
         settings: RedisSettings,
         *,
         sink: str,
+        topic: str,
         identify: Callable[[], str],
         metrics: SinkMetrics,
         clock: Clock,
     ) -> None:
         self._settings = settings
         self._sink = sink
+        self._prefix = f"{settings.key_prefix}{topic} "
         self._identify = identify
         self._metrics = metrics
         self._clock = clock
@@ -118,8 +122,8 @@ class RedisClaims:
         return [bool(number) for number in answer]
 
     def _key(self, event: Event) -> bytes:
-        # Events of different sources may have one id.
-        return storable(f"{self._settings.key_prefix}{event.source} {event.id}", _LONGEST_KEY).encode()
+        # Events of different sources may have one id, and several topics may want the same event.
+        return storable(f"{self._prefix}{event.source} {event.id}", _LONGEST_KEY).encode()
 
     def _connect(self) -> redis.Redis:
         """A client that connects at the first command; it never tries twice, since that is for us to say."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from exporter.clock import Clock
-from exporter.errors import ExporterError, Stopped
+from exporter.errors import ExporterError, Stopped, StoreError
 from exporter.sinkmetrics import SinkMetrics
 from exporter.sinks.base import Sink
 from exporter.store.outbox import Outbox
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 _RETRY_SECONDS = 5.0
 _SWEEP_SECONDS = 10.0
 _FORGET_SECONDS = 3600.0
+_Work = Callable[[threading.Event], None]
 
 
 class Couriers:
@@ -38,13 +40,13 @@ class Couriers:
         return self._sinks
 
     def exchange(self, sinks: Sequence[Sink], wait: float) -> None:
-        """Go on with *sinks*; those until now get *wait* seconds to end what they began.
-
-        Raises:
-            StoreError: they cannot be subscribed; those until now go on.
-        """
+        """Go on with *sinks*; those until now get *wait* seconds to end what they began."""
         for sink in sinks:
-            self._outbox.subscribe(sink.name, sink.streams)
+            try:
+                self._outbox.subscribe(sink.name, sink.streams)
+            except StoreError as error:
+                # It does so again when it begins. What cannot be reached saves no events meanwhile either.
+                log.warning("sink is not subscribed yet", extra={"sink": sink.name, "error": str(error)})
         with self._turn:
             self._end(wait)
             for sink in self._sinks:
@@ -81,7 +83,7 @@ class Couriers:
     def _begin(self) -> None:
         self._stopping = stopping = threading.Event()
         before, self._threads = self._threads, []
-        works = [(sink.name, sink.run) for sink in self._sinks]
+        works: list[tuple[str, _Work]] = [(sink.name, partial(self._deliver, sink)) for sink in self._sinks]
         if self._sinks or self._outbox.streams:
             works.append(("outbox", self._keep_house))
         for name, work in works:
@@ -101,7 +103,7 @@ class Couriers:
     def _run(
         self,
         name: str,
-        work: Callable[[threading.Event], None],
+        work: _Work,
         stopping: threading.Event,
         before: Sequence[threading.Thread],
     ) -> None:
@@ -113,7 +115,7 @@ class Couriers:
             try:
                 work(stopping)
             except Stopped:
-                return
+                break
             except ExporterError as error:
                 self._note_failure(name)
                 level = logging.DEBUG if complained else logging.WARNING
@@ -126,6 +128,18 @@ class Couriers:
             else:
                 complained = False
             stopping.wait(_RETRY_SECONDS)
+        self._rest(name)
+
+    def _deliver(self, sink: Sink, stopping: threading.Event) -> None:
+        # Another process, which is configured without it, may have dropped it since.
+        self._outbox.subscribe(sink.name, sink.streams)
+        sink.run(stopping)
+
+    def _rest(self, name: str) -> None:
+        """Show no more how the sink went: from now on only the process that polls next knows."""
+        if name in {sink.name for sink in self._sinks}:
+            self._metrics.forget(name)
+            self._metrics.begin(name)
 
     def _note_failure(self, name: str) -> None:
         if name in {sink.name for sink in self._sinks}:

@@ -17,7 +17,7 @@ from exporter.store.statements import upsert
 from exporter.store.tables import dead_letters, outbox, sinks
 from exporter.store.told import claim, forget, untold
 
-_ORDER_LOCK = 4_120_714  # any fixed number: PostgreSQL advisory lock of those who put events into the outbox
+_ORDER_LOCK = 4_120_715  # a number that no other lock has: PostgreSQL advisory lock of who puts events in
 _SWEEP_ROWS = 5_000
 _COUNTED = 10_000  # of what a sink has still to deliver
 WANTED = sa.select(sa.func.aggregate_strings(sinks.c.streams, " ")).scalar_subquery()

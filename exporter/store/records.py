@@ -19,6 +19,79 @@ _RUN = tuple(runs.c[name] for name in RUN_FIELDS)
 _JOB = tuple(jobs.c[name] for name in JOB_FIELDS)
 _DECISIVE = (Status.SUCCESS.value, Status.FAILED.value)
 _LOOK_AHEAD = 50  # of more newer runs of one ref than this, the newest say enough
+_PAGES = (10, 490)  # what is looked for is mostly among the first
+_GOING = (Status.CREATED.value, Status.PENDING.value, Status.RUNNING.value)
+
+
+def _of_ref(*order: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """The runs of a ref, on one side of one of them with *order*; made once: it costs more than asking."""
+    return (
+        sa.select(*_RUN)
+        .where(
+            runs.c.unit_id == sa.bindparam("unit"),
+            *order,
+            runs.c.ref == sa.bindparam("ref"),
+            runs.c.ref_kind == sa.bindparam("kind"),
+            runs.c.status.in_([sa.literal_column(f"'{status}'") for status in _DECISIVE]),
+            sa.not_(runs.c.deleted),
+            runs.c.pipeline == sa.bindparam("pipeline"),
+            runs.c.finished_at <= sa.bindparam("until"),
+        )
+        .order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
+        .limit(sa.bindparam("limit"))
+    )
+
+
+def _amounts(amount: sa.Column[float]) -> sa.Select[Any]:
+    return (
+        sa.select(amount)
+        .where(
+            runs.c.unit_id == sa.bindparam("unit"),
+            runs.c.status == sa.literal_column(f"'{Status.SUCCESS.value}'"),
+            amount.is_not(None),
+            sa.not_(runs.c.deleted),
+            runs.c.pipeline == sa.bindparam("pipeline"),
+            runs.c.created_at <= sa.bindparam("until"),
+            runs.c.finished_at <= sa.bindparam("until"),
+        )
+        .order_by(runs.c.created_at.desc())
+        .limit(sa.bindparam("limit"))
+    )
+
+
+def _active() -> sa.Select[Any]:
+    # Ids first: for them alone SQLite uses the index that holds only the few unfinished runs.
+    ids = (
+        sa.select(runs.c.unit_id, runs.c.run_id)
+        .join_from(units, runs)
+        .where(units.c.active, units.c.caught_up, unfinished, runs.c.status.in_(_GOING))
+        .subquery()
+    )
+    same = sa.and_(runs.c.unit_id == ids.c.unit_id, runs.c.run_id == ids.c.run_id)
+    return (
+        sa.select(runs.c.unit_id, *_RUN)
+        .join_from(ids, runs, same)
+        .where(sa.not_(runs.c.deleted), runs.c.created_at <= sa.bindparam("until"))
+    )
+
+
+_AT = sa.tuple_(runs.c.created_at, runs.c.run_id)
+_CREATED: sa.BindParameter[Any] = sa.bindparam("created")
+_THIS = sa.tuple_(_CREATED, sa.bindparam("run"), types=[runs.c.created_at.type, runs.c.run_id.type])
+# The first condition is implied by the second, but can be looked up in every index.
+_NEWEST = _of_ref()
+_NEWER = _of_ref(runs.c.created_at >= _CREATED, _AT > _THIS)
+_OLDER = _of_ref(runs.c.created_at <= _CREATED, _AT < _THIS)
+_AMOUNTS = {column.name: _amounts(column) for column in (runs.c.duration_seconds, runs.c.queue_seconds)}
+_ACTIVE = _active()
+_ONE_RUN = sa.select(*_RUN).where(
+    runs.c.unit_id == sa.bindparam("unit"), runs.c.run_id == sa.bindparam("run"), sa.not_(runs.c.deleted)
+)
+_JOBS = (
+    sa.select(*_JOB)
+    .where(jobs.c.unit_id == sa.bindparam("unit"), jobs.c.run_id.in_(sa.bindparam("runs", expanding=True)))
+    .order_by(jobs.c.job_id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +110,7 @@ class Records:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._active: list[tuple[int, PipelineRun]] | None = None
 
     # -- projects ------------------------------------------------------------------------------
 
@@ -66,8 +140,7 @@ class Records:
 
     def run(self, unit_id: int, run_id: int) -> PipelineRun | None:
         """The run, unless it is gone at the source."""
-        mine = (runs.c.unit_id == unit_id, runs.c.run_id == run_id, sa.not_(runs.c.deleted))
-        row = self._connection.execute(sa.select(*_RUN).where(*mine)).one_or_none()
+        row = self._connection.execute(_ONE_RUN, {"unit": unit_id, "run": run_id}).one_or_none()
         return run_record(row) if row else None
 
     def existing(self, unit_id: int, run_ids: Collection[int]) -> set[int]:
@@ -86,79 +159,49 @@ class Records:
 
     def newest(self, unit_id: int, pipeline: str, kind: str, ref: str, until: datetime) -> list[PipelineRun]:
         """The last runs of *ref* that succeeded or failed, newest first."""
-        of_ref = self._decisive(unit_id, pipeline, kind, ref, until)
-        return list(map(run_record, self._connection.execute(of_ref.limit(_LOOK_AHEAD))))
+        wanted = {"unit": unit_id, "pipeline": pipeline, "kind": kind, "ref": ref, "until": until}
+        rows = self._connection.execute(_NEWEST, wanted | {"limit": _LOOK_AHEAD})
+        return list(map(run_record, rows))
 
     def newer(self, unit_id: int, run: PipelineRun, until: datetime) -> list[PipelineRun]:
         """The runs of its ref after *run*, by creation, that succeeded or failed, newest first."""
-        rows = self._connection.execute(self._of_ref(unit_id, run, until, newer=True).limit(_LOOK_AHEAD))
-        return list(map(run_record, rows))
+        return self._of_ref(_NEWER, unit_id, run, until, _LOOK_AHEAD)
 
-    def older(self, unit_id: int, run: PipelineRun, until: datetime, limit: int) -> list[PipelineRun]:
-        """The *limit* runs of its ref before *run* that succeeded or failed, newest first."""
-        rows = self._connection.execute(self._of_ref(unit_id, run, until, newer=False).limit(limit))
-        return list(map(run_record, rows))
+    def older(self, unit_id: int, run: PipelineRun, until: datetime) -> Iterator[PipelineRun]:
+        """The last 500 runs of its ref before *run* that succeeded or failed, newest first."""
+        for limit in _PAGES:
+            page = self._of_ref(_OLDER, unit_id, run, until, limit)
+            yield from page
+            if len(page) < limit:
+                return
+            run = page[-1]
 
-    def _of_ref(self, unit_id: int, run: PipelineRun, until: datetime, *, newer: bool) -> sa.Select[Any]:
-        mine = sa.tuple_(runs.c.created_at, runs.c.run_id)
-        created = sa.literal(run.created_at, runs.c.created_at.type)
-        its = sa.tuple_(created, sa.literal(run.run_id))
-        # The first condition is implied by the second, but can be looked up.
-        bound = runs.c.created_at >= run.created_at if newer else runs.c.created_at <= run.created_at
-        of_ref = self._decisive(unit_id, run.pipeline, run.ref_kind.value, run.ref, until)
-        return of_ref.where(bound, mine > its if newer else mine < its)
-
-    def _decisive(self, unit_id: int, pipeline: str, kind: str, ref: str, until: datetime) -> sa.Select[Any]:
-        return (
-            sa.select(*_RUN)
-            .where(
-                runs.c.unit_id == unit_id,
-                runs.c.ref == ref,
-                runs.c.ref_kind == kind,
-                runs.c.status.in_(_DECISIVE),
-                sa.not_(runs.c.deleted),
-                runs.c.pipeline == pipeline,
-                runs.c.finished_at <= until,
-            )
-            .order_by(runs.c.created_at.desc(), runs.c.run_id.desc())
-        )
+    def _of_ref(
+        self, statement: sa.Select[Any], unit_id: int, run: PipelineRun, until: datetime, limit: int
+    ) -> list[PipelineRun]:
+        wanted = {
+            "unit": unit_id,
+            "created": run.created_at,
+            "run": run.run_id,
+            "ref": run.ref,
+            "kind": run.ref_kind.value,
+            "pipeline": run.pipeline,
+            "until": until,
+            "limit": limit,
+        }
+        return list(map(run_record, self._connection.execute(statement, wanted)))
 
     def active(self, until: datetime) -> list[tuple[int, PipelineRun]]:
         """``(unit id, run)`` of the runs created by *until* that wait or run, in watched projects."""
-        going = [Status.CREATED.value, Status.PENDING.value, Status.RUNNING.value]
-        # Ids first: for them alone SQLite uses the index that holds only the few unfinished runs.
-        ids = (
-            sa.select(runs.c.unit_id, runs.c.run_id)
-            .join_from(units, runs)
-            .where(units.c.active, units.c.caught_up, unfinished, runs.c.status.in_(going))
-            .subquery()
-        )
-        same = sa.and_(runs.c.unit_id == ids.c.unit_id, runs.c.run_id == ids.c.run_id)
-        rows = self._connection.execute(
-            sa.select(runs.c.unit_id, *_RUN)
-            .join_from(ids, runs, same)
-            .where(sa.not_(runs.c.deleted), runs.c.created_at <= until)
-        )
-        return [(row.unit_id, run_record(row)) for row in rows]
+        if self._active is None:
+            rows = self._connection.execute(_ACTIVE, {"until": until})
+            self._active = [(row.unit_id, run_record(row)) for row in rows]
+        return self._active
 
     def durations(self, unit_id: int, pipeline: str, column: str, until: datetime, limit: int) -> list[float]:
         """``duration_seconds`` or ``queue_seconds`` of the newest *limit* runs that succeeded."""
-        amount = runs.c[column]
-        rows = self._connection.execute(
-            sa.select(amount)
-            .where(
-                runs.c.unit_id == unit_id,
-                runs.c.status == Status.SUCCESS.value,
-                amount.is_not(None),
-                sa.not_(runs.c.deleted),
-                runs.c.pipeline == pipeline,
-                runs.c.created_at <= until,
-                runs.c.finished_at <= until,
-            )
-            .order_by(runs.c.created_at.desc())
-            .limit(limit)
-        )
-        return list(rows.scalars())
+        wanted = {"unit": unit_id, "pipeline": pipeline, "until": until, "limit": limit}
+        return list(self._connection.execute(_AMOUNTS[column], wanted).scalars())
 
     # -- jobs ----------------------------------------------------------------------------------
 
@@ -166,8 +209,7 @@ class Records:
         """All jobs of the runs, retried ones included, in the order in which they were made."""
         found: list[JobRun] = []
         for chunk in chunks(sorted(run_ids)):
-            mine = (jobs.c.unit_id == unit_id, jobs.c.run_id.in_(chunk))
-            rows = self._connection.execute(sa.select(*_JOB).where(*mine).order_by(jobs.c.job_id))
+            rows = self._connection.execute(_JOBS, {"unit": unit_id, "runs": chunk})
             found += map(job_record, rows)
         return found
 

@@ -16,13 +16,14 @@ from sqlalchemy.engine import Connection
 from exporter.contract import Batch, Unit
 from exporter.errors import StoreError
 from exporter.model.events import RUNS, Event
-from exporter.model.runs import FINISHED, PipelineRun
+from exporter.model.runs import FINISHED
 from exporter.model.views import UnitView
 from exporter.store.alerting import Alerting
 from exporter.store.base import Saved, StoredUnit
-from exporter.store.clean import known_ids, storable, storable_batch, storable_unit
+from exporter.store.clean import storable, storable_batch, storable_unit
 from exporter.store.connect import describe, in_memory, lease_engine, open_engine, sqlite_file, store_errors
 from exporter.store.history import SqlHistory
+from exporter.store.known import SqlKnown
 from exporter.store.lease import AdvisoryLease, FileLease, Lease, NoLease
 from exporter.store.notices import Notices
 from exporter.store.observing import unseen
@@ -30,10 +31,9 @@ from exporter.store.outbox import WANTED, Outbox
 from exporter.store.patience import one_of, patience
 from exporter.store.periods import Periods
 from exporter.store.reading import read_views
-from exporter.store.rows import run_record
 from exporter.store.saving import Saver
 from exporter.store.statements import chunks, upsert
-from exporter.store.tables import facts, jobs, latest, runs, targets, unfinished, units
+from exporter.store.tables import facts, jobs, latest, runs, targets, units
 from exporter.store.telling import About, Teller
 
 _PRUNE_ROWS = 2_000  # runs deleted in one transaction, so that rounds wait milliseconds for it
@@ -171,9 +171,9 @@ class SqlStore:
             row = self._unit(connection, unit_id)
         return _stored_unit(row, Unit(row.key, row.name, default_branch=row.default_branch))
 
-    def known(self, unit_id: int) -> _Known:
+    def known(self, unit_id: int) -> SqlKnown:
         """What is stored of the unit, for a collector that wants to skip what did not change."""
-        return _Known(self, unit_id)
+        return SqlKnown(self._read, unit_id)
 
     def views(self, unit_ids: Collection[int], *, job_state: bool = False) -> list[UnitView]:
         """What to show of those of *unit_ids* that are active and caught up."""
@@ -301,49 +301,6 @@ class SqlStore:
         if row is None:
             raise StoreError(f"store {self.name}: unit {unit_id} is gone; was the database replaced?")
         return row
-
-
-class _Known:
-    """Implements :class:`exporter.contract.Known` for one unit."""
-
-    def __init__(self, store: SqlStore, unit_id: int) -> None:
-        self._store = store
-        self._unit_id = unit_id
-
-    def updated_at(self, run_ids: Collection[int]) -> dict[int, datetime]:
-        """``run id -> updated_at`` of those *run_ids* that are stored and need no further detail."""
-        found: dict[int, datetime] = {}
-        with self._store._read() as connection:
-            for chunk in chunks(known_ids(run_ids)):
-                rows = connection.execute(
-                    sa.select(runs.c.run_id, runs.c.updated_at).where(
-                        runs.c.unit_id == self._unit_id,
-                        runs.c.run_id.in_(chunk),
-                        sa.or_(runs.c.complete, runs.c.status.not_in([status.value for status in FINISHED])),
-                    )
-                )
-                found.update((row.run_id, row.updated_at) for row in rows)
-        return found
-
-    def unfinished(self) -> list[PipelineRun]:
-        """Stored runs that are not finished, oldest first."""
-        # Ids first: for them alone SQLite uses the index that holds only the few unfinished runs.
-        ids = sa.select(runs.c.run_id).where(runs.c.unit_id == self._unit_id, unfinished)
-        return self._runs(sa.and_(runs.c.run_id.in_(ids), sa.not_(runs.c.deleted)), runs.c.run_id)
-
-    def incomplete(self, limit: int) -> list[PipelineRun]:
-        """The newest stored runs of which only a list entry was read, at most *limit*."""
-        newest = sa.select(latest.c.run_id).where(latest.c.unit_id == self._unit_id)
-        return self._runs(
-            sa.and_(runs.c.run_id.in_(newest), sa.not_(runs.c.complete)), runs.c.run_id.desc(), limit
-        )
-
-    def _runs(self, where: Any, order: Any, limit: int | None = None) -> list[PipelineRun]:
-        with self._store._read() as connection:
-            rows = connection.execute(
-                sa.select(runs).where(runs.c.unit_id == self._unit_id, where).order_by(order).limit(limit)
-            )
-            return [run_record(row) for row in rows]
 
 
 def _of(streams: Collection[str], events: Iterable[Event]) -> list[Event]:

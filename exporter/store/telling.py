@@ -67,7 +67,11 @@ class Teller:
                 "run": run_object(run) if run else {"run_id": new.run_id},
                 "previous_status": old.status.value if old else None,
             }
-            self._tell("job", new.job_id, new.status.value, time, time, details)
+            version = time
+            if old and run and time == new.created_at and (old.status.finished or new.status.finished):
+                # It waits or is skipped once more, which tells no time of its own: only the run shows it.
+                version = run.updated_at
+            self._tell("job", new.job_id, new.status.value, time, version, details)
 
     def _tell(
         self, kind: str, number: int, status: str, time: datetime, version: datetime, details: dict[str, Any]

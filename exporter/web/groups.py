@@ -15,7 +15,7 @@ from exporter.web.listen import address_of, bind_each, close_all, parse
 class Group(StrEnum):
     """Endpoints that move to another address together; ``exporter.web.app`` says which they are.
 
-    A new member needs its routes there, and its addresses in ``exporter.app``.
+    A new member needs its routes there, and its addresses in ``exporter.serving``.
     """
 
     METRICS = "metrics"

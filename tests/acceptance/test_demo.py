@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 
 from tests.support.demo import started_demo
 from tests.support.process import PATIENCE, SOON, wait_until
@@ -28,6 +29,11 @@ def test_the_demo_shows_live_metrics_and_ends_cleanly(tmp_path: Path) -> None:
         wait_until(lambda: _reports(_metrics(url)) != reports, "pull requests move")
         assert "ci_exporter_query_success{" in text
         assert not [line for line in text.splitlines() if "query_success{" in line and line.endswith(" 0.0")]
+        project = _break_a_branch(tmp_path)
+        told = f'message to people channel=log kind=firing title="{project}: main is broken"'
+        wait_until(lambda: told in (tmp_path / "log").read_text(), "the log tells of a broken branch")
+        broken = 'ci_exporter_alerts_active{rule="default-branch-broken",severity="critical"} '
+        wait_until(lambda: _sample(url, broken) > 0, "its alert stands")
         family = _descendants(demo.pid)
         assert _names(family) >= {"postgres"}, "the stand-ins are processes of their own"
         demo.send_signal(signal.SIGTERM)
@@ -70,6 +76,32 @@ def _status(url: str) -> int:
         return requests.get(url, timeout=PATIENCE).status_code
     except requests.RequestException:
         return 0
+
+
+def _sample(url: str, name: str) -> float:
+    """The value of the series that is written as *name*; 0 if there is none."""
+    lines = [line for line in _metrics(url).splitlines() if line.startswith(name)]
+    return float(lines[0].removeprefix(name)) if lines else 0.0
+
+
+def _break_a_branch(folder: Path) -> str:
+    """Let a pipeline of a default branch fail in the stand-in GitLab; returns its project."""
+    gitlab = yaml.safe_load((folder / "demo" / "config.yaml").read_text())["collectors"]["gitlab"]
+    listed = requests.get(
+        f"{gitlab['url']}/api/v4/projects?per_page=100",
+        headers={"PRIVATE-TOKEN": gitlab["token"]},
+        timeout=PATIENCE,
+    ).json()
+    usable = [one for one in listed if one["default_branch"] == "main" and not one["archived"]]
+    project: str = next(one for one in usable if one["jobs_enabled"])["path_with_namespace"]
+    job = {"name": "unit", "queue": 0.1, "run": 0.2, "outcome": "failed", "reason": "script_failure"}
+    response = requests.post(
+        f"{gitlab['url']}/__standin__/action",
+        json={"action": "new_pipeline", "project": project, "ref": "main", "jobs": [job]},
+        timeout=PATIENCE,
+    )
+    assert response.status_code == 200, response.text
+    return project
 
 
 def _descendants(pid: int) -> list[int]:

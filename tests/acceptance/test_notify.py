@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -72,6 +73,12 @@ def test_all_channels_are_tried_though_one_fails(services: Services, write: Writ
     assert len(services.requests) == 1
 
 
+def test_a_sample_for_the_log_is_a_line_of_it(write: Write) -> None:
+    done = run_cli("notify", "test", "--channel", "trial", "--config", write(trial={"log": True}))
+    assert (done.returncode, done.stdout[:15]) == (0, "trial: sent in ")
+    assert json.loads(done.stderr)["title"].startswith("Test message of ci-exporter on ")
+
+
 def test_an_unknown_channel_is_answered_with_those_there_are(write: Write) -> None:
     config = write(team={"url": "json://127.0.0.1:1/x"}, ops={"url": "json://127.0.0.1:1/x"})
     done = run_cli("notify", "test", "--channel", "taem", "--config", config)
@@ -140,6 +147,7 @@ def test_without_apprise_it_says_what_to_install(write: Write) -> None:
     [
         ({}, False),
         ({"am": {"alertmanager": {"url": "http://127.0.0.1:9093"}}}, False),
+        ({"trial": {"log": True}}, False),
         ({"team": {"url": "json://127.0.0.1:1/x"}}, True),
     ],
 )

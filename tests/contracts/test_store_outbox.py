@@ -67,6 +67,17 @@ def test_an_event_comes_back_as_it_was_saved(desk: Any, tell: Any) -> None:
     assert entry.position > 0
 
 
+def test_events_are_saved_while_a_process_has_the_right_to_poll(desk: Any, tell: Any) -> None:
+    """As in every process that polls: its lease, and the order of the outbox, are locks of their own."""
+    lease = desk.store.lease()
+    assert lease.acquire()
+    try:
+        desk.store.outbox.subscribe("kafka", ["forge"])
+        assert desk.save(events=(tell(1),)).new_events == 1
+    finally:
+        lease.release()
+
+
 def test_an_event_is_told_once_however_often_and_by_whatever_unit_it_is_read(
     siblings: Any, open_store: Any, make: Any, tell: Any
 ) -> None:
@@ -335,6 +346,19 @@ def test_every_change_of_a_run_and_a_job_is_told_once_with_what_was_before(watch
         ("ci_exporter.run.failed", "running"),
         ("ci_exporter.job.failed", None),
     ]
+
+
+def test_a_job_that_is_skipped_and_waits_again_is_told_with_ids_of_their_own(watched: Any, make: Any) -> None:
+    """As after a retry of the job before it: a consumer that knows ids must not take it for a repetition."""
+    states = [Status.CREATED, Status.SKIPPED, Status.CREATED, Status.SKIPPED]
+    for minute, status in enumerate(states):
+        run = make.run(status=Status.RUNNING, updated_at=make.at(minute + 1), finished_at=None)
+        job = make.job(status=status, started_at=None, finished_at=None)
+        watched.save(run, job)
+    entries = watched.store.outbox.read("people", 0, 1000)
+    told = [entry.event for entry in entries if entry.event.subject.startswith("jobs/")]
+    assert [event.type.rpartition(".")[2] for event in told] == [status.value for status in states]
+    assert len({event.id for event in told}) == len(states)
 
 
 def test_an_execution_that_is_over_before_it_is_seen_is_told_too(watched: Any, make: Any) -> None:

@@ -51,6 +51,8 @@ SECRETS = {
     "gitlab-token": "glpat-x",
     "store-url": "postgresql://a:b@db/ci",
     "reports-dsn": "postgresql://a@db/r",
+    "kafka-password": "a-password",
+    "mail-url": "mailtos://a:b@example.org?to=c@example.org",
 }
 
 

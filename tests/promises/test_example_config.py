@@ -82,7 +82,7 @@ def test_it_stays_loadable_with_the_alerts_that_it_shows(text: str, tmp_path: Pa
     path.write_text(before + sign + alerts)
     found = load(path, models=MODELS, env={"CHAT_URL": "json://127.0.0.1:1"}).settings.alerts
     assert found is not None
-    assert set(found.channels) == {"team-chat", "duty"}
+    assert set(found.channels) == {"team-chat", "duty", "trial"}
     assert found.rules
 
 

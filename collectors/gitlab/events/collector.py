@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from functools import partial
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from prometheus_client.metrics_core import Metric
@@ -18,7 +17,7 @@ from collectors.gitlab.events.lists import PROJECTS, USERS, Listed, Projects, Us
 from collectors.gitlab.events.mapping import STREAM, Happening, Instance
 from collectors.gitlab.events.reader import EventReader
 from collectors.gitlab.events.settings import EventsConfig
-from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Schedule, Unit
+from exporter.contract import Batch, Collector, Context, Discovery, Position, Schedule, Unit
 from exporter.errors import UnitUnavailable
 
 _READERS = {PROJECTS: 4, USERS: 2}
@@ -80,19 +79,13 @@ class GitLabEvents(Collector[EventsConfig]):
         """Close idle connections."""
         self._client.close()
 
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Read the events of the stand-in GitLab that the demo of pipelines starts."""
-        from collectors.gitlab.demos import events_source
-
-        return events_source(directory)
-
     # -- rounds --------------------------------------------------------------------------------
 
     def discover(self) -> Discovery:
         """Read both lists, and have everyone polled at once who became active since the last round."""
         now = self.context.clock.now()
-        whole = self._whole_at is None or now - self._whole_at >= self._sweep
+        # A clock that was set back makes it so as well: else nothing would until it is as late again.
+        whole = self._whole_at is None or not timedelta() <= now - self._whole_at < self._sweep
         with ThreadPoolExecutor(2, thread_name_prefix=self.name) as pool:
             lists = [pool.submit(one.read, now, whole=whole) for one in (self._projects, self._users)]
         # If one list failed, those of the other are woken all the same.

@@ -6,6 +6,7 @@ import os
 import select
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from collectors.postgres.standin.programs import installed
@@ -15,6 +16,16 @@ from exporter.errors import ExporterError
 _START_SECONDS = 60.0
 _ROOT = Path(__file__).resolve().parents[3]
 _LOG = "postgres-standin.log"
+_ALERT_RULES: tuple[Mapping[str, object], ...] = (
+    {
+        "name": "missing-report",
+        "kind": "rows",
+        "family": "oneclick_pr_missing_report",
+        "where": {"pr_state": "open"},
+        "above": 0,
+        "title": "{{ labels.project }}: {{ value|number }} open pull requests lack a report",
+    },
+)
 
 
 def demo_source(directory: Path, *, moving: bool = True) -> DemoSource:
@@ -52,4 +63,4 @@ def demo_source(directory: Path, *, moving: bool = True) -> DemoSource:
     # Whoever ends it does so by its id; without this Popen would warn of a process that still runs.
     process.returncode = 0
     block = {"databases": {"main": {"dsn": dsn}}, "interval_seconds": 5}
-    return DemoSource(block, f"stand-in PostgreSQL, {dsn}", (process.pid,))
+    return DemoSource(block, f"stand-in PostgreSQL, {dsn}", (process.pid,), _ALERT_RULES)

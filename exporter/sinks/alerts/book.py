@@ -28,10 +28,7 @@ def fingerprint(rule: str, identity: Iterable[str]) -> str:
 
 
 class Book:
-    """All alerts, by rule and fingerprint. ``changed`` and ``gone`` are what the store does not know yet.
-
-    ``version`` is another one after every change.
-    """
+    """All alerts, by rule and fingerprint. ``changed`` and ``gone`` are what the store does not know yet."""
 
     def __init__(self, states: Iterable[AlertState], changes: int, window: timedelta) -> None:
         self._states: dict[str, dict[str, AlertState]] = {}
@@ -41,7 +38,6 @@ class Book:
             self._states.setdefault(state.rule, {})[state.fingerprint] = state
         self.changed: dict[str, AlertState] = {}
         self.gone: set[str] = set()
-        self.version = 0
 
     def saved(self) -> None:
         """The store knows everything now."""
@@ -67,14 +63,12 @@ class Book:
             known[state.fingerprint] = state
             self.changed[state.fingerprint] = state
             self.gone.discard(state.fingerprint)
-            self.version += 1
 
     def drop(self, state: AlertState) -> None:
         """Forget one alert; nobody is told."""
         self._states.get(state.rule, {}).pop(state.fingerprint, None)
         self.changed.pop(state.fingerprint, None)
         self.gone.add(state.fingerprint)
-        self.version += 1
 
     def stand(self, rule: str, definition: str, subject: Subject, now: datetime) -> None:
         """*subject* is wrong, as of *now*; one that stands already only learns what is newer about it."""

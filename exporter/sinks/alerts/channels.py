@@ -47,6 +47,10 @@ def build_channels(settings: Mapping[str, ChannelSettings], version: str = "") -
 
 
 def _build(name: str, settings: ChannelSettings, version: str) -> Channel:
+    if settings.log:
+        from exporter.sinks.alerts.logged import LogChannel
+
+        return LogChannel(name, settings)
     if settings.url is None:
         from exporter.sinks.alerts.alertmanager import AlertmanagerChannel
 

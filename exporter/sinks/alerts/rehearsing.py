@@ -20,7 +20,7 @@ from exporter.sinks.alerts.templates import TemplateFault
 from exporter.sinks.alerts.watch import Scene
 from exporter.store.records import Project, Records
 
-_TICK = timedelta(minutes=1)
+_TICK = timedelta(minutes=15)  # between two looks at what goes on: of a week, they take seconds
 _CREATED, _STARTED, _ENDED = range(3)
 _WORDS = ("firing", "repeated", "flapping", "resolved")
 
@@ -50,10 +50,16 @@ def rehearse(
     notices: list[Notice] = []
     hears_jobs = any(watch.hears_jobs for watch in engine.watches)
     looks = any(watch.replayable for watch in engine.watches)
+    due: datetime | None = None
     for moment, happened in past.moments():
+        # Asked only when something changed, which most runs do not.
+        if engine.book.changed or engine.book.gone:
+            engine.book.saved()
+            due = engine.teller.next_due()
+        if due is not None and due <= moment:
+            notices += engine.tell(Scene(due, past, providers))
+            due = None if engine.book.changed or engine.book.gone else moment + _TICK  # in quiet hours
         scene = Scene(moment, past, providers)
-        if engine.teller.due(moment):
-            notices += engine.tell(scene)
         if happened is None:
             if looks:
                 engine.look(scene)
@@ -66,6 +72,7 @@ def rehearse(
         jobs = past.jobs(unit_id, [run.run_id]) if hears_jobs and run.status.finished else []
         engine.take([change, *(replace(change, job=job) for job in jobs)], scene)
     untried = [watch.rule.name for watch in engine.watches if not watch.replayable]
+    notices += engine.tell(Scene(now, past, providers))
     faults = [
         f"rule {name}: {voice.fault}; there, the default text is sent"
         for name, voice in engine.teller.voices.items()
@@ -100,7 +107,7 @@ class _Past(Records):
         return [(unit_id, _as_of(run, until)) for (unit_id, _), run in self._going.items()]
 
     def moments(self) -> Iterator[tuple[datetime, tuple[int, PipelineRun] | None]]:
-        """Every start and end of a run, and ``None`` for each minute, in their order."""
+        """Every start and end of a run, and ``None`` for each look, in their order."""
         tick = self._since
         for moment, phase, unit_id, run in self._entries():
             while tick <= moment:
@@ -215,8 +222,8 @@ class _Samples(Records):
             commit_title="A change",
         )
 
-    def older(self, unit_id: int, run: PipelineRun, until: datetime, limit: int) -> list[PipelineRun]:
-        return [self.run(unit_id, 0)]
+    def older(self, unit_id: int, run: PipelineRun, until: datetime) -> Iterator[PipelineRun]:
+        return iter([self.run(unit_id, 0)])
 
     def jobs(self, unit_id: int, run_ids: Collection[int]) -> list[JobRun]:
         return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, ClassVar, TypeVar
 
 from exporter.config.rules import BranchBroken, JobFailing, QueueSlow, RunFailed, RunRule
@@ -16,8 +17,6 @@ from exporter.store.records import Project, Records, newest_attempts
 R = TypeVar("R", bound=RunRule)
 
 _EXPIRY = timedelta(days=7)
-_LOOK_BACK = 500  # runs of a ref; who is broken for longer than that is not interested in since when
-_NEAR = 20  # nearly always the last good one is among so many
 _NAMED_JOBS = 20
 
 
@@ -134,7 +133,10 @@ class RunWatch(Watch[R]):
         if run is None:
             return {}
         failed = failed_jobs(records, about["unit"], run.run_id)
-        good = _last_good(records, about["unit"], run, scene.now)
+        older = records.older(about["unit"], run, scene.now)
+        # Of runs that the rule means: a child that succeeded does not make its parent good.
+        meant = (one for one in older if self._sources.match(one.source))
+        good = next((one for one in meant if one.status is Status.SUCCESS), None)
         fixed_by = records.run(about["unit"], about["fixed_by"]) if "fixed_by" in about else None
         return {
             "run": run,
@@ -275,7 +277,7 @@ class BranchBrokenWatch(RunWatch[BranchBroken]):
     def _broken_since(self, change: Change, scene: Scene) -> datetime:
         """When the first run after the last good one ended."""
         first = change.run
-        for run in scene.records.older(change.project.unit_id, first, scene.now, _LOOK_BACK):
+        for run in scene.records.older(change.project.unit_id, first, scene.now):
             if not self.means_run(change.project, run):
                 continue
             if run.status is Status.SUCCESS:
@@ -327,7 +329,7 @@ class JobFailingWatch(RunWatch[JobFailing]):
         around = [
             *records.newer(unit_id, run, scene.now),
             run,
-            *records.older(unit_id, run, scene.now, 5 * self.rule.times),
+            *islice(records.older(unit_id, run, scene.now), 5 * self.rule.times),
         ]
         meant = [one.run_id for one in around if self.means_run(change.project, one)]
         ends = {
@@ -427,16 +429,6 @@ def provider_of(scene: Scene, project: Project) -> str:
 def order(state: AlertState) -> tuple[datetime, int]:
     """Where the run that *state* tells of stands among the others of its ref."""
     return datetime.fromisoformat(state.about["created"]), int(state.about["run"])
-
-
-def _last_good(records: Records, unit_id: int, run: PipelineRun, until: datetime) -> PipelineRun | None:
-    for limit in (_NEAR, _LOOK_BACK):
-        older = records.older(unit_id, run, until, limit)
-        if good := next((one for one in older if one.status is Status.SUCCESS), None):
-            return good
-        if len(older) < limit:
-            break
-    return None
 
 
 def newest_runs(state: AlertState, scene: Scene) -> list[PipelineRun]:

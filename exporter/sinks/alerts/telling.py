@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from typing import Any
@@ -135,8 +135,6 @@ class Teller:
         self._settings = settings
         self._book = book
         self._wait = timedelta(seconds=settings.group_wait_seconds)
-        self._looked_at = -1
-        self._earliest: datetime | None = None
         describer = Describer(zone)
         self.voices = {watch.rule.name: Voice(watch, describer) for watch in watches}
         self._quiet = {
@@ -147,15 +145,12 @@ class Teller:
 
     def due(self, now: datetime) -> bool:
         """Whether anything is to be told now."""
-        if self._looked_at != self._book.version:
-            # Asked at every moment, so not of all alerts unless one of them changed.
-            self._looked_at = self._book.version
-            self._earliest = min(
-                (owed.due for voice in self.voices.values() for owed in self._all(voice)), default=None
-            )
-        if self._earliest is None or now < self._earliest:
-            return False
         return any(self._due(voice, now) for voice in self.voices.values())
+
+    def next_due(self) -> datetime | None:
+        """When the next message is due, if nothing else happens; quiet hours are left out of account."""
+        states = [(voice, state) for voice in self.voices.values() for state in self._states(voice)]
+        return min((owed.due for voice, state in states if (owed := self._owed(voice, state))), default=None)
 
     def tell(self, scene: Scene) -> list[Notice]:
         """The messages that are due, and what else goes into the same groups."""
@@ -172,18 +167,16 @@ class Teller:
         rule = voice.watch.rule
         quiet = self._quiet.get(rule.name)
         groups: dict[tuple[str, ...], list[Owed]] = defaultdict(list)
-        for owed in self._all(voice):
-            state = owed.state
-            if owed.due <= now or owed.kind is not NoticeKind.REPEATED:
+        for state in self._states(voice):
+            owed = self._owed(voice, state)
+            if owed and (owed.due <= now or owed.kind is not NoticeKind.REPEATED):
                 groups[owed.word, owed.kind.value, self._group(rule.group_by, state)].append(owed)
         if quiet and groups and quiet.hold(rule.severity, now):
             return []
         return [group for group in groups.values() if min(owed.due for owed in group) <= now]
 
-    def _all(self, voice: Voice) -> Iterator[Owed]:
-        """Everything that is still to be told of one rule."""
-        states = self._book.of_rule(voice.watch.rule.name)
-        return (owed for state in states if (owed := self._owed(voice, state)))
+    def _states(self, voice: Voice) -> list[AlertState]:
+        return self._book.of_rule(voice.watch.rule.name)
 
     def _owed(self, voice: Voice, state: AlertState) -> Owed | None:
         """What is still to be told of *state*."""

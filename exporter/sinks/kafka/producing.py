@@ -124,11 +124,12 @@ class Line:
     def _note(self, error: KafkaError) -> None:
         """librdkafka could not do something, and tries again by itself."""
         code = error.code()
-        self._detail = error.str() or self._detail
+        if code != KafkaError._ALL_BROKERS_DOWN:
+            self._detail = error.str() or self._detail
         if code == KafkaError._AUTHENTICATION:
             self.refused_login = True
         if code == KafkaError._ALL_BROKERS_DOWN:
-            self.trouble = f"no broker can be reached: {self._detail}"
+            self.trouble = f"no broker can be reached: {self._detail or error.str()}"
         elif code not in _TRANSIENT:
             self.trouble = error.str()
 

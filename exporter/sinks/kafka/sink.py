@@ -26,6 +26,7 @@ _SERVE_SECONDS = 0.05
 _IDLE_SECONDS = 0.4
 _END_SECONDS = 0.5
 _PAUSE_SECONDS = (0.1, 30.0)
+_NO_TOPIC = (KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART)
 
 
 class KafkaSink(Sink):
@@ -205,11 +206,18 @@ class _Run:
 
     def _wait(self, error: KafkaError | None, stopping: threading.Event) -> None:
         """Wait before the next attempt, longer each time."""
-        self._account.failed(error.str() if error else "the producer failed")
+        self._account.failed(self._reason(error), definite=error is not None)
         until = self._now() + self._pause
         while self._now() < until and not stopping.wait(min(1.0, self._pause)):
             self._account.count()
         self._pause = min(2 * self._pause, _PAUSE_SECONDS[1])
+
+    def _reason(self, error: KafkaError | None) -> str:
+        if error is None:
+            return "the producer failed"
+        if error.code() in _NO_TOPIC:
+            return f"there is no topic {self._settings.topic}, and the brokers make none: create it"
+        return error.str()
 
     # -- from the line to the outbox -----------------------------------------------------------
 

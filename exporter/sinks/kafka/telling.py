@@ -23,8 +23,9 @@ _REPEAT_SECONDS = 5.0
 class Account:
     """How one run of sink *name* goes.
 
-    A failure is warned of once, and then again only after something was delivered; one is counted at most
-    every few seconds, since a client that tries all the time fails all the time.
+    A failure is warned of once, and then again only after something was delivered, or for a *definite* reason
+    that was not told; one is counted at most every few seconds, since a client that tries all the time fails
+    all the time.
     """
 
     def __init__(self, name: str, context: SinkContext) -> None:
@@ -34,6 +35,7 @@ class Account:
         self._waiting = Backlog(0, None)
         self._count_at = 0.0
         self._failing = False
+        self._definite = ""
         self._repeat_at = 0.0
         self._beat_at = 0.0
         self._parcels: deque[tuple[int, AbstractContextManager[None]]] = deque()
@@ -99,13 +101,18 @@ class Account:
     def _succeed(self) -> None:
         if self._failing:
             log.info("sink delivers again", extra={"sink": self._name})
-        self._failing, self._repeat_at = False, 0.0
+        self._failing, self._definite, self._repeat_at = False, "", 0.0
         self._context.metrics.succeeded(self._name, timestamp(self._context.clock.now()))
 
-    def failed(self, reason: str) -> None:
-        """An attempt failed, for *reason*; the events are kept."""
-        if self._now() < self._repeat_at:
+    def failed(self, reason: str, *, definite: bool = False) -> None:
+        """An attempt failed, for *reason*; the events are kept.
+
+        It is *definite* if Kafka has given the events back for it, which may take it long.
+        """
+        news = definite and reason != self._definite
+        if self._now() < self._repeat_at and not news:
             return
+        self._definite = reason if definite else self._definite
         self._repeat_at = self._now() + _REPEAT_SECONDS
         self._context.metrics.failed(self._name)
         self._context.metrics.delivered(self._name, Delivery.ERROR)
@@ -115,7 +122,7 @@ class Account:
             again = self._context.work.report_log()
             again.__enter__()
             self._parcels.appendleft((position, again))
-        level = logging.DEBUG if self._failing else logging.WARNING
+        level = logging.DEBUG if self._failing and not news else logging.WARNING
         log.log(level, "sink cannot deliver", extra={"sink": self._name, "error": reason})
         self._failing = True
 

@@ -49,13 +49,13 @@ def test_it_tells_what_would_have_been_sent(tmp_path: Path, lookout: Lookout) ->
     ]
     assert lines(tmp_path, lookout, *rules) == [
         "alerts: in the last 7 days, the rules would have sent 7 messages",
-        "  2026-03-04 13:01 chat, main, firing: acme/app: main is broken",
-        "  2026-03-04 13:01 chat, runs, firing: acme/app: a pipeline of main failed",
-        "  2026-03-04 14:01 chat, jobs, firing: acme/app: job unit on main failed 2 times in a row",
-        "  2026-03-04 15:01 chat, main, resolved: acme/app: main works again",
-        "  2026-03-04 15:01 chat, jobs, resolved: acme/app: job unit on main succeeds again",
-        "  2026-03-04 16:01 chat, main, firing: acme/app: main is broken",
-        "  2026-03-04 16:01 chat, runs, firing: acme/app: a pipeline of main failed",
+        "  2026-03-04 13:00 chat, main, firing: acme/app: main is broken",
+        "  2026-03-04 13:00 chat, runs, firing: acme/app: a pipeline of main failed",
+        "  2026-03-04 14:00 chat, jobs, firing: acme/app: job unit on main failed 2 times in a row",
+        "  2026-03-04 15:00 chat, main, resolved: acme/app: main works again",
+        "  2026-03-04 15:00 chat, jobs, resolved: acme/app: job unit on main succeeds again",
+        "  2026-03-04 16:00 chat, main, firing: acme/app: main is broken",
+        "  2026-03-04 16:00 chat, runs, firing: acme/app: a pipeline of main failed",
         "  rule self was not tried: it is about values that are not stored",
     ]
 
@@ -74,9 +74,9 @@ def test_it_looks_at_runs_as_they_went_on(tmp_path: Path, lookout: Lookout) -> N
         {"kind": "queue_slow", "name": "queue", "longer_than_seconds": 600},
     )
     assert [line.partition(" is stuck for ")[0].partition(" waited ")[0] for line in found[1:]] == [
-        "  2026-03-04 12:12 chat, queue, firing: acme/app: a run of main",
-        "  2026-03-04 13:02 chat, stuck, firing: acme/app: a run of a",
-        "  2026-03-04 13:22 chat, stuck, firing: acme/app: a run of main",
+        "  2026-03-04 12:15 chat, queue, firing: acme/app: a run of main",
+        "  2026-03-04 13:15 chat, stuck, firing: acme/app: a run of a",
+        "  2026-03-04 13:30 chat, stuck, firing: acme/app: a run of main",
     ]
 
 

@@ -11,6 +11,7 @@ from exporter.app import App
 from exporter.cli.demo import _welcome, run_demo
 from exporter.contract import DemoSource
 from exporter.errors import ConfigError
+from exporter.serving import Serving
 
 
 class Missing:
@@ -30,7 +31,7 @@ def test_without_any_source_it_says_what_to_install(tmp_path: Path) -> None:
 def test_the_visitor_is_told_where_a_unix_socket_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    app = Mock(App, addresses=lambda: ["http://127.0.0.1:1", "unix:/run/m.sock"])
+    app = Mock(App, serving=Mock(Serving, addresses=lambda: ["http://127.0.0.1:1", "unix:/run/m.sock"]))
     _welcome(app, [], [], tmp_path)
     told = capsys.readouterr().err
     assert "  metrics    http://127.0.0.1:1/metrics\n" in told

@@ -55,12 +55,17 @@ def test_nothing_of_a_url_is_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("channel", "says"),
     [
-        ("{}", "alerts.channels.team: set either url or alertmanager.url"),
+        ("{}", "alerts.channels.team: set exactly one of url, alertmanager.url and log"),
         (
             "{url: 'slack://a', alertmanager: {url: 'http://a'}}",
-            "alerts.channels.team: set either url or alertmanager.url",
+            "alerts.channels.team: set exactly one of url, alertmanager.url and log",
         ),
-        ("{url: ''}", "alerts.channels.team: set either url or alertmanager.url"),
+        (
+            "{url: 'slack://a', log: true}",
+            "alerts.channels.team: set exactly one of url, alertmanager.url and log",
+        ),
+        ("{log: false}", "alerts.channels.team: set exactly one of url, alertmanager.url and log"),
+        ("{url: ''}", "alerts.channels.team: set exactly one of url, alertmanager.url and log"),
         (
             "{alertmanager: {url: 'http://a', token: abcd, username: x, password: yyyy}}",
             "alerts.channels.team.alertmanager: token and username are both set: keep one of them",

@@ -39,12 +39,15 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 class Producer:
     """Claims of one owner, with the clock and the metrics around them."""
 
-    def __init__(self, server: RedisServer | TlsDoor, owner: str, **settings: Any) -> None:
+    def __init__(
+        self, server: RedisServer | TlsDoor, owner: str, topic: str = "events", **settings: Any
+    ) -> None:
         self.clock = FixedClock(TIME)
         self.registry = CollectorRegistry()
         self.claims = RedisClaims(
             RedisSettings(address=f"127.0.0.1:{server.port}", **settings),
             sink="kafka",
+            topic=topic,
             identify=lambda: owner,
             metrics=SinkMetrics(self.registry),
             clock=self.clock,
@@ -104,6 +107,13 @@ def test_thousands_of_events_come_back_in_their_order(producer: Callable[..., Pr
 def test_events_of_different_sources_are_different_ones(producer: Callable[..., Producer]) -> None:
     producer("one").claim(1)
     assert producer("two").claims.claim([event(1, "https://elsewhere/projects/7")]) == [True]
+
+
+def test_each_topic_gets_every_event(producer: Callable[..., Producer]) -> None:
+    """Two exporters that share a Redis and not a topic, with nothing else set."""
+    assert producer("one", topic="events").claim(1) == [True]
+    assert producer("two", topic="other").claim(1) == [True]
+    assert producer("three", topic="other").claim(1) == [False]
 
 
 def test_any_text_can_be_in_an_id(producer: Callable[..., Producer]) -> None:

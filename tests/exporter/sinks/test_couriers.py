@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from exporter.clock import SystemClock
 from exporter.contract import Batch, Unit
-from exporter.errors import SinkError
-from exporter.model.events import Event
+from exporter.errors import SinkError, StoreError
+from exporter.model.events import Backlog, Event
 from exporter.sinkmetrics import SinkMetrics
 from exporter.sinks import couriers as couriers_module
 from exporter.sinks.base import Sink
@@ -196,3 +196,57 @@ def test_a_stop_waits_for_the_sinks_but_not_for_ever(couriers: Any, store: Any) 
     sink.hold.set()
     assert couriers.stop(PATIENCE)
     assert sink.closed == 1
+
+
+def test_a_sink_that_another_process_dropped_is_subscribed_when_it_begins(
+    couriers: Any, store: Any, tell: Any, tmp_path: Path
+) -> None:
+    """Two replicas of which only one is configured with the sink yet, as while they are updated."""
+    sink = Recorder("kafka", store)
+    couriers.exchange([sink], 0)
+    other = SqlStore(f"sqlite:///{tmp_path / 'store.db'}")
+    other.outbox.unsubscribe_others([])
+    other.close()
+    couriers.lead(True)
+    wait_until(lambda: "kafka" in _subscribed(store), "it is subscribed again")
+    tell(1)
+    wait_until(lambda: sink.got == ["1"], "the delivery")
+
+
+def test_a_store_that_is_away_refuses_no_sinks(
+    couriers: Any, store: Any, tell: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = Recorder("kafka", store)
+    couriers.lead(True)
+    with monkeypatch.context() as away:
+        away.setattr(store.outbox, "subscribe", _no_store)
+        couriers.exchange([sink], 0)
+    wait_until(lambda: "kafka" in _subscribed(store), "it is subscribed once the store is back")
+    tell(1)
+    wait_until(lambda: sink.got == ["1"], "the delivery")
+
+
+def test_who_polls_no_more_shows_nothing_that_it_cannot_know(
+    couriers: Any, store: Any, registry: CollectorRegistry
+) -> None:
+    metrics = couriers._metrics
+    sink = Recorder("kafka", store)
+    couriers.exchange([sink], 0)
+    couriers.lead(True)
+    wait_until(lambda: sink.running == 1, "its start")
+    metrics.failed("kafka")
+    metrics.waiting("kafka", Backlog(7, NOW))
+    couriers.lead(False)
+    oldest = "ci_exporter_outbox_oldest_event_timestamp_seconds"
+    wait_until(lambda: registry.get_sample_value(oldest, {"sink": "kafka"}) is None, "its end")
+    wait_until(lambda: registry.get_sample_value("ci_exporter_outbox_events", {"sink": "kafka"}) == 0, "zero")
+    assert registry.get_sample_value("ci_exporter_sink_success", {"sink": "kafka"}) is None
+
+
+def _subscribed(store: SqlStore) -> list[str]:
+    with store._read() as connection:
+        return [str(name) for (name,) in connection.exec_driver_sql("SELECT name FROM sinks")]
+
+
+def _no_store(*_: object) -> int:
+    raise StoreError("the database is away")

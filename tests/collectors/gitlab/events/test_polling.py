@@ -262,6 +262,16 @@ def test_who_became_active_is_polled_at_once(events_of: Labs) -> None:
     assert len(woken) == 2
 
 
+def test_after_a_clock_was_set_back_whole_lists_are_read_again(events_of: Labs) -> None:
+    lab = begun(events_of())
+    lab.clock.advance(400 * 86_400)
+    lab.exporter.discover()
+    lab.clock.advance(-400 * 86_400)
+    lab.calls()
+    lab.exporter.discover()
+    assert lab.calls().keys() == {"GET /projects", "GET /users"}, "and nobody is asked for news only"
+
+
 # -- what it costs -------------------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ def settings(**kafka: Any) -> KafkaSettings:
 
 
 def build(streams: frozenset[str] = FORGE, **kafka: Any) -> Any:
-    found: Any = SimpleNamespace(sinks=SimpleNamespace(kafka=settings(**kafka)))
+    found: Any = SimpleNamespace(sinks=SimpleNamespace(kafka=settings(**kafka)), alerts=None)
     context: Any = None
     return build_sinks(found, context, streams)
 

@@ -206,6 +206,8 @@ def test_an_outage_loses_and_doubles_nothing_and_is_seen_meanwhile(rig, events, 
     assert by_key(rig.messages(500)) == {str(key): list(range(key, 500, 3)) for key in range(3)}
     warnings = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
     assert warnings == ["sink cannot deliver"]
+    (reason,) = [one.error for one in caplog.records if one.levelno == logging.WARNING]
+    assert reason.startswith("no broker can be reached: 127.0.0.1:"), "it says which one, and why"
 
 
 def test_a_refused_batch_is_kept_and_tried_again(rig, events, caplog):
@@ -219,7 +221,7 @@ def test_a_refused_batch_is_kept_and_tried_again(rig, events, caplog):
     assert warning.error == "Broker: Topic authorization failed"
 
 
-def test_a_topic_that_is_not_there_yet_is_waited_for(rig, events):
+def test_a_topic_that_is_not_there_yet_is_waited_for(rig, events, caplog):
     rig.cluster.refuse_topic("data-bus", KafkaError.UNKNOWN_TOPIC_OR_PART)
     rig.tell(*events.some(5))
     options = {"topic.metadata.propagation.max.ms": 0, "topic.metadata.refresh.fast.interval.ms": 10}
@@ -229,6 +231,19 @@ def test_a_topic_that_is_not_there_yet_is_waited_for(rig, events):
         rig.until_delivered()
     assert rig.raised == rig.dead() == []
     assert by_key(rig.messages(5)) == {"0": list(range(5))}
+    reasons = [one.error for one in caplog.records if one.levelno == logging.WARNING]
+    assert reasons == ["there is no topic data-bus, and the brokers make none: create it"]
+
+
+def test_the_reason_for_which_events_come_back_is_said_after_a_guess_was(rig, events, caplog):
+    rig.cluster.refuse_topic("data-bus", KafkaError.UNKNOWN_TOPIC_OR_PART)
+    rig.tell(*events.some(5))
+    options = {"topic.metadata.propagation.max.ms": 3_000, "topic.metadata.refresh.fast.interval.ms": 10}
+    reasons = lambda: [one.error for one in caplog.records if one.levelno == logging.WARNING]  # noqa: E731
+    with rig.running(rig.sink(options=options, request_timeout_seconds=0.5)):
+        wait_until(lambda: len(reasons()) == 2, "both are said")
+    assert reasons()[0].startswith("no broker acknowledged anything")
+    assert reasons()[1].startswith("there is no topic data-bus")
 
 
 def test_a_login_that_is_refused_keeps_everything(rig, events):

@@ -1,0 +1,132 @@
+"""Everything that listens for HTTP: bound before anything else begins, then one server for each listener."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+
+from exporter import logs
+from exporter.clock import SystemClock
+from exporter.config.schema import MetricsSettings, Settings
+from exporter.web.app import PROBES, WebParts, build_app, build_log_level_app
+from exporter.web.gate import Gate
+from exporter.web.groups import Group, Listener, group_named, open_listeners
+from exporter.web.listen import address_of, bind, close_all
+from exporter.web.server import WebServer
+from exporter.web.systemd import are_passed, passed_sockets
+from exporter.web.webconfig import TlsConfig
+from exporter.web.webfile import WebConfigFile
+
+log = logging.getLogger(__name__)
+
+
+class Serving:
+    """The listeners that the settings ask for, and the servers on them once started.
+
+    Raises:
+        ExporterError: an address cannot be taken, or systemd passed no socket though it should.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        metrics = settings.metrics
+        self.servers: list[WebServer] = []
+        self._clock = SystemClock()
+        self._open_paths = PROBES if metrics.probes_without_password else frozenset()
+        web_file = metrics.web_config_file
+        self._web = WebConfigFile(web_file) if web_file and metrics.enabled else None
+        with ExitStack() as undo:
+            self._listeners = _open_listeners(metrics)
+            undo.callback(self._close_listeners)
+            taken = [one for listener in self._listeners for one in listener.sockets]
+            self._log_sockets = bind([f"127.0.0.1:{settings.log.port}"], taken) if settings.log.port else []
+            undo.pop_all()
+
+    def close(self) -> None:
+        """Give the addresses back; for a program that does not start after all."""
+        close_all(self._log_sockets)
+        self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+
+    def start(self, parts: WebParts) -> None:
+        """Answer, each listener with what belongs to it."""
+        self.servers += [self._server(parts, listener) for listener in self._listeners]
+        if self._log_sockets:
+            self.servers.append(WebServer(build_log_level_app(logs.set_level), self._log_sockets))
+        for server in self.servers:
+            server.start()
+
+    def _server(self, parts: WebParts, listener: Listener) -> WebServer:
+        """The server for *listener*."""
+        app = build_app(parts, listener.groups)
+        if self._web is None or not listener.guarded:
+            return WebServer(app, listener.sockets)
+        web = self._web
+        gate = Gate(app, web.current, self._open_paths, clock=self._clock)
+        return WebServer(gate, listener.sockets, tls=self._tls(), headers=lambda: web.current().headers)
+
+    def reload(self) -> None:
+        """Read the web configuration file anew."""
+        if self._web:
+            self._web.reload()
+
+    def turns(self, seconds: float) -> bool:
+        """Whether every server comes round to new work, each within *seconds*."""
+        return all(server.turns(seconds) for server in self.servers)
+
+    def addresses(self) -> list[str]:
+        """Where the metrics are: URLs, and ``unix:/path`` for Unix sockets."""
+        found = [one for one in self._listeners if Group.METRICS in one.groups]
+        return [url for listener in found for url in self._urls(listener)]
+
+    def _urls(self, listener: Listener) -> list[str]:
+        scheme = "https" if listener.guarded and self._tls() else "http"
+        return [_url(address, scheme) for address in listener.addresses]
+
+    def listening(self) -> str:
+        """Every address, and what it answers, for the log."""
+        told = [
+            f"{url} ({', '.join(group for group in Group if group in listener.groups)})"
+            for listener in self._listeners
+            for url in self._urls(listener)
+        ] + [f"{_url(address_of(one))} (log level)" for one in self._log_sockets]
+        return ", ".join(told) or "nowhere (metrics.enabled is false)"
+
+    def _tls(self) -> Callable[[], TlsConfig | None] | None:
+        """What gives the TLS settings of the moment; ``None`` means plain HTTP."""
+        web = self._web
+        return (lambda: web.current().tls) if web and web.current().tls else None
+
+    def certificate_expiry(self) -> datetime | None:
+        """Until when the certificate that clients see is valid."""
+        found = (server.certificate_not_after() for server in self.servers)
+        return next((instant for instant in found if instant), None)
+
+
+def _open_listeners(metrics: MetricsSettings) -> list[Listener]:
+    """What answers HTTP, bound; nothing when the server is off.
+
+    Raises:
+        ExporterError: an address cannot be taken, or systemd passed no socket though it should.
+    """
+    if not metrics.enabled:
+        return []
+    if not metrics.systemd_socket and are_passed(os.environ):
+        log.warning("systemd passed sockets on which nobody will answer: set metrics.systemd_socket: true")
+    passed = passed_sockets(os.environ) if metrics.systemd_socket else []
+    addresses = {
+        Group.METRICS: () if metrics.systemd_socket else metrics.addr,
+        Group.HEALTH: metrics.health_addr,
+        Group.ADMIN: metrics.admin_addr,
+        Group.API: metrics.api_addr if metrics.api else (),
+    }
+    return open_listeners(addresses, [(group_named(name), one) for name, one in passed])
+
+
+def _url(address: str, scheme: str = "http") -> str:
+    return address if address.startswith("unix:") else f"{scheme}://{address}"
