@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -161,8 +162,8 @@ _numbers = itertools.count(1)
 
 
 @contextmanager
-def fresh_database(postgres_url: str) -> Iterator[str]:
-    """The URL of an empty database on the server, which ends with the block."""
+def fresh_database(postgres_url: str, template: str = "template1") -> Iterator[str]:
+    """The URL of a database on the server, a copy of *template* (empty), which ends with the block."""
     name = f"test_{next(_numbers)}"
     server = sa.create_engine(
         postgres_url.replace("postgresql:", "postgresql+psycopg:"),
@@ -170,7 +171,7 @@ def fresh_database(postgres_url: str) -> Iterator[str]:
         poolclass=sa.pool.NullPool,
     )
     with server.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
     yield postgres_url.replace("/postgres?", f"/{name}?")
     with server.connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
@@ -183,9 +184,41 @@ def postgres_database(postgres_url: str) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of this version without a row: to copy it takes a tenth of the time that making one takes."""
+    path = tmp_path_factory.mktemp("template") / "store.db"
+    SqlStore(f"sqlite:///{path}").close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> Iterator[str]:
+    """The name of such a store on the shared server."""
+    with fresh_database(postgres_url) as url:
+        SqlStore(url).close()
+        yield url.partition("?")[0].rpartition("/")[2]
+
+
+@pytest.fixture
+def postgres_store(postgres_url: str, postgres_template: str) -> Iterator[str]:
+    """The URL of a store of its own on the shared server."""
+    with fresh_database(postgres_url, postgres_template) as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database, once of each kind."""
+    """The URL of a store without a row, once of each kind of database."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "store.db")
+        return f"sqlite:///{tmp_path}/store.db"
+    return str(request.getfixturevalue("postgres_store"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database, once of each kind; for tests of how a store comes to be."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store.db"
     return str(request.getfixturevalue("postgres_database"))

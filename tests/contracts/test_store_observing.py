@@ -30,6 +30,12 @@ WAIT = foreign("pr_wait_seconds", "histogram", "Wait.", ("team",), buckets=(1, 1
 NAN, INF = float("nan"), float("inf")
 
 
+@pytest.fixture
+def store_url(empty_url: str) -> str:
+    """Here, stores are made from nothing."""
+    return empty_url
+
+
 def event(key: str, amount: float = 1.0, labels: Labels = ("a", "x"), family: Any = MERGED) -> Observation:
     return Observation(family, labels, amount, key)
 

@@ -24,6 +24,12 @@ from exporter.store.tables import VERSION_TABLE, metadata
 OPEN = "import sys; from exporter.store.sql import SqlStore; sys.stdin.read(); SqlStore(sys.argv[1]).close()"
 
 
+@pytest.fixture
+def store_url(empty_url: str) -> str:
+    """Here, stores are made from nothing."""
+    return empty_url
+
+
 def test_the_migrations_build_the_tables_that_the_code_uses(store_url: str) -> None:
     engine = open_engine(store_url)
     with engine.connect() as connection:
