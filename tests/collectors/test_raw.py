@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collectors._raw import elements
@@ -35,6 +35,8 @@ def test_an_empty_list_has_no_entries(raw: bytes) -> None:
     assert elements(raw) == []
 
 
+@pytest.mark.no_cover
+@settings(max_examples=60)
 @given(st.lists(VALUES), st.booleans(), st.sampled_from([None, 1]), st.sampled_from(["utf-8", "utf-8-sig"]))
 def test_what_was_written_is_found(
     values: list[object], ascii_only: bool, indent: int | None, code: str

@@ -17,6 +17,8 @@ from tests.support.deployment import ROOT
 from tests.support.kafka import Cluster
 from tests.support.process import PATIENCE, wait_until
 
+pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
+
 
 class Example:
     """The program as an operator runs it, on one database."""

@@ -122,7 +122,7 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 TestOutboxMachine = OutboxMachine.TestCase
-TestOutboxMachine.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestOutboxMachine.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.harness import START, EventsLab
 
+pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
+
 WORLD = {"projects": 4, "pipelines_per_hour": 4, "changes_per_hour": 0.5}
 MIDNIGHT = datetime.fromisoformat(START[:10] + "T00:00:00Z")
 FAULTS: tuple[Mapping[str, Any], ...] = (

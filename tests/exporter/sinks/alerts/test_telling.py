@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import zoneinfo
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -358,10 +360,14 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.no_cover
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS, changes=st.integers(2, 6))
-def test_no_start_is_told_twice_without_an_end(steps: list[str], changes: int, tmp_path_factory: Any) -> None:
-    url = f"sqlite:///{tmp_path_factory.mktemp('s')}/s.db"
+def test_no_start_is_told_twice_without_an_end(
+    steps: list[str], changes: int, tmp_path_factory: Any, sqlite_template: Path
+) -> None:
+    file = shutil.copy(sqlite_template, tmp_path_factory.mktemp("s"))
+    url = f"sqlite:///{file}"
     stores: list[SqlStore] = []
 
     def open_store() -> SqlStore:
