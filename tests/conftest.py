@@ -192,6 +192,12 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """The URL of a store of its own without a row."""
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path)}"
+
+
 @pytest.fixture(scope="session")
 def postgres_template(postgres_url: str) -> Iterator[str]:
     """The name of such a store on the shared server."""
@@ -208,11 +214,10 @@ def postgres_store(postgres_url: str, postgres_template: str) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def store_url(request: pytest.FixtureRequest) -> str:
     """The URL of a store without a row, once of each kind of database."""
     if request.param == "sqlite":
-        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "store.db")
-        return f"sqlite:///{tmp_path}/store.db"
+        return str(request.getfixturevalue("sqlite_url"))
     return str(request.getfixturevalue("postgres_store"))
 
 

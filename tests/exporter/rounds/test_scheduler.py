@@ -22,8 +22,8 @@ Start = Callable[..., Service]
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/pipelines.db"
+def url(sqlite_url: str) -> str:
+    return sqlite_url
 
 
 @pytest.fixture

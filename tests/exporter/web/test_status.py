@@ -129,8 +129,8 @@ def text(element: Element) -> str:
 
 
 @pytest.fixture
-def site(tmp_path: Path, serve: Callable[..., Any], connect: Callable[..., Any]) -> Iterator[Site]:
-    store = SqlStore(f"sqlite:///{tmp_path}/store.db")
+def site(sqlite_url: str, serve: Callable[..., Any], connect: Callable[..., Any]) -> Iterator[Site]:
+    store = SqlStore(sqlite_url)
     yield Site(store, serve, connect)
     store.close()
 

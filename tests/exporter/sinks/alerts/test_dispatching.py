@@ -108,8 +108,8 @@ class Office:
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
-    store = SqlStore(f"sqlite:///{tmp_path}/store.db")
+def office(sqlite_url: str) -> Iterator[Office]:
+    store = SqlStore(sqlite_url)
     yield Office(store)
     store.close()
 

@@ -15,11 +15,9 @@ SUCCESS = "ci_exporter_collector_success"
 
 
 @pytest.fixture
-def watch(tmp_path: object) -> Watch:
+def watch(sqlite_url: str) -> Watch:
     """Begins to watch, on a store of its own."""
-    return lambda *rules, **settings: Lookout(
-        lambda: SqlStore(f"sqlite:///{tmp_path}/s.db"), *rules, **settings
-    )
+    return lambda *rules, **settings: Lookout(lambda: SqlStore(sqlite_url), *rules, **settings)
 
 
 def rows(**more: object) -> dict[str, object]:

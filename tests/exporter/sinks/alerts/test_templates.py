@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,11 +24,9 @@ BRANCH = {"kind": "branch_broken"}
 
 
 @pytest.fixture
-def watch(tmp_path: Path) -> Watch:
+def watch(sqlite_url: str) -> Watch:
     """Begins to watch, on a store of its own."""
-    return lambda *rules, **settings: Lookout(
-        lambda: SqlStore(f"sqlite:///{tmp_path}/s.db"), *rules, **settings
-    )
+    return lambda *rules, **settings: Lookout(lambda: SqlStore(sqlite_url), *rules, **settings)
 
 
 def settings(*rules: dict[str, Any]) -> AlertsSettings:
