@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from exporter.config.channels import AlertmanagerSettings, ChannelSettings
+from exporter.config.channels import ChannelSettings
 from exporter.config.rules import BranchBroken, GroupBy, QuietHours, Rule
 from exporter.config.section import Section
 
@@ -69,25 +69,3 @@ class AlertsSettings(Section):
                     f"rule {rule.name} names channels that do not exist: {named} (known: {known})"
                 )
         return self
-
-    @model_validator(mode="after")
-    def _stand_until_repeated(self) -> Self:
-        """An Alertmanager tells people that an alert is over which it was not told of for some time."""
-        for name, channel in self.channels.items():
-            if channel.alertmanager.url is None:
-                continue
-            for rule in self.effective_rules:
-                # Where the end is not told, the alert is posted as one that lasts some minutes.
-                if rule.resolved and (rule.channels is None or name in rule.channels):
-                    _must_repeat(rule, self.repeat_interval_seconds, name, channel.alertmanager)
-        return self
-
-
-def _must_repeat(rule: Rule, default: float | None, name: str, alertmanager: AlertmanagerSettings) -> None:
-    own = rule.repeat_interval_seconds
-    pause = default if own is None else own
-    if not pause or pause >= alertmanager.expires_after_seconds:
-        raise ValueError(
-            f"channel {name} takes alerts of rule {rule.name} for over before they are repeated: let"
-            " repeat_interval_seconds be less than its alertmanager.expires_after_seconds"
-        )

@@ -25,11 +25,11 @@ class AlertmanagerSettings(Section):
     token: SecretStr | None = Field(default=None, description="bearer token, instead of user and password")
     token_file: Path | None = Field(default=None, description="file that holds the token")
     ca_file: Path | None = Field(default=None, description="PEM file of the authority behind its certificate")
-    expires_after_seconds: float = Field(
-        default=172_800,
-        ge=60,
-        description="after how long it takes an alert for resolved that was told no more; longer than what"
-        " the rules have as repeat_interval",
+    resend_interval_seconds: float = Field(
+        default=60,
+        ge=1,
+        le=3600,
+        description="how often it is told again of what stands; what it misses four times, it takes for over",
     )
 
     @field_validator("url")

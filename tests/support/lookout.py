@@ -17,7 +17,7 @@ from exporter.model.alerts import Notice
 from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 from exporter.runnermetrics import RunnerMetrics
 from exporter.sinkmetrics import SinkMetrics
-from exporter.sinks.alerts.sink import AlertsSink, Watching
+from exporter.sinks.alerts.sink import AlertsSink, Reminders, Watching
 from exporter.sinks.base import ShownValue, SinkContext
 from exporter.store.notices import _notice
 from exporter.store.sql import SqlStore
@@ -52,7 +52,10 @@ class FakeShown:
 
 
 class Lookout:
-    """One process after another that watches *rules*; ``told`` is what people were told since last asked."""
+    """One process after another that watches *rules*; ``told`` is what people were told since last asked.
+
+    ``reminded`` is what channels that forget are told again and again.
+    """
 
     def __init__(
         self, open_store: Callable[[], SqlStore], *rules: dict[str, Any], zone: tzinfo = UTC, **settings: Any
@@ -63,6 +66,7 @@ class Lookout:
         self.shown = FakeShown()
         self.registry = CollectorRegistry()
         self.metrics = SinkMetrics(self.registry)
+        self.reminded: Reminders = {}
         self._units: dict[str, int] = {}
         self._runs = 0
         self._read = 0
@@ -94,8 +98,11 @@ class Lookout:
             zone=self.zone,
             shown=self.shown,
         )
-        self.watching = Watching(self.settings, context)
+        self.watching = Watching(self.settings, context, self._remind)
         return self.watching
+
+    def _remind(self, standing: Reminders) -> None:
+        self.reminded = standing
 
     def restart(self) -> None:
         """The process was killed, and another one begins."""

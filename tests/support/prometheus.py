@@ -98,11 +98,11 @@ class Prometheus:
 
 
 class Alertmanager:
-    """A real Alertmanager on loopback; a context manager that ends it."""
+    """A real Alertmanager on loopback, that knows what *folder* holds; a context manager that ends it."""
 
-    def __init__(self, folder: Path, config: Path) -> None:
+    def __init__(self, folder: Path, config: Path, address: str = "") -> None:
         program = require("prometheus-alertmanager", "prometheus-alertmanager")
-        self.address = f"127.0.0.1:{free_port()}"
+        self.address = address or f"127.0.0.1:{free_port()}"
         with (folder / "alertmanager.log").open("wb") as log:
             self._process = subprocess.Popen(
                 [

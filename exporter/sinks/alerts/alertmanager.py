@@ -19,6 +19,7 @@ from exporter.sinks.alerts.answers import retry_after_seconds, shown, without_se
 from exporter.sinks.alerts.channels import Channel
 
 _TEST_SECONDS = 60
+_RESENDS = 4  # so many times in a row may be missed: as Prometheus does it
 _MOMENT_SECONDS = 300  # as long as Alertmanager itself lets one stand that it was told once
 _NEVER_TAKEN = (400, 413, 422)
 
@@ -26,8 +27,8 @@ _NEVER_TAKEN = (400, 413, 422)
 class AlertmanagerChannel(Channel):
     """Posts the alerts of a notice, not its text: Alertmanager makes messages of its own.
 
-    It takes an alert for resolved that it was not told of for some time. An alert that stands is posted when
-    it starts and each time it is repeated, so it is given an end that lies farther away than that.
+    It takes an alert for resolved that it was not told of for some time, and knows none after a restart. So
+    it is told again of what stands, as Prometheus does it: each time with an end a few times farther away.
     """
 
     def __init__(
@@ -37,7 +38,8 @@ class AlertmanagerChannel(Channel):
         mine = settings.alertmanager
         self._clock = clock or SystemClock()
         self._url = f"{mine.url.get_secret_value().rstrip('/')}/api/v2/alerts" if mine.url else ""
-        self._lasts = timedelta(seconds=mine.expires_after_seconds)
+        self.resend_seconds = mine.resend_interval_seconds
+        self._lasts = timedelta(seconds=_RESENDS * mine.resend_interval_seconds)
         self._verify: bool | str = str(mine.ca_file) if mine.ca_file else True
         self._headers = {"Content-Type": "application/json", "User-Agent": f"ci-exporter/{version or '0'}"}
         self._auth: Callable[[requests.PreparedRequest], requests.PreparedRequest] | None = None

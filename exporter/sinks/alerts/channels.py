@@ -13,7 +13,12 @@ from exporter.model.alerts import Alert, Notice, NoticeKind, Severity
 
 
 class Channel(ABC):
-    """One way to reach people; ``name`` is the operator's, and the ``channel`` label's."""
+    """One way to reach people; ``name`` is the operator's, and the ``channel`` label's.
+
+    ``resend_seconds``: how often it is told again of all that stands; ``None``: it forgets nothing.
+    """
+
+    resend_seconds: float | None = None
 
     def __init__(self, name: str, settings: ChannelSettings) -> None:
         self.name = name

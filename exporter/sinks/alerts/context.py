@@ -10,7 +10,7 @@ from datetime import datetime, tzinfo
 from typing import Any
 
 from exporter.model.alerts import AlertState
-from exporter.model.runs import JobRun, PipelineRun
+from exporter.model.runs import JobRun, PipelineRun, RefKind
 from exporter.sinks.alerts.watch import Scene, Watch
 
 _LONGEST = 300
@@ -31,6 +31,16 @@ def plain(text: str, longest: int = _LONGEST) -> str:
 def link(url: str | None) -> str:
     """*url* if it is one that a browser may open, else nothing."""
     return url if url and len(url) <= _LONGEST_URL and re.fullmatch(r"https?://[\x21-\x7e]+", url) else ""
+
+
+def ref_name(labels: Mapping[str, str]) -> str:
+    """What people call the ref of *labels*, such as ``main``, or ``change request 12``."""
+    ref = labels.get("ref", "")
+    if labels.get("ref_kind") != RefKind.CHANGE_REQUEST:
+        return ref
+    # Its number stands between words that every forge chooses for itself, as in refs/…/12/head.
+    numbers = [part for part in ref.split("/") if part.isdecimal()]
+    return f"change request {numbers[0] if len(numbers) == 1 else ref}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class Describer:
             "project": labels.get("project", ""),
             "pipeline": labels.get("pipeline", ""),
             "ref": labels.get("ref", ""),
+            "ref_name": ref_name(labels),
             "family": getattr(watch.rule, "family", ""),
             "broken_for": max(0.0, (end - state.started_at).total_seconds()),
             "now": scene.now.astimezone(self.zone),

@@ -6,12 +6,12 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from exporter.errors import ExporterError, SinkError, Stopped
-from exporter.model.alerts import Notice
+from exporter.model.alerts import Alert, Notice, NoticeKind
 from exporter.sinkmetrics import Notified
 from exporter.sinks.alerts.attempts import Attempts
 from exporter.sinks.alerts.channels import Channel
@@ -60,6 +60,11 @@ class Dispatcher:
             for thread in threads:
                 thread.join(max(0.0, until - self._context.clock.monotonic()))
 
+    def remind(self, standing: Mapping[str, Sequence[Alert]]) -> None:
+        """From now on, tell each channel that forgets of *standing* from time to time."""
+        for name, lane in self._lanes.items():
+            lane.standing = tuple(standing.get(name, ()))
+
     def _keep_house(self, stopping: threading.Event) -> None:
         """Drop what waits for channels that are configured no more, and count the rest from time to time."""
         dropped = False
@@ -81,10 +86,15 @@ class Dispatcher:
 
 
 class Lane:
-    """The way to one channel; what it remembers outlives a pause in the work."""
+    """The way to one channel; what it remembers outlives a pause in the work.
+
+    ``standing`` is what the channel is reminded of, if it forgets; another thread replaces it.
+    """
 
     def __init__(self, channel: Channel, context: SinkContext) -> None:
         self.name = channel.name
+        self.standing: tuple[Alert, ...] = ()
+        self._resend_seconds = channel.resend_seconds
         self._settings = channel.settings
         self._context = context
         self._notices = context.store.notices
@@ -92,7 +102,8 @@ class Lane:
         self._stopping = self._bell = threading.Event()
         self._attempts = Attempts(channel, context.clock, lambda: self._stopping.is_set())
         self._failures = 0
-        self._paused_until = float("-inf")
+        self._paused_until = self._reminded_at = float("-inf")
+        self._reminder_failed = False
         self._sent_at: deque[float] = deque(maxlen=channel.settings.per_minute)
         self._done: set[int] = set()
 
@@ -109,6 +120,8 @@ class Lane:
                 bell.clear()
                 seconds = _LOOK_SECONDS
                 try:
+                    # First, as it needs no store.
+                    self.remind()
                     if self.step():
                         continue
                     complained = False
@@ -149,23 +162,53 @@ class Lane:
 
     def _try(self, notice: Notice) -> None:
         """Send *notice*, and note what came of it."""
-        clock, metrics = self._context.clock, self._context.metrics
-        began = clock.monotonic()
-        self._sent_at.append(began)
+        self._sent_at.append(self._context.clock.monotonic())
         try:
-            with self._context.work.report_log():
-                self._attempts.send(notice)
+            error = self._attempt(notice)
         except Stopped:
             return
-        except Exception as error:  # noqa: BLE001 - told and counted below, whatever it is
-            metrics.notified(self.name, Notified.ERROR, clock.monotonic() - began)
+        if error is not None:
             self._note_failure(notice, error)
             return
-        metrics.notified(self.name, Notified.SUCCESS, clock.monotonic() - began)
         if self._failures:
             log.info("channel works again", extra=self._about())
         self._failures = 0
         self._remove([notice.number])
+
+    def _attempt(self, notice: Notice) -> Exception | None:
+        """Why *notice* was not sent; ``None`` if it was. Counted either way.
+
+        Raises:
+            Stopped: nobody knows whether it was.
+        """
+        clock, metrics = self._context.clock, self._context.metrics
+        began = clock.monotonic()
+        try:
+            with self._context.work.report_log():
+                self._attempts.send(notice)
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - whoever calls tells it, whatever it is
+            metrics.notified(self.name, Notified.ERROR, clock.monotonic() - began)
+            return error
+        metrics.notified(self.name, Notified.SUCCESS, clock.monotonic() - began)
+        return None
+
+    def remind(self) -> None:
+        """Tell a channel that forgets of what stands, if it is time; what fails is done the next time."""
+        alerts, now = self.standing, self._context.clock.monotonic()
+        if self._resend_seconds is None or not alerts or now - self._reminded_at < self._resend_seconds:
+            return
+        self._reminded_at = now
+        created_at = self._context.clock.now()
+        try:
+            error = self._attempt(Notice(self.name, NoticeKind.REPEATED, "", "", alerts, created_at))
+        except Stopped:
+            return
+        if error is not None:
+            level = logging.DEBUG if self._reminder_failed else logging.WARNING
+            log.log(level, "channel was not told again of what stands", extra=self._about(error=str(error)))
+        self._reminder_failed = error is not None
 
     def _remove(self, numbers: list[int]) -> None:
         self._done.update(numbers)

@@ -8,7 +8,7 @@ from typing import Any
 
 from exporter.config.alerts import AlertsSettings
 from exporter.errors import ConfigError, Problem
-from exporter.model.alerts import AlertState, Notice
+from exporter.model.alerts import Alert, AlertState, Notice
 from exporter.sinks.alerts.book import Book
 from exporter.sinks.alerts.changes import Change
 from exporter.sinks.alerts.lookwatches import (
@@ -18,6 +18,7 @@ from exporter.sinks.alerts.lookwatches import (
     RunStuckWatch,
     SinkFailingWatch,
 )
+from exporter.sinks.alerts.reminding import Reminders
 from exporter.sinks.alerts.runwatches import (
     BranchBrokenWatch,
     JobFailingWatch,
@@ -58,6 +59,7 @@ class Engine:
         self.watches = [_WATCHES[rule.kind](rule, self.book) for rule in settings.effective_rules]
         self._forget_strangers()
         self.teller = _teller(settings, self.watches, self.book, zone)
+        self._reminders = Reminders(settings, self.teller.voices.values(), self.book)
         self._kept_house_at: datetime | None = None
 
     def _forget_strangers(self) -> None:
@@ -94,6 +96,10 @@ class Engine:
     def tell(self, scene: Scene) -> list[Notice]:
         """The messages that are due now."""
         return self.teller.tell(scene)
+
+    def reminders(self, scene: Scene) -> dict[str, tuple[Alert, ...]]:
+        """``channel -> alerts`` that people take for standing, of the channels that forget."""
+        return self._reminders.standing(scene)
 
     def standing(self) -> dict[tuple[str, str], int]:
         """``(rule, severity) -> alerts`` that stand, of all rules."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
 from exporter.clock import timestamp
 from exporter.config.alerts import AlertsSettings
-from exporter.model.alerts import AlertState, Notice
+from exporter.model.alerts import Alert, AlertState, Notice
 from exporter.model.events import RUNS, Entry
 from exporter.sinkmetrics import Delivery
 from exporter.sinks.alerts.changes import Reader
@@ -22,12 +22,19 @@ BATCH = 500
 _PAUSE_SECONDS = 0.5
 _OTHERS_SECONDS = 2.0  # what another process has put in is seen by looking
 
+Reminders = Mapping[str, Sequence[Alert]]
+"""``channel -> alerts`` that people take for standing."""
+
 
 class Sender(Protocol):
     """What sends the messages that the rules have queued."""
 
     def run(self, stopping: threading.Event) -> None:
         """Send until *stopping* is set; whatever fails is tried again there."""
+        ...
+
+    def remind(self, standing: Reminders) -> None:
+        """From now on, tell each channel that forgets of *standing* from time to time."""
         ...
 
 
@@ -51,10 +58,15 @@ class AlertsSink(Sink):
         """Watch, and send what is to be told, until *stopping* is set."""
         with self._sending():
             try:
-                Watching(self._settings, self._context).run(stopping)
+                Watching(self._settings, self._context, self._remind).run(stopping)
             finally:
                 # What another process finds from now on, this one does not know.
                 self._context.metrics.alerts({})
+                self._remind({})
+
+    def _remind(self, standing: Reminders) -> None:
+        if self._sender is not None:
+            self._sender.remind(standing)
 
     @contextmanager
     def _sending(self) -> Iterator[None]:
@@ -77,9 +89,15 @@ class AlertsSink(Sink):
 class Watching:
     """One turn of keeping the alerts: from what the store knows at its beginning until it ends or fails."""
 
-    def __init__(self, settings: AlertsSettings, context: SinkContext) -> None:
+    def __init__(
+        self,
+        settings: AlertsSettings,
+        context: SinkContext,
+        remind: Callable[[Reminders], None] = lambda _standing: None,
+    ) -> None:
         self._settings = settings
         self._context = context
+        self._remind = remind
         self._store = context.store
         self._turn, states = self._store.alerting.begin()
         self._position = self._store.outbox.position(AlertsSink.name)
@@ -126,6 +144,9 @@ class Watching:
                     self.engine.keep_house(scene)
                 if not more:
                     notices = self.engine.tell(scene)
+                if look or notices:
+                    # Before the notices are there: after an end was sent, nothing may say that it stands.
+                    self._remind(self.engine.reminders(scene))
         self._save(entries, notices)
         self._begun = True
         if look:

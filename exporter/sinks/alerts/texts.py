@@ -96,15 +96,15 @@ _AGAIN = "{% if state == 'flapping' %} again and again{% elif state == 'repeated
 TEXTS: dict[str, Texts] = {
     "run_failed": Texts(
         "{{ project }}: "
-        "{% if state == 'resolved' %}{{ ref }} succeeds again"
-        "{% elif state == 'flapping' %}{{ ref }} fails again and again"
-        "{% else %}a pipeline of {{ ref }} failed{% endif %}",
+        "{% if state == 'resolved' %}{{ ref_name }} succeeds again"
+        "{% elif state == 'flapping' %}{{ ref_name }} fails again and again"
+        "{% else %}a pipeline of {{ ref_name }} failed{% endif %}",
         _BROKEN,
         "{n} pipelines{of} failed",
         "{n} pipelines{of} succeed again",
     ),
     "branch_broken": Texts(
-        "{{ project }}: {{ ref }} "
+        "{{ project }}: {{ ref_name }} "
         "{% if state == 'resolved' %}works again"
         "{% elif state == 'flapping' %}breaks again and again"
         "{% else %}is {% if state == 'repeated' %}still {% endif %}broken{% endif %}",
@@ -113,7 +113,7 @@ TEXTS: dict[str, Texts] = {
         "{n} branches{of} work again",
     ),
     "job_failing": Texts(
-        "{{ project }}: job {{ labels.job }} on {{ ref }} "
+        "{{ project }}: job {{ labels.job }} on {{ ref_name }} "
         "{% if state == 'resolved' %}succeeds again"
         "{% else %}failed {{ times }} times in a row{% endif %}",
         _BROKEN,
@@ -121,7 +121,7 @@ TEXTS: dict[str, Texts] = {
         "{n} jobs{of} succeed again",
     ),
     "run_stuck": Texts(
-        "{{ project }}: a run of {{ ref }} is "
+        "{{ project }}: a run of {{ ref_name }} is "
         "{% if state == 'resolved' %}no longer stuck{% else %}stuck for {{ value|duration }}{% endif %}",
         _ALLOWED + _SINCE + _RUN,
         "{n} runs{of} are stuck",
@@ -129,7 +129,7 @@ TEXTS: dict[str, Texts] = {
     ),
     "queue_slow": Texts(
         "{{ project }}: "
-        "{% if labels.job is defined %}job {{ labels.job }}{% else %}a run of {{ ref }}{% endif %}"
+        "{% if labels.job is defined %}job {{ labels.job }}{% else %}a run of {{ ref_name }}{% endif %}"
         "{% if state == 'resolved' %} starts in time again"
         "{% else %} waited {{ value|duration }} to start{% endif %}",
         _ALLOWED + _SINCE + _RUN,

@@ -78,40 +78,12 @@ def test_nothing_of_a_url_is_shown(tmp_path: Path) -> None:
             "{alertmanager: {url: 'a:9093'}}",
             "alerts.channels.team.alertmanager.url: must be an address such as http://127.0.0.1:9093",
         ),
+        (
+            "{alertmanager: {url: 'http://a', resend_interval_seconds: 0}}",
+            "alerts.channels.team.alertmanager.resend_interval_seconds: must be at least 1",
+        ),
         ("{url: 'slack://a', per_minute: 0}", "alerts.channels.team.per_minute: must be at least 1"),
     ],
 )
 def test_what_leads_nowhere_is_refused(tmp_path: Path, channel: str, says: str) -> None:
     assert problem(tmp_path, channel) == says
-
-
-AM = "channels: {am: {alertmanager: {url: 'http://a'}}, chat: {url: 'json://a'}}"
-
-
-@pytest.mark.parametrize(
-    ("alerts", "fits"),
-    [
-        (AM, True),
-        (f"{AM}, repeat_interval_seconds: 172799", True),
-        (f"{AM}, repeat_interval_seconds: 172800", False),
-        (f"{AM}, repeat_interval_seconds: null", False),
-        (f"{AM}, rules: [{{kind: branch_broken, name: r, repeat_interval_seconds: 0}}]", False),
-        (
-            f"{AM}, rules: [{{kind: branch_broken, name: r, repeat_interval_seconds: 0, channels: [chat]}}]",
-            True,
-        ),
-        (f"{AM}, rules: [{{kind: run_failed, name: r}}]", True),
-    ],
-)
-def test_what_goes_to_an_alertmanager_is_repeated_before_it_takes_it_for_over(
-    tmp_path: Path, alerts: str, fits: bool
-) -> None:
-    path = tmp_path / "config.yaml"
-    path.write_text(f"alerts: {{{alerts}}}\n")
-    if fits:
-        load(path, models={}, env={})
-        return
-    with pytest.raises(
-        ConfigError, match=r"channel am takes alerts of rule .* for over before they are repeated"
-    ):
-        load(path, models={}, env={})

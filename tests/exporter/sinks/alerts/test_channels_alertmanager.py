@@ -50,7 +50,7 @@ def test_an_alert_is_posted_as_the_api_wants_it(services: Services) -> None:
         },
         "annotations": {"summary": "acme/app: main is broken", "description": "unit failed: script_failure"},
         "startsAt": "2026-03-01T11:55:00+00:00",
-        "endsAt": "2026-03-03T12:00:00+00:00",
+        "endsAt": "2026-03-01T12:04:00+00:00",
         "generatorURL": "https://gitlab.example.com/acme/app/-/pipelines/1",
     }
     (request,) = services.requests
@@ -59,12 +59,13 @@ def test_an_alert_is_posted_as_the_api_wants_it(services: Services) -> None:
     assert request.headers["user-agent"] == "ci-exporter/1.2"
 
 
-def test_one_that_stands_ends_farther_away_than_the_next_repeat(services: Services) -> None:
-    one = posted(services, make_alert(), NoticeKind.REPEATED, expires_after_seconds=3600)
-    assert one["endsAt"] == "2026-03-01T13:00:00+00:00"
+def test_one_that_stands_ends_when_four_reminders_are_missed(services: Services) -> None:
+    one = posted(services, make_alert(), NoticeKind.REPEATED, resend_interval_seconds=300)
+    assert one["endsAt"] == "2026-03-01T12:20:00+00:00"
+    assert channel(services.address, resend_interval_seconds=300).resend_seconds == 300
 
 
-def test_one_that_tells_of_a_moment_does_not_stand_for_days(services: Services) -> None:
+def test_one_that_tells_of_a_moment_stands_for_some_minutes(services: Services) -> None:
     assert posted(services, make_alert(momentary=True))["endsAt"] == "2026-03-01T12:05:00+00:00"
 
 
@@ -226,7 +227,7 @@ def test_a_repeat_is_no_second_alert(alertmanager: Alertmanager) -> None:
     wait_until(lambda: bool(alertmanager.alerts("run_failed")), "it fires")
     (alert,) = alertmanager.alerts("run_failed")
     ends = datetime.fromisoformat(alert["endsAt"].replace("Z", "+00:00"))
-    assert ends - datetime.now(UTC) > timedelta(days=1)
+    assert timedelta(minutes=1) < ends - datetime.now(UTC) <= timedelta(minutes=4)
 
 
 def test_a_sample_ends_by_itself(alertmanager: Alertmanager) -> None:

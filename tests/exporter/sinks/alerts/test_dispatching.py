@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from exporter.clock import FixedClock
 from exporter.config.channels import ChannelSettings
 from exporter.errors import SinkError, StoreError
-from exporter.model.alerts import Notice
+from exporter.model.alerts import Notice, NoticeKind
 from exporter.runnermetrics import RunnerMetrics
 from exporter.sinkmetrics import SinkMetrics
 from exporter.sinks.alerts import dispatching
@@ -27,7 +27,7 @@ from exporter.sinks.alerts.channels import Channel
 from exporter.sinks.alerts.dispatching import Dispatcher, Lane
 from exporter.sinks.base import SinkContext
 from exporter.store.sql import SqlStore
-from tests.exporter.sinks.alerts.conftest import make_notice
+from tests.exporter.sinks.alerts.conftest import make_alert, make_notice
 from tests.support.fakes import NOW
 from tests.support.process import PATIENCE, SOON, wait_until
 
@@ -323,6 +323,89 @@ def test_a_crash_between_sending_and_removing_makes_one_repeat(
             steps(office.lane(channel))
     steps(office.lane(channel))  # of the next process, which knows only the store
     assert (channel.sent, office.waiting) == (["1", "1", "2"], 0)
+
+
+# -- reminders -------------------------------------------------------------------------------------
+
+
+class Forgetful(Recorder):
+    """A channel that is to be told every minute of what stands."""
+
+    resend_seconds = 60
+
+
+def reminding(office: Office, channel: Channel) -> Lane:
+    lane = office.lane(channel)
+    lane.standing = (make_alert("f1"), make_alert("f2"))
+    return lane
+
+
+def test_a_channel_that_forgets_is_told_of_all_that_stands_once_in_its_interval(office: Office) -> None:
+    channel, told = Forgetful(), []
+    channel.work = told.append
+    lane = reminding(office, channel)
+    for _ in range(4):
+        lane.remind()
+        office.clock.advance(30)
+    assert [notice.kind for notice in told] == [NoticeKind.REPEATED] * 2
+    assert told[0].alerts == lane.standing
+    assert (office.count("success"), office.waiting) == (2, 0)
+    lane.standing = ()
+    office.clock.advance(60)
+    lane.remind()
+    assert len(told) == 2
+
+
+def test_a_channel_that_forgets_nothing_is_not_reminded(office: Office) -> None:
+    channel = Recorder()
+    reminding(office, channel).remind()
+    assert channel.tried == []
+
+
+def test_a_reminder_that_fails_is_counted_and_holds_no_message(
+    office: Office, caplog: pytest.LogCaptureFixture
+) -> None:
+    channel = Forgetful(per_minute=1)
+    channel.work = fail("refused")
+    lane = reminding(office, channel)
+    for _ in range(2):
+        lane.remind()
+        office.clock.advance(60)
+    assert (office.count("error"), office.waiting) == (2, 0)
+    (line,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+    assert (line.message, line.error) == ("channel was not told again of what stands", "refused")  # type: ignore[attr-defined]
+    channel.work = lambda _notice: None
+    office.add("1")
+    steps(lane)
+    assert channel.sent == ["1"]
+
+
+def test_a_channel_is_reminded_while_a_message_waits_for_its_next_attempt(office: Office) -> None:
+    channel = Forgetful()
+    lane = reminding(office, channel)
+    channel.work = fail()
+    office.add("1")
+    steps(lane)
+    channel.work = lambda _notice: None
+    lane.remind()
+    assert channel.sent == [""]
+    assert office.waiting == 1
+
+
+def test_reminders_go_to_the_channels_they_are_for_while_the_dispatcher_runs(office: Office) -> None:
+    duty, other = Forgetful("duty"), Forgetful("other")
+    stopping = threading.Event()
+    dispatcher = Dispatcher({"duty": duty, "other": other}, office.context)
+    dispatcher.remind({"duty": (make_alert(),), "gone": (make_alert(),)})
+    thread = threading.Thread(target=dispatcher.run, args=(stopping,))
+    thread.start()
+    try:
+        wait_until(lambda: duty.sent == [""], "it is reminded")
+    finally:
+        stopping.set()
+        thread.join(SOON)
+    assert not thread.is_alive()
+    assert other.sent == []
 
 
 # -- attempts that hang --------------------------------------------------------------------------

@@ -231,6 +231,19 @@ def test_a_failed_run_is_told_once_for_each_ref_until_one_succeeds(watch: Watch)
     assert lookout.told() == ["firing: acme/app: a pipeline of a failed"]
 
 
+@pytest.mark.parametrize("ref", ["12", "refs/changes/12/head"])
+def test_a_change_request_is_told_by_its_number(watch: Watch, ref: str) -> None:
+    lookout = watch({"kind": "run_failed", "ref_kinds": ["change_request"], "resolved": True})
+    lookout.run("failed", ref=ref, ref_kind="change_request")
+    lookout.wait()
+    lookout.run("success", ref=ref, ref_kind="change_request")
+    lookout.wait()
+    assert lookout.told() == [
+        "firing: acme/app: a pipeline of change request 12 failed",
+        "resolved: acme/app: change request 12 succeeds again",
+    ]
+
+
 def test_every_run_can_be_told_and_leaves_nothing_behind(watch: Watch) -> None:
     lookout = watch({"kind": "run_failed", "every_run": True, "group_by": "alert"})
     for _ in range(3):

@@ -14,7 +14,7 @@ from exporter.config.alerts import AlertsSettings
 from exporter.errors import StoreError
 from exporter.runnermetrics import RunnerMetrics
 from exporter.sinkmetrics import SinkMetrics
-from exporter.sinks.alerts.sink import AlertsSink
+from exporter.sinks.alerts.sink import AlertsSink, Reminders
 from exporter.sinks.base import SinkContext
 from exporter.store.sql import SqlStore
 from tests.support.lookout import channels
@@ -26,6 +26,7 @@ class Sender:
 
     def __init__(self) -> None:
         self.runs = 0
+        self.reminders: list[Reminders] = []
         self.running = False
 
     def run(self, stopping: threading.Event) -> None:
@@ -33,6 +34,9 @@ class Sender:
         self.running = True
         stopping.wait(PATIENCE)
         self.running = False
+
+    def remind(self, standing: Reminders) -> None:
+        self.reminders.append(standing)
 
 
 @pytest.fixture
@@ -50,8 +54,9 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 def make(store: SqlStore, registry: CollectorRegistry) -> Callable[[Sender], AlertsSink]:
     def new(sender: Sender) -> AlertsSink:
+        duty = {"duty": {"alertmanager": {"url": "http://127.0.0.1:9093"}}}
         settings = AlertsSettings.model_validate(
-            {"channels": channels("chat"), "evaluation_interval_seconds": 0.1}
+            {"channels": channels("chat") | duty, "evaluation_interval_seconds": 0.1}
         )
         work = RunnerMetrics(version="0", per_collector=True)
         context = SinkContext(store, SystemClock(), SinkMetrics(registry), work)
@@ -87,6 +92,8 @@ def test_it_watches_and_has_somebody_send_until_it_is_told_to_stop(
         )
         assert registry.get_sample_value("ci_exporter_alerts_active", rule) == 0
     assert not sender.running
+    assert sender.reminders[0] == {"duty": ()}
+    assert sender.reminders[-1] == {}
     assert registry.get_sample_value("ci_exporter_alerts_active", rule) is None
 
 
