@@ -1,4 +1,4 @@
-"""An Alertmanager that restarts and knows nothing is told again of what stands, and forgets what ends silently."""
+"""An Alertmanager that restarts is told again of what stands, and forgets what ends silently."""
 
 from __future__ import annotations
 
@@ -43,10 +43,9 @@ def test_it_is_kept_up_to_date_without_one_more_message(
     with Alertmanager(tmp_path, routes) as first:
         configure(exporter, first.address, {"kind": "branch_broken", "name": RULE})
         exporter.start().wait_ready()
-        for outcome in ("success", "failed"):
-            jobs = [{"name": "unit", "outcome": outcome, "run": 1}]
-            standin.action("new_pipeline", project=PROJECT, jobs=jobs)
-            standin.advance(60)
+        # No time is skipped: an alert that begins in the future would not end before that.
+        jobs = [{"name": "unit", "outcome": "failed", "run": 1}]
+        standin.action("new_pipeline", project=PROJECT, jobs=jobs)
         wait_until(lambda: bool(first.alerts(RULE)), "the alert")
     wait_until(lambda: messages(exporter) == 1, "the message")
 

@@ -79,11 +79,13 @@ class AlertmanagerChannel(Channel):
     def _posted(self, alert: Alert, kind: NoticeKind) -> dict[str, Any]:
         """*alert* as Alertmanager's API v2 takes it."""
         labels = {_label(name): value for name, value in alert.labels.items() if value}
+        end = self._end(alert, kind)
         posted: dict[str, Any] = {
             "labels": {**labels, "alertname": alert.rule, "severity": alert.severity.value},
             "annotations": {"summary": alert.title, "description": alert.text},
-            "startsAt": _text(alert.started_at),
-            "endsAt": _text(max(alert.started_at, self._end(alert, kind))),
+            # Where the clock of a forge is ahead: the end that we say counts, or it would stand until then.
+            "startsAt": _text(min(alert.started_at, end)),
+            "endsAt": _text(end),
         }
         if alert.url.startswith(("http://", "https://")):
             posted["generatorURL"] = alert.url
