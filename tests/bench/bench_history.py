@@ -38,7 +38,7 @@ FILL = [
     " CASE h % 7 WHEN 1 THEN 'web' WHEN 2 THEN 'schedule' ELSE 'push' END, status, created, created + 6e8,"
     " created + 1e7, CASE WHEN status = 'running' THEN NULL ELSE created + 6e8 END,"
     " CASE WHEN status = 'running' THEN NULL ELSE h % 3600 + 0.5 END, h % 120 + 0.25, NULL, 'ann',"
-    " 'https://gitlab.example.com/group/p/-/pipelines/' || i, 1, 1, 0, '1772323200' FROM ("
+    " 'https://gitlab.example.com/group/p/-/pipelines/' || i, 1, 1, 0, '1772323200', NULL, NULL FROM ("
     " SELECT id, i, h, :start + i * :step + (id * 7919 % 1000) * :step / 1000 AS created,"
     f" CASE WHEN i >= {RUNS_A_UNIT} - 2 THEN 'running' WHEN h % 9 = 0 THEN 'failed'"
     " WHEN h % 17 = 0 THEN 'canceled' ELSE 'success' END AS status"
@@ -48,7 +48,7 @@ FILL = [
     " GROUP BY 1, 2, 3, 4, 5",
     f"{NUMBERS.format(5)} INSERT INTO jobs SELECT unit_id, run_id * 10 + i, run_id,"
     " CASE i WHEN 4 THEN 'deploy' ELSE 'test' END, 'job ' || i, status, created_at, started_at, finished_at,"
-    " duration_seconds, queue_seconds, '', 0, NULL FROM runs, n"
+    " duration_seconds, queue_seconds, '', 0, NULL, NULL FROM runs, n"
     " WHERE created_at >= :recent OR run_id % 20 = 0 ORDER BY 1, 2",
 ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -47,7 +48,7 @@ class Listed:
         return f"{self.unit.lane}/{self.unit.key.rpartition(':')[2]}"
 
 
-class _Listing:
+class _Listing(ABC):
     """A list that is read whole now and then, and in each round only where it may have changed."""
 
     def __init__(self, client: EventsClient, config: EventsConfig) -> None:
@@ -73,13 +74,13 @@ class _Listing:
         """From when on to ask for changes after a reading at *read_at*."""
         return read_at - _OVERLAP
 
+    @abstractmethod
     def _everything(self, troubles: list[UnitTrouble]) -> Iterator[Listed]:
         """All there are; names that lead nowhere become *troubles*."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _changed(self, since: datetime) -> Iterator[Listed]:
         """Those that were active after *since*, or are new; others may be among them."""
-        raise NotImplementedError
 
 
 class Projects(_Listing):
