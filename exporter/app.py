@@ -8,11 +8,10 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -32,6 +31,7 @@ from exporter.rendering import Format
 from exporter.rounds.scheduler import Engine
 from exporter.serving import Serving
 from exporter.showing import ShownByRegistry
+from exporter.signals import Signals
 from exporter.sinks.base import Sink, SinkContext
 from exporter.sinks.building import build_sinks
 from exporter.sinks.couriers import Couriers
@@ -44,6 +44,7 @@ from exporter.web.webread import load_web_config
 
 log = logging.getLogger(__name__)
 
+_ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 _SINKS_END_SECONDS = 3.0
 _STOP_SECONDS = 4.0  # of the five that are promised; the rest is for the lease and the way out
 
@@ -334,32 +335,14 @@ class App:
 
     def run(self, started: Callable[[App], None] | None = None) -> None:
         """Start, serve until SIGTERM or SIGINT, reload on SIGHUP, stop."""
-        wake = threading.Event()
-        reload_asked = threading.Event()
-        ending = threading.Event()
-
-        def end(_number: int, _frame: FrameType | None) -> None:
-            ending.set()
-            wake.set()
-
-        def hang_up(_number: int, _frame: FrameType | None) -> None:
-            reload_asked.set()
-            wake.set()
-
-        for number, handler in ((signal.SIGTERM, end), (signal.SIGINT, end), (signal.SIGHUP, hang_up)):
-            signal.signal(number, handler)
+        signals = Signals((*_ENDING, signal.SIGHUP))
         self.start()
         if started:
             started(self)
         self._notifier.ready(self._status())
         self._notifier.watch(self.turns)
-        while not ending.is_set():
-            wake.wait()
-            wake.clear()
-            if reload_asked.is_set() and not ending.is_set():
-                reload_asked.clear()
-                try:
-                    self.reload()
-                except ConfigError:
-                    continue  # logged, and shown by ci_exporter_config_last_reload_successful
+        while _ENDING.isdisjoint(signals.wait()):
+            # A bad configuration is logged, and shown by ci_exporter_config_last_reload_successful.
+            with suppress(ConfigError):
+                self.reload()
         self.stop()

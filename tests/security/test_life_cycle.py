@@ -182,3 +182,13 @@ def test_sighup_under_load_fails_no_request(make_target: MakeTarget) -> None:
     assert set(statuses) == {200}
     assert target.ask("/metrics?collect[]=wall").body.count(b"\nwall_brick") == 2_000
     assert target.terminate(30) == 0
+
+
+def test_a_storm_of_sighups_neither_hangs_nor_kills(make_target: MakeTarget) -> None:
+    target = make_target(bricks=10, lifecycle=True).start().wait_built()
+    for _ in range(20_000):
+        target.signal(signal.SIGHUP)
+    assert target.process.poll() is None
+    assert target.ask("/healthz").status == 200
+    assert target.terminate(30) == 0
+    assert "Traceback" not in target.log_path.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from statistics import quantiles
@@ -114,11 +115,11 @@ class ShownWatch(Watch[R]):
         self._for = timedelta(seconds=for_seconds)
         self._since: dict[tuple[str, ...], datetime] = {}
 
+    @abstractmethod
     def judge(
         self, values: list[ShownValue]
     ) -> dict[tuple[str, ...], tuple[Mapping[str, str], dict[str, Any]]]:
         """``identity -> (labels, about)`` of what is bad."""
-        raise NotImplementedError
 
     def look(self, scene: Scene) -> None:
         """Until everything has been read once, and where something that is read failed, nothing ends.
