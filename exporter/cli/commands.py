@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
@@ -201,7 +202,8 @@ def _end_on_sigterm(parts: Parts) -> None:
     """Let SIGTERM end a long command cleanly: what is saved stays, the rest is read at the next run."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        parts.stopping.set()
+        # Beside us: this thread may be in the middle of a method of that very event.
+        threading.Thread(target=parts.stopping.set).start()
         raise Stopped("stopped before the end; run it again to go on")
 
     signal.signal(signal.SIGTERM, end)
