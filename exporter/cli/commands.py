@@ -7,8 +7,8 @@ import logging
 import os
 import signal
 import sys
-import threading
 import tempfile
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
