@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from exporter.store.base import Saved
 from exporter.store.sql import SqlStore
 from tests.support.postgres import PostgresServer
 from tests.support.process import unmeasured
+from tests.support.stores import ready_store
 
 # Folders of tests that start programs and wait for them: whole files run side by side, and those that take
 # minutes come first, or the last of them would run alone.
@@ -186,16 +186,15 @@ def postgres_database(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of this version without a row: to copy it takes a tenth of the time that making one takes."""
-    path = tmp_path_factory.mktemp("template") / "store.db"
-    SqlStore(f"sqlite:///{path}").close()
-    return path
+    """The file of a store of this version without a row, to be copied."""
+    folder = tmp_path_factory.mktemp("template")
+    return Path(ready_store(folder).removeprefix("sqlite:///"))
 
 
 @pytest.fixture
-def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    """The URL of a store of its own without a row."""
-    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path)}"
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a store of its own without a row, the file ``store.db`` in *tmp_path*."""
+    return ready_store(tmp_path)
 
 
 @pytest.fixture(scope="session")

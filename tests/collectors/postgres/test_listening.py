@@ -26,6 +26,7 @@ from exporter.selfmetrics import SelfMetrics
 from exporter.store.sql import SqlStore
 from tests.support.postgres import PostgresServer
 from tests.support.process import PATIENCE, free_port, wait_until
+from tests.support.stores import ready_store
 
 LISTENING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ci-exporter (listen)'"
 
@@ -57,7 +58,7 @@ class Service:
         self.clock = SystemClock()
         self.metrics = SelfMetrics("0")
         self.exposition = Exposition()
-        self.store = SqlStore(f"sqlite:///{folder / 'store.db'}")
+        self.store = SqlStore(ready_store(folder))
         self.engine = Engine(
             self.store, self.metrics, self.clock, capacity=2, retention_days=400, stopping=self.stopping
         )
