@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 
@@ -124,6 +125,12 @@ def make() -> SimpleNamespace:
 
 # -- the run -------------------------------------------------------------------------------------
 
+# A busy machine takes any time for an example.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
@@ -138,8 +145,21 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """After the shuffle: long files first, each group in the order that chance gave it."""
+    """After the shuffle: long files first, each group in the order that chance gave it.
+
+    What goes through the same code on both databases is measured on SQLite.
+    """
+    for item in items:
+        if _is_repeated(item):
+            item.add_marker(pytest.mark.no_cover)
     items.sort(key=lambda item: _turn(item.path.relative_to(config.rootpath / "tests").parts[0]))
+
+
+def _is_repeated(item: pytest.Item) -> bool:
+    """Whether it is the PostgreSQL half of a pair, except where the code is about one database."""
+    call = getattr(item, "callspec", None)
+    paired = call is not None and "postgresql" in call.params.values()
+    return paired and item.path.parent.name != "store"
 
 
 def _turn(folder: str) -> int:

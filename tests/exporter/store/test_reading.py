@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from exporter.contract import Batch, Unit
@@ -50,6 +51,7 @@ def test_processes_that_register_a_new_target_at_once_agree(
     assert all(one == found[0] for one in found)
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_registering_pruning_and_saving_at_once_neither_fails_nor_loses_a_count(
     make: Any, open_store: Callable[[], SqlStore]
 ) -> None:

@@ -120,6 +120,7 @@ def test_everything_in_the_document_is_described() -> None:
     assert all(one["description"] for table in schemas for one in table["properties"].values())
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 @schema.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_is_asked_the_answer_is_as_documented(case: Any, url: str) -> None:

@@ -136,6 +136,7 @@ def test_what_becomes_one_message_can_be_chosen(watch: Watch, by: str, messages:
     assert sorted(one.title for one in lookout.messages()) == sorted(messages)
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_a_group_of_hundreds_stays_a_short_message(watch: Watch) -> None:
     lookout = watch({"kind": "run_failed"})
     for serial in range(150):
