@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from collectors._standin.server import listen, serve
+from collectors._standin.times import parse
 from collectors.gitlab import GitLab, GitLabEvents, GitLabRunners
 from collectors.gitlab.standin.client import StandIn
 from collectors.gitlab.standin.options import Options
-from collectors.gitlab.standin.server import listen, serve
 from collectors.gitlab.standin.site import Site
-from collectors.gitlab.standin.times import parse
 from collectors.gitlab.standin.world import World
 from exporter.clock import FixedClock
 from exporter.contract import Context
