@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,7 +107,8 @@ class Report:
     @property
     def key(self) -> str:
         """Tells it from every other report of the project."""
-        return "\n".join(sorted(suite.key for suite in self.suites))
+        text = "\n".join(sorted(suite.key for suite in self.suites))
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collectors._standin.server import listen, serve
 from collectors._standin.times import parse
-from collectors.gitlab import GitLab, GitLabEvents, GitLabRunners
+from collectors.gitlab import GitLab, GitLabEvents, GitLabRunners, GitLabTests
 from collectors.gitlab.standin.client import StandIn
 from collectors.gitlab.standin.options import Options
 from collectors.gitlab.standin.site import Site
@@ -37,7 +37,7 @@ START = "2026-03-02T08:00:00Z"
 PROJECT = "acme/p"
 SINK = "kafka"
 RETRY_SECONDS = 0.001
-Watcher = type[GitLab] | type[GitLabRunners] | type[GitLabEvents]
+Watcher = type[GitLab] | type[GitLabRunners] | type[GitLabEvents] | type[GitLabTests]
 
 
 class LocalStandIn(StandIn):
@@ -240,6 +240,12 @@ class FleetLab(Lab):
     watched: ClassVar[Mapping[str, Any]] = {"instance": True}
 
 
+class ReportsLab(Lab):
+    """A lab in which reports of tests are read."""
+
+    cls = GitLabTests
+
+
 class EventsLab(Lab):
     """A lab in which events are read, and kept for a sink that takes nothing out."""
 
@@ -270,4 +276,4 @@ class EventsLab(Lab):
         return [int(one.id.rpartition("/")[2]) for one in self.told() if key in (None, one.key)]
 
 
-__all__ = ["PROJECT", "SINK", "START", "EventsLab", "Exporter", "FleetLab", "Lab", "gitlab"]
+__all__ = ["PROJECT", "SINK", "START", "EventsLab", "Exporter", "FleetLab", "Lab", "ReportsLab", "gitlab"]

@@ -11,11 +11,11 @@ from collectors.gitlab.standin.records import (
     BridgePlan,
     Job,
     JobPlan,
+    JobTests,
     MergeRequest,
     Pipeline,
     Plan,
     Project,
-    Tests,
 )
 from collectors.gitlab.standin.runner_actions import RunnerActions
 from collectors.gitlab.standin.stories import STORIES, plan_for
@@ -229,7 +229,7 @@ def _attempt(entry: dict[str, Any]) -> Attempt:
         _ms(entry.get("run", 30)),
         str(entry.get("outcome", "success")),
         str(entry.get("reason", "")),
-        Tests(**_tests(entry["tests"])) if "tests" in entry else None,
+        JobTests(**_tests(entry["tests"])) if "tests" in entry else None,
     )
 
 

@@ -79,7 +79,7 @@ class MergeRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
+class JobTests:
     """What a job's tests come to; ``failed`` and ``error`` are names. ``broken`` is why none can read it."""
 
     success: int = 0
@@ -101,7 +101,7 @@ class Attempt:
     run: int = 30_000
     outcome: str = "success"
     reason: str = ""
-    tests: Tests | None = None
+    tests: JobTests | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Reports of tests: what jobs report, and how GitLab sums it up for a pipeline.
 
-Source: GitLab, lib/gitlab/ci/reports/test_suite_summary.rb and test_suite.rb, app/serializers/test_*_entity.rb.
+Source: GitLab, lib/gitlab/ci/reports/test_suite_summary.rb, test_suite.rb; app/serializers/test_*_entity.rb.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from collectors._standin.times import dice, iso
 from collectors.gitlab.standin import history
-from collectors.gitlab.standin.records import Job, Pipeline, Tests
+from collectors.gitlab.standin.records import Job, JobTests, Pipeline
 
 MADE_AFTER = 3_000
 """Milliseconds from the end of a job to its part of the summary, which GitLab makes in the background."""
@@ -22,24 +22,24 @@ _PARALLEL = re.compile(r"[\s:]+\d+[\s:/\\]+\d+\s*\Z")
 _SHAKY = ("opens_the_door", "keeps_the_order", "survives_midnight", "waits_for_the_lock")
 
 
-def tests_of(job: Job) -> Tests | None:
+def tests_of(job: Job) -> JobTests | None:
     """What *job* reported; ``None`` if nothing."""
     if job.is_bridge or job.status not in ("success", "failed") or job.started_at is None:
         return None
     return job.plan.attempt(job.attempt).tests or _usual(job)
 
 
-def _usual(job: Job) -> Tests | None:
+def _usual(job: Job) -> JobTests | None:
     """What jobs of its name report, the same each time that it is asked for."""
     if job.plan.name not in _TESTING or job.failure_reason not in ("", "script_failure"):
         return None
     chance = dice(job.id)
     seconds = round((job.finished_at or 0) - (job.started_at or 0)) / 1000 * 0.8
     if chance.random() < 0.01:
-        return Tests(seconds=0.0, broken=_BROKEN)
+        return JobTests(seconds=0.0, broken=_BROKEN)
     failed = tuple(chance.sample(_SHAKY, chance.randrange(1, 4))) if job.status == "failed" else ()
     most = 40 + sum(map(ord, job.plan.name + job.pipeline.project.first_path)) % 160
-    return Tests(most - len(failed), failed, (), chance.randrange(4), round(seconds, 3))
+    return JobTests(most - len(failed), failed, (), chance.randrange(4), round(seconds, 3))
 
 
 def suite_name(job: Job) -> str:
@@ -52,7 +52,7 @@ class Part:
     """One job's share of a report."""
 
     job: Job
-    tests: Tests
+    tests: JobTests
 
 
 def parts(pipeline: Pipeline, before: int | None = None) -> list[Part]:

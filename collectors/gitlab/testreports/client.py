@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from collectors._http import NotThere
 from collectors.gitlab.client import GitLabClient
+from collectors.gitlab.values import Json, json_object
 from exporter.contract import Trouble
 from exporter.errors import UnitUnavailable
 
 
-class TestsClient(GitLabClient):
+class ReportsClient(GitLabClient):
     """The client of GitLab with what concerns reports of tests."""
 
-    def summary(self, project: str, run_id: int) -> Any | None:
+    def summary(self, project: str, run_id: int) -> Json | None:
         """What the tests of a pipeline came to, by suite; ``None`` if the pipeline was deleted."""
         return self._of_run(project, run_id, "test_report_summary")
 
-    def cases(self, project: str, run_id: int) -> Any | None:
+    def cases(self, project: str, run_id: int) -> Json | None:
         """The whole report with every test, which may be long; ``None`` if the pipeline was deleted."""
         return self._of_run(project, run_id, "test_report")
 
-    def _of_run(self, project: str, run_id: int, what: str) -> Any | None:
+    def _of_run(self, project: str, run_id: int, what: str) -> Json | None:
         try:
-            return self._get(f"projects/{project}/pipelines/{run_id}/{what}", what)
+            # Of the right shape already here: null would be taken for a pipeline that was deleted.
+            return json_object(self._get(f"projects/{project}/pipelines/{run_id}/{what}", what), what)
         except NotThere as error:
             if error.status == 403:
                 detail = f"GitLab says 403: this token may not read jobs, and so no {what}"

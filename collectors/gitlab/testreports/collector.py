@@ -9,10 +9,10 @@ from prometheus_client.metrics_core import Metric
 
 from collectors import _testing
 from collectors.gitlab.discovery import Discoverer
-from collectors.gitlab.testreports.client import TestsClient
+from collectors.gitlab.testreports.client import ReportsClient
 from collectors.gitlab.testreports.cursor import State
 from collectors.gitlab.testreports.reader import Reader
-from collectors.gitlab.testreports.settings import TestsConfig
+from collectors.gitlab.testreports.settings import ReportsConfig
 from exporter import ci_test_families
 from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Unit
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
@@ -22,7 +22,7 @@ from exporter.model.views import UnitView
 _PROVIDER = "gitlab"
 
 
-class GitLabTests(Collector[TestsConfig]):
+class GitLabTests(Collector[ReportsConfig]):
     """Reports of tests, of every finished pipeline once.
 
     A project without news costs one call. A finished pipeline costs one call for the summary of its report,
@@ -31,12 +31,12 @@ class GitLabTests(Collector[TestsConfig]):
     """
 
     name = "gitlab_tests"
-    config_model = TestsConfig
+    config_model = ReportsConfig
     families = ci_test_families.FAMILIES
 
-    def __init__(self, config: TestsConfig, context: Context) -> None:
+    def __init__(self, config: ReportsConfig, context: Context) -> None:
         super().__init__(config, context)
-        self._client = TestsClient(config, context, self.name)
+        self._client = ReportsClient(config, context, self.name)
 
     @property
     def target(self) -> str:

@@ -27,9 +27,9 @@ _OTHERS = frozenset((families.SUCCESS, families.SKIPPED))
 Unknown = Callable[[str], None]
 
 
-def report(summary: Any) -> Report | None:
+def report(summary: Json) -> Report | None:
     """The report in a *summary*; ``None`` if no job of the pipeline reported tests."""
-    suites = _entries(json_object(summary, "summary of tests"), "test_suites")
+    suites = _listed(summary, "test_suites")
     return Report(tuple(map(_suite, suites))) if suites else None
 
 
@@ -39,18 +39,18 @@ def _suite(entry: Any) -> Suite:
         name=short(text_or_empty(suite, "name")),
         seconds=seconds(suite.get("total_time")) or 0.0,
         counts={status: integer(suite, key) for status, key in _COUNTS.items()},
-        jobs=tuple(integer({"id": number}, "id") for number in _entries(suite, "build_ids")),
+        jobs=tuple(integer({"id": number}, "id") for number in _listed(suite, "build_ids")),
         broken=bool(suite.get("suite_error")),
     )
 
 
-def failed_cases(detail: Any, *, unknown: Unknown) -> list[Case]:
+def failed_cases(detail: Json, *, unknown: Unknown) -> list[Case]:
     """The tests that failed, or broke, in a whole report, each once."""
     found: dict[Case, None] = {}
-    for entry in _entries(json_object(detail, "report of tests"), "test_suites"):
+    for entry in _listed(detail, "test_suites"):
         suite = json_object(entry, "suite of tests")
         name = short(text_or_empty(suite, "name"))
-        for one in _entries(suite, "test_cases"):
+        for one in _listed(suite, "test_cases"):
             case = json_object(one, "test")
             status = text(case, "status")
             if status in _FAILURES:
@@ -61,9 +61,9 @@ def failed_cases(detail: Any, *, unknown: Unknown) -> list[Case]:
     return list(found)
 
 
-def _entries(entry: Json, key: str) -> list[Any]:
-    """The list under *key*; empty for null and for a missing one."""
+def _listed(entry: Json, key: str) -> list[Any]:
+    """The list under *key*: an answer without it says nothing about tests."""
     found = entry.get(key)
-    if found is not None and not isinstance(found, list):
+    if not isinstance(found, list):
         raise BadAnswer(f"{key} should be a list, got {type(found).__name__}")
-    return found or []
+    return found

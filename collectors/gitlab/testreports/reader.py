@@ -11,9 +11,9 @@ from collectors._testing import Case, Newest, RefKey, Report
 from collectors.gitlab import mapping as pipelines
 from collectors.gitlab.reader import OVERLAP, concerns_all
 from collectors.gitlab.testreports import mapping
-from collectors.gitlab.testreports.client import TestsClient
+from collectors.gitlab.testreports.client import ReportsClient
 from collectors.gitlab.testreports.cursor import State, Waiting
-from collectors.gitlab.testreports.settings import TestsConfig
+from collectors.gitlab.testreports.settings import ReportsConfig
 from exporter.clock import EPOCH, Clock
 from exporter.contract import Observation, Trouble, Unit, UnitTrouble
 from exporter.errors import SourceError, UnitUnavailable
@@ -41,8 +41,8 @@ class Reader:
     unit: Unit
     state: State
     provider: str
-    client: TestsClient
-    config: TestsConfig
+    client: ReportsClient
+    config: ReportsConfig
     clock: Clock
     unknown: Callable[[str], None]
     counts_from: datetime

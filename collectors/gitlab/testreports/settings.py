@@ -16,7 +16,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class TestedRefs(_Part):
+class ReportedRefs(_Part):
     """Which refs have their newest report shown; the reports of all refs are counted."""
 
     branches: RefSelection = Field(
@@ -57,7 +57,7 @@ class Cases(_Part):
         return self.enabled and any(fnmatchcase(project, glob) for glob in self.projects)
 
 
-class TestsConfig(Watched, PolledConfig):
+class ReportsConfig(Watched, PolledConfig):
     """Whose reports of tests to read, and what to show of them."""
 
     settle_seconds: float = Field(
@@ -67,7 +67,7 @@ class TestsConfig(Watched, PolledConfig):
         description="how long after a pipeline's end its report is read: GitLab makes it in the background",
     )
     child_pipelines: bool = Field(default=True, description="also the reports of child pipelines")
-    refs: TestedRefs = Field(default_factory=TestedRefs, description="refs whose newest report is shown")
+    refs: ReportedRefs = Field(default_factory=ReportedRefs, description="refs whose newest report is shown")
     max_suites: int = Field(
         default=20, ge=0, le=1000, description="suites of a project told by name; the rest is `other`"
     )
