@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 _UNDER_WAY = timedelta(days=1)
 _LONGEST_WAIT = timedelta(hours=1)
 _MOST_TRIES = 30
+_LONGEST_ERROR = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Waiting:
     """A finished pipeline whose report is to be read at ``due``.
 
     ``counts`` is false for one that ended before anybody watched: its report is shown, but counted nowhere.
-    ``kind`` is that of its ref if it is known for sure.
+    ``kind`` is that of its ref if it is known for sure. ``error`` is what the last of the ``tries`` met.
     """
 
     run_id: int
@@ -37,20 +38,19 @@ class Waiting:
     counts: bool = True
     kind: RefKind | None = None
     tries: int = 0
+    error: str = ""
 
     @classmethod
     def of(cls, entry: ListEntry, due: datetime, *, counts: bool, kind: RefKind | None = None) -> Waiting:
         """What a list of pipelines tells of it."""
         return cls(entry.run_id, entry.ref, entry.source, entry.updated_at, due, counts, kind)
 
-    def put_off(self, now: datetime) -> Waiting | None:
+    def put_off(self, now: datetime, error: str) -> Waiting | None:
         """The same after one more try failed; ``None`` after so many that it is given up, a day later."""
         if self.tries >= _MOST_TRIES:
             return None
         due = now + min(_LONGEST_WAIT, timedelta(seconds=30 * 2 ** min(self.tries, 10)))
-        return Waiting(
-            self.run_id, self.ref, self.source, self.updated_at, due, self.counts, self.kind, self.tries + 1
-        )
+        return replace(self, due=due, tries=self.tries + 1, error=error[:_LONGEST_ERROR])
 
 
 @dataclass(slots=True)
@@ -142,15 +142,14 @@ def _state(given: dict[str, Any]) -> State:
 def _of_waiting(one: Waiting) -> list[Any]:
     kind = one.kind.value if one.kind else ""
     times = (one.updated_at.isoformat(), one.due.isoformat())
-    return [one.run_id, one.ref, one.source, *times, one.counts, kind, one.tries]
+    return [one.run_id, one.ref, one.source, *times, one.counts, kind, one.tries, one.error]
 
 
 def _waiting(given: list[Any]) -> Waiting:
-    run_id, ref, source, updated_at, due, counts, kind, tries = given
+    run_id, ref, source, updated_at, due, counts, kind, tries, error = given
     times = (parse_instant(updated_at), parse_instant(due))
-    return Waiting(
-        int(run_id), ref, source, *times, bool(counts), RefKind(kind) if kind else None, int(tries)
-    )
+    known = RefKind(kind) if kind else None
+    return Waiting(int(run_id), ref, source, *times, bool(counts), known, int(tries), str(error))
 
 
 def _of_newest(one: Newest) -> dict[str, Any]:

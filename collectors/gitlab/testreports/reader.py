@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,6 +19,8 @@ from exporter.clock import EPOCH, Clock
 from exporter.contract import Observation, Trouble, Unit, UnitTrouble
 from exporter.errors import SourceError, UnitUnavailable
 from exporter.model.runs import PipelineRun, RefKind, Status
+
+log = logging.getLogger(__name__)
 
 _REPORTS_PER_POLL = 50  # bounds memory, and what a kill has to read again
 _MOST_WAITING = 200
@@ -47,7 +50,7 @@ class Reader:
     unknown: Callable[[str], None]
     counts_from: datetime
     observations: list[Observation] = field(default_factory=list)
-    trouble: UnitTrouble | None = None
+    nameless: str = ""
     changed: bool = False
     more: bool = False
     left: bool = False
@@ -69,6 +72,18 @@ class Reader:
         # As long as all that waits is not due yet, asking again at once would bring nothing.
         self.more = self.more or (self.left and read > 0)
         state.forget(OVERLAP, now)
+
+    @property
+    def trouble(self) -> UnitTrouble | None:
+        """What the operator should know: a report that cannot be read, or names that may not be."""
+        for one in self.state.queue.values():
+            if one.tries:
+                detail = f"the report of pipeline {one.run_id} is put off: {one.error}"
+                return UnitTrouble(self.unit.name, Trouble.BAD_DATA, detail)
+        if self.nameless:
+            detail = f"failed tests are not named: {self.nameless}"
+            return UnitTrouble(self.unit.name, Trouble.FORBIDDEN, detail)
+        return None
 
     # -- lists ---------------------------------------------------------------------------------
 
@@ -197,14 +212,12 @@ class Reader:
         return min(len(due), _REPORTS_PER_POLL)
 
     def _put_off(self, one: Waiting, error: SourceError) -> None:
-        later = one.put_off(self.clock.now())
+        later = one.put_off(self.clock.now(), str(error))
         if later:
             self.state.queue[one.run_id] = later
         else:
             del self.state.queue[one.run_id]
-        word = "put off" if later else "given up"
-        detail = f"the report of pipeline {one.run_id} is {word}: {error}"
-        self.trouble = UnitTrouble(self.unit.name, Trouble.BAD_DATA, detail)
+            log.warning("report of tests given up", extra={"project": self.unit.name, "run": one.run_id})
 
     def _read_one(self, one: Waiting) -> None:
         """Count the report of one pipeline if it has one, and show it if it is the newest of a ref."""
@@ -274,7 +287,5 @@ class Reader:
             detail = self.client.cases(self.unit.key, run_id)
         except UnitUnavailable as error:
             detail = None
-            self.trouble = UnitTrouble(
-                self.unit.name, Trouble.FORBIDDEN, f"no names of failed tests: {error}"
-            )
+            self.nameless = str(error)
         return None if detail is None else mapping.failed_cases(detail, unknown=self.unknown)
