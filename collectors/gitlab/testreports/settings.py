@@ -6,39 +6,19 @@ from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from collectors._ci import Refs, RefSelection
+from collectors._ci import RefSelections
 from collectors.gitlab.settings import Watched
 from exporter.contract import PolledConfig
-from exporter.model.runs import RefKind
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
-class ReportedRefs(_Part):
+class ReportedRefs(RefSelections):
     """Which refs have their newest report shown; the reports of all refs are counted."""
 
-    branches: RefSelection = Field(
-        default_factory=lambda: Refs().branches, description="branches whose newest report is shown"
-    )
-    tags: RefSelection = Field(default_factory=RefSelection, description="tags whose newest report is shown")
-    change_requests: RefSelection = Field(
-        default_factory=RefSelection, description="merge requests whose newest report is shown"
-    )
     max_refs: int = Field(default=50, ge=1, le=1000, description="so many of a project at most, the newest")
-
-    def of(self, kind: RefKind) -> RefSelection:
-        """The selection for one kind."""
-        return {
-            RefKind.BRANCH: self.branches,
-            RefKind.TAG: self.tags,
-            RefKind.CHANGE_REQUEST: self.change_requests,
-        }[kind]
-
-    def selects(self, kind: RefKind, ref: str) -> bool:
-        """Whether the newest report of *ref* is shown."""
-        return self.of(kind).selects(ref)
 
 
 class Cases(_Part):
