@@ -45,7 +45,7 @@ def jobs() -> Dashboard:
     return board(
         "jobs",
         "Jobs and flaky jobs",
-        "Which jobs fail and why, which succeed only when tried again, which are slow or wait; what tests say.",
+        "Which jobs fail and why, which succeed only when tried again, which are slow, what tests say.",
         variables=ci_choices(ref_choice(), label_choice("ci_job", "Job", series, "exported_job")),
         rows=[
             Row(1, "In this time range", _numbers()),
