@@ -41,10 +41,8 @@ class Connection(AnyConnection):
         return super().host_and_path.removesuffix("/api/v4")
 
 
-class GitLabConfig(Connection, CiConfig):
-    """Which projects to watch, and what of them."""
-
-    env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
+class Watched(Connection):
+    """Which projects to watch: the same for all collectors of GitLab that go by project."""
 
     instance: str | None = Field(
         default=None, description="name under which history is kept; set it to the old host when GitLab moves"
@@ -58,7 +56,6 @@ class GitLabConfig(Connection, CiConfig):
     )
     exclude: tuple[str, ...] = Field(default=(), description="globs of project paths to leave out everywhere")
     archived: bool = Field(default=False, description="also archived projects")
-    child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")
 
     @field_validator("projects", mode="before")
     @classmethod
@@ -71,3 +68,11 @@ class GitLabConfig(Connection, CiConfig):
         if self.all_projects is not None:
             return self.all_projects
         return "none" if self.projects or self.groups or self.users else "member"
+
+
+class GitLabConfig(Watched, CiConfig):
+    """Which projects to watch, and what of their pipelines and jobs."""
+
+    env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
+
+    child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")
