@@ -48,9 +48,14 @@ class News:
         self._by_jobs: bool | None = None
 
     @property
+    def tells_all(self) -> bool:
+        """Whether the list also tells of old runs that are run again."""
+        return self._by_jobs is not False
+
+    @property
     def kind(self) -> str:
         """Which ids ``order`` is made of; they cannot be compared with those of another kind."""
-        return "runs" if self._by_jobs is False else "jobs"
+        return "jobs" if self.tells_all else "runs"
 
     def pages(self, scope: str) -> Iterator[list[Signal]]:
         """Pages of signals, the newest first."""
@@ -69,6 +74,11 @@ class News:
                     raise
         for runs in self._client.newest_runs(scope):
             yield [of_run(run) for run in runs]
+
+    def going_on(self, scope: str) -> list[Signal]:
+        """What is said of the runs that are not finished, in no order."""
+        pages = self._client.newest_runs(scope, unfinished=True)
+        return [of_run(run) for runs in pages for run in runs]
 
 
 def of_job(job: Job) -> Signal:

@@ -98,18 +98,27 @@ class Overview:
 
     def _read(self, fresh: list[Signal]) -> bool:
         """Add to *fresh* what was not seen so; false if the list did not come down to what was seen."""
-        begun = bool(self._seen)
         try:
-            for number, page in enumerate(self._news.pages(self._scope), 1):
-                fresh += [signal for signal in page if self._seen.get(signal.order) != signal]
-                if not begun or any(signal.order in self._seen for signal in page):
-                    return True
-                if number >= _MOST_PAGES:
-                    return False
+            met = self._read_pages(fresh)
+            if not self._news.tells_all:
+                fresh += self._unseen(self._news.going_on(self._scope))
+            return met
         except (Stopped, Unauthorized):
             raise
         except SourceError as error:
             self._usable = not isinstance(error, NotThere)
             log.debug("no look at %s (%s): its repositories are asked one by one", self._scope, error)
             return False
+
+    def _read_pages(self, fresh: list[Signal]) -> bool:
+        begun = bool(self._seen)
+        for number, page in enumerate(self._news.pages(self._scope), 1):
+            fresh += self._unseen(page)
+            if not begun or any(signal.order in self._seen for signal in page):
+                return True
+            if number >= _MOST_PAGES:
+                return False
         return True
+
+    def _unseen(self, signals: Iterable[Signal]) -> list[Signal]:
+        return [signal for signal in signals if self._seen.get(signal.order) != signal]

@@ -90,7 +90,7 @@ class Reader:
             newest = max(newest, *(signal.order for signal in page))
             if min(signal.order for signal in page) <= seen or _all_before(page, since):
                 break
-        if self.unfinished:
+        if self.unfinished or not self._news.tells_all:
             found |= self._ended(since)
         return Look(tuple(sorted(found - self.unread)), newest)
 
@@ -116,12 +116,9 @@ class Reader:
 
         That a run is over, its jobs need not tell: the last of them may be skipped, and have no time.
         """
-        going_on = [
-            of_run(run) for page in self._client.newest_runs(self._scope, unfinished=True) for run in page
-        ]
-        return self._news_of(going_on, since) | (
-            self.unfinished.keys() - {signal.run_id for signal in going_on}
-        )
+        going_on = self._news.going_on(self._scope)
+        ended = self.unfinished.keys() - {signal.run_id for signal in going_on}
+        return self._news_of(going_on, since) | ended
 
     def look_deeper(self, since: datetime) -> None:
         """What need not be found at once, and is read at once if it is.
