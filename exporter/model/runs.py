@@ -81,8 +81,8 @@ class PipelineRun:
     shows its end while the run goes on again: without it, a run that fails and is retried between two polls
     would have failed unseen.
 
-    ``ended_by`` marks an execution of which the source shows no times any more: ``finished_at`` is then
-    the earliest moment at which it can have ended, and this the latest.
+    ``ended_by`` marks an execution whose end other evidence may put elsewhere: anywhere between
+    ``finished_at`` and this, whichever is earlier. One that is known to have ended in between is the same.
     """
 
     run_id: int
