@@ -37,8 +37,9 @@ def new_execution(
 ) -> Counted | None:
     """The execution that *item* shows and that was not seen before, if there is one.
 
-    An execution is told by its finishing time in whole seconds (webhooks and GraphQL know no finer),
-    0 where there is none, as for a skipped run. So a page served twice, a poll overlapping itself or a
+    An execution is told by its number where the source counts the attempts of a run. Else it is told by its
+    finishing time in whole seconds (webhooks and GraphQL know no finer), 0 where there is none, as for a
+    skipped run. So a page served twice, a poll overlapping itself or a
     late, older answer never counts again, while an older answer that shows an execution nobody saved
     still does.
 
@@ -48,6 +49,9 @@ def new_execution(
     """
     if not item.status.finished or (isinstance(item, PipelineRun) and not item.complete):
         return None
+    if isinstance(item, PipelineRun) and item.attempt is not None:
+        counts = (item.finished_at or item.created_at) >= counts_from
+        return None if item.attempt in stamps else Counted(item.attempt, counts)
     stamp = int(timestamp(item.finished_at)) if item.finished_at else 0
     # One that ran and yet has no finishing time may be any of those recorded.
     if stamp in stamps or (item.finished_at is None and item.started_at and stamps):

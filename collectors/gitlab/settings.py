@@ -75,10 +75,8 @@ def _key_in(token: SecretStr) -> bytes:
         return b""
 
 
-class GitLabConfig(Connection, CiConfig):
-    """Which projects to watch, and what of them."""
-
-    env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
+class Watched(Connection):
+    """Which projects to watch: the same for all collectors of GitLab that go by project."""
 
     instance: str | None = Field(
         default=None, description="name under which history is kept; set it to the old host when GitLab moves"
@@ -92,8 +90,6 @@ class GitLabConfig(Connection, CiConfig):
     )
     exclude: tuple[str, ...] = Field(default=(), description="globs of project paths to leave out everywhere")
     archived: bool = Field(default=False, description="also archived projects")
-    child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")
-    hooks: Hooks = Field(default_factory=Hooks, description="webhooks")
 
     @field_validator("projects", mode="before")
     @classmethod
@@ -106,3 +102,12 @@ class GitLabConfig(Connection, CiConfig):
         if self.all_projects is not None:
             return self.all_projects
         return "none" if self.projects or self.groups or self.users else "member"
+
+
+class GitLabConfig(Watched, CiConfig):
+    """Which projects to watch, and what of their pipelines and jobs."""
+
+    env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
+
+    child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")
+    hooks: Hooks = Field(default_factory=Hooks, description="webhooks")

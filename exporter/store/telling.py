@@ -15,7 +15,9 @@ from exporter.model.runs import JobRun, PipelineRun
 
 TYPE_PREFIX = "ci_exporter"
 _RUN_FIELDS = tuple(
-    field.name for field in fields(PipelineRun) if field.name not in ("complete", "earlier", "ended_by")
+    field.name
+    for field in fields(PipelineRun)
+    if field.name not in ("complete", "earlier", "ended_by", "attempt")
 )
 _JOB_FIELDS = tuple(field.name for field in fields(JobRun))
 _run_values = attrgetter(*_RUN_FIELDS)

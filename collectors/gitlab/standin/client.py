@@ -36,6 +36,11 @@ class StandIn(AnyStandIn):
         """The runners as they are, and the jobs that wait or run."""
         return self.control("GET", "fleet")
 
+    def test_reports(self) -> list[dict[str, Any]]:
+        """What the tests of each execution of a pipeline came to that ended while the world moved."""
+        reports: list[dict[str, Any]] = self.control("GET", "test_reports")["test_reports"]
+        return reports
+
     def events(self) -> list[dict[str, Any]]:
         """Every event that could be seen by now, by id, each with its text as it is sent."""
         events: list[dict[str, Any]] = self.control("GET", "events")["events"]

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from collectors._standin.times import HOUR, SECOND, Timeline
-from collectors.gitlab.standin import history
+from collectors.gitlab.standin import history, testreports
 from collectors.gitlab.standin.composite import composite, latest, transition, union_seconds
 from collectors.gitlab.standin.diary import Diary
 from collectors.gitlab.standin.fleet import Fleet
@@ -127,6 +127,7 @@ class Engine:
         measured = [job.plan.coverage for job in latest(pipeline) if job.plan.coverage is not None]
         pipeline.coverage = sum(measured) / len(measured) if measured else pipeline.coverage
         self.ledger.pipeline(pipeline, self.timeline.now)
+        self.ledger.test_reports.append(testreports.truth(pipeline, self.timeline.now))
         self._plan_follow_ups(pipeline, "finished")
         bridge = pipeline.bridge
         if bridge and bridge.plan.bridge and bridge.plan.bridge.depend and bridge.status == "running":

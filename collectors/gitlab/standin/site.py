@@ -44,6 +44,7 @@ class Site(StandInSite):
             ("GET", "events"): lambda _: self._events.truth(),
             ("GET", "fleet"): lambda _: {"now": iso(world.now), **world.fleet.told(world.now)},
             ("GET", "state"): lambda _: self._state(),
+            ("GET", "test_reports"): lambda _: {"test_reports": world.ledger.test_reports},
             ("GET", "hooks"): lambda _: self._post.state(),
             ("DELETE", "hooks"): lambda _: self._post.take(),
         }
