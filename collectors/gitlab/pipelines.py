@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from prometheus_client.metrics_core import Metric
-
+from collectors._ci import CiCollector
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.discovery import Discoverer
+from collectors.gitlab.hooks import HookReader, hook_id, is_authentic
 from collectors.gitlab.reader import OVERLAP, Memory, Reader, concerns_all
 from collectors.gitlab.settings import GitLabConfig
 from collectors.gitlab.values import parse_instant
-from exporter import ci_families
 from exporter.contract import (
     Batch,
-    Collector,
     Context,
     DemoSource,
     Discovery,
@@ -31,9 +29,8 @@ from exporter.contract import (
     UnitTrouble,
 )
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
-from exporter.families import Samples
+from exporter.hooks import Hook, HookNews
 from exporter.model.runs import RefKind
-from exporter.model.views import UnitView
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +69,7 @@ class Cursor:
         return json.dumps(fields | ({"unread": self.unread} if self.unread else {}))
 
 
-class GitLab(Collector[GitLabConfig]):
+class GitLab(CiCollector[GitLabConfig]):
     """GitLab pipelines and jobs.
 
     A steady round costs one call per project and at most three per changed pipeline: the pipeline,
@@ -82,16 +79,14 @@ class GitLab(Collector[GitLabConfig]):
     name = "gitlab"
     provider: ClassVar[str] = "gitlab"
     config_model = GitLabConfig
-    families = ci_families.FAMILIES
+    hook_name: ClassVar[str] = "gitlab"
+    adopts: ClassVar[bool] = False
 
     def __init__(self, config: GitLabConfig, context: Context) -> None:
         super().__init__(config, context)
         self._client = GitLabClient(config, context)
-        self.job_state = config.jobs.status  # type: ignore[misc]
-        self._options = ci_families.RunOptions(
-            self.provider, dense=config.dense, job_state=config.jobs.status
-        )
         self._memory = Memory()
+        self._hooks = HookReader(config, self._memory, context.api.unknown_value)
 
     @property
     def target(self) -> str:
@@ -106,14 +101,6 @@ class GitLab(Collector[GitLabConfig]):
         """Every project to watch."""
         return Discoverer(self._client, self.config).run()
 
-    def collect(self) -> Iterator[Metric]:
-        """The pages of all projects, from memory."""
-        return self.context.page.collect()
-
-    def unit_samples(self, view: UnitView) -> Samples:
-        """What one project exposes."""
-        return ci_families.unit_samples(view, self._options)
-
     def close(self) -> None:
         """Close idle connections."""
         self._client.close()
@@ -124,6 +111,24 @@ class GitLab(Collector[GitLabConfig]):
         from collectors.gitlab.demos import pipelines_source
 
         return pipelines_source(directory)
+
+    # -- hooks ---------------------------------------------------------------------------------
+
+    def accepts_hooks(self) -> bool:
+        """Whether a secret token or a signing token is configured."""
+        return bool(self.config.hooks.key or self.config.hooks.signing_key)
+
+    def hook_is_authentic(self, hook: Hook) -> bool:
+        """Whether *hook* proves that it is GitLab's."""
+        return is_authentic(hook, self.config.hooks)
+
+    def hook_id(self, hook: Hook) -> str:
+        """GitLab's Idempotency-Key."""
+        return hook_id(hook)
+
+    def read_hook(self, hook: Hook) -> Iterable[HookNews]:
+        """Pipelines and jobs as the payload has them, or the project to be polled."""
+        return self._hooks.read(hook)
 
     # -- polls ---------------------------------------------------------------------------------
 

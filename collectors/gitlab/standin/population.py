@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from random import Random
 
+from collectors._standin.times import DAY
 from collectors.gitlab.standin.engine import Engine
 from collectors.gitlab.standin.records import (
     FIRST_PROJECT,
@@ -16,7 +17,6 @@ from collectors.gitlab.standin.records import (
     Project,
     User,
 )
-from collectors.gitlab.standin.times import DAY
 
 _WORDS = (
     "api",
@@ -138,6 +138,7 @@ class Population:
         project.merge_requests[iid] = request
         if told:
             self.engine.diary.merge_request(project, request, "opened")
+            self.engine.tell("merge_request", (project, request, "open"))
         return request
 
     def end_mr(self, project: Project, request: MergeRequest, state: str) -> None:
@@ -145,6 +146,7 @@ class Population:
         request.state = state
         request.done_at = request.updated_at = self.engine.timeline.now
         self.engine.diary.merge_request(project, request, "accepted" if state == "merged" else state)
+        self.engine.tell("merge_request", (project, request, "merge" if state == "merged" else "close"))
         if state == "merged":
             project.branches.pop(request.source_branch, None)
 

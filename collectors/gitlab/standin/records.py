@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from random import Random
 from typing import Any, NamedTuple
 
-from collectors.gitlab.standin.times import iso
+from collectors._standin.times import iso
 
 COMPLETED = frozenset({"success", "failed", "canceled", "skipped"})
 KNOWN_STATUSES = COMPLETED | {
@@ -21,11 +20,6 @@ KNOWN_STATUSES = COMPLETED | {
     "scheduled",
 }
 _SHA_STEP = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276B
-
-
-def dice(seed: int) -> Random:
-    """A repeatable source of chance; nothing here is a secret."""
-    return Random(seed)  # noqa: S311
 
 
 def sha_of(key: int) -> str:
@@ -85,13 +79,29 @@ class MergeRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class JobTests:
+    """What a job's tests come to; ``failed`` and ``error`` are names. ``broken`` is why none can read it."""
+
+    success: int = 0
+    failed: tuple[str, ...] = ()
+    error: tuple[str, ...] = ()
+    skipped: int = 0
+    seconds: float = 1.0
+    broken: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
-    """One execution of a job: milliseconds it waits and runs, and how it ends."""
+    """One execution of a job: milliseconds it waits and runs, and how it ends.
+
+    ``tests`` are what it reports, ``None`` for what jobs of its name usually do.
+    """
 
     queue: int = 1_000
     run: int = 30_000
     outcome: str = "success"
     reason: str = ""
+    tests: JobTests | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from collectors._standin.times import DAY, HOUR, Timeline, dice
 from collectors.gitlab.standin import history
 from collectors.gitlab.standin.diary import Diary
 from collectors.gitlab.standin.engine import Engine
@@ -20,10 +21,8 @@ from collectors.gitlab.standin.records import (
     Pipeline,
     Plan,
     Project,
-    dice,
 )
 from collectors.gitlab.standin.stories import draw, plan_for
-from collectors.gitlab.standin.times import DAY, HOUR, Timeline
 from collectors.gitlab.standin.truth import Ledger
 
 
@@ -74,6 +73,10 @@ class World:
         if self.options.speed:
             passed = (time.monotonic() - self._begun) * self.options.speed
             self.timeline.advance_to(self._served_from + int(passed * 1000))
+
+    def before(self, version: tuple[int, int]) -> bool:
+        """Whether the GitLab that it claims to be is older than *version*."""
+        return tuple(map(int, self.options.version.split(".")[:2])) < version
 
     def truth(self, *, past: bool = True, jobs: bool = True) -> Iterator[Execution]:
         """Every finished execution, those of history first unless not *past*; *jobs* cost most time."""
