@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from collectors._ci import CiConfig
 from collectors._connection import Connection as AnyConnection
+from collectors._hooks import HookSettings
 
 
 class Group(BaseModel):
@@ -39,6 +43,36 @@ class Connection(AnyConnection):
     def host_and_path(self) -> str:
         """Tells instances apart; the scheme may change without another history."""
         return super().host_and_path.removesuffix("/api/v4")
+
+
+class Hooks(HookSettings):
+    """What webhooks prove themselves with: the secret token, or a signature where a signing token is set."""
+
+    secret: SecretStr | None = Field(default=None, description="secret token of the webhooks")
+    signing_token: SecretStr | None = Field(
+        default=None, description="signing token of the webhooks; the signature is then required"
+    )
+    signing_token_file: Path | None = Field(default=None, description="file with the signing token")
+
+    @field_validator("signing_token")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _key_in(value):
+            raise ValueError("must be as GitLab shows it: whsec_ and then letters, digits, + and /")
+        return value
+
+    @property
+    def signing_key(self) -> bytes:
+        """What signatures are made with; empty if there is none."""
+        return _key_in(self.signing_token) if self.signing_token else b""
+
+
+def _key_in(token: SecretStr) -> bytes:
+    """The key that a signing token holds; empty if it holds none."""
+    try:
+        return base64.b64decode(token.get_secret_value().strip().removeprefix("whsec_"), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
 
 
 class Watched(Connection):
@@ -76,3 +110,4 @@ class GitLabConfig(Watched, CiConfig):
     env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
 
     child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")
+    hooks: Hooks = Field(default_factory=Hooks, description="webhooks")

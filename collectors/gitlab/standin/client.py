@@ -45,3 +45,12 @@ class StandIn(AnyStandIn):
         """Every event that could be seen by now, by id, each with its text as it is sent."""
         events: list[dict[str, Any]] = self.control("GET", "events")["events"]
         return events
+
+    def hooks(self) -> dict[str, Any]:
+        """How the delivery of webhooks stands: how many wait, and the statuses of the answers."""
+        return self.control("GET", "hooks")
+
+    def take_hooks(self) -> list[dict[str, Any]]:
+        """The webhooks that were made without an address to send them to, each with headers and body."""
+        taken: list[dict[str, Any]] = self.control("DELETE", "hooks")["hooks"]
+        return taken

@@ -58,8 +58,8 @@ class Bench:
 
 
 @pytest.fixture
-def store() -> Iterator[SqlStore]:
-    store = SqlStore("sqlite://")
+def store(sqlite_url: str) -> Iterator[SqlStore]:
+    store = SqlStore(sqlite_url)
     yield store
     store.close()
 
