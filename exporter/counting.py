@@ -57,9 +57,9 @@ def new_execution(
     if stamp in stamps or (item.finished_at is None and item.started_at and stamps):
         return None
     if isinstance(item, PipelineRun) and item.ended_by is not None:
-        # Made out from other evidence: the source's own time for the same end may be seconds later.
-        latest = int(timestamp(item.ended_by))
-        if any(stamp <= known <= latest for known in stamps):
+        # Made out from other evidence, or told late after others did so: seconds lie between the two.
+        earliest, latest = sorted((stamp, int(timestamp(item.ended_by))))
+        if any(earliest <= known <= latest for known in stamps):
             return None
     return Counted(stamp, (item.finished_at or item.created_at) >= counts_from)
 

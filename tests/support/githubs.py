@@ -32,4 +32,5 @@ class GitHubLab(Lab):
 
     cls = GitHubActions
     watched: ClassVar[Mapping[str, Any]] = {"organizations": [{"name": "acme"}]}
+    first_project: ClassVar[str] = "/repos/acme/p/"
     server: LocalGitHub
