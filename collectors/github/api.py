@@ -59,11 +59,11 @@ def github_api(config: Connection, context: Context, collector: str) -> ApiClien
 
 
 def _credentials(config: Connection, context: Context, collector: str) -> Credentials:
-    if config.app is None:
+    if config.app_id is None:
         return config.token_credentials()
-    claim = AppClaim(config.app, context.clock)
+    claim = AppClaim(config, context.clock)
     api = _api(config, context, collector, claim)
-    return AppCredentials(api, config.app.installation_id, context.clock)
+    return AppCredentials(api, config.installation_id or 0, context.clock)
 
 
 def _api(config: Connection, context: Context, collector: str, credentials: Credentials) -> ApiClient:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from collectors._credentials import Credentials
 from collectors._http import ApiClient
 from collectors._values import instant, json_object, text
-from collectors.github.settings import App
+from collectors.github.settings import Connection
 from exporter.clock import EPOCH, Clock, timestamp
 from exporter.errors import ConfigError, Unauthorized
 
@@ -33,12 +33,12 @@ _ASK_AGAIN = timedelta(minutes=10)
 class AppClaim(Credentials):
     """What an App says of itself, signed anew for each call; ``token`` is the private key as PEM."""
 
-    def __init__(self, app: App, clock: Clock) -> None:
-        given = app.private_key.get_secret_value() if app.private_key else ""
-        super().__init__(given, app.private_key_file)
-        if not self.token:
+    def __init__(self, config: Connection, clock: Clock) -> None:
+        given = config.private_key.get_secret_value() if config.private_key else ""
+        super().__init__(given, config.private_key_file)
+        if not given:
             self.changed()
-        self._app_id = app.app_id
+        self._app_id = config.app_id
         self._clock = clock
         _load(self.token)  # a key that is none is found at the start, not at the first poll
 

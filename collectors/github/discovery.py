@@ -33,7 +33,7 @@ class Discoverer:
         for user in config.users:
             self._listed(user, client.user_repositories(user), ())
         if config.everything:
-            pages = client.installation_repositories() if config.app else client.own_repositories()
+            pages = client.installation_repositories() if config.app_id else client.own_repositories()
             self._listed("all repositories", pages, ())
         return Discovery(tuple(self._units.values()), tuple(self._troubles))
 

@@ -28,35 +28,28 @@ class Organization(_Part):
     )
 
 
-class App(_Part):
-    """A GitHub App that asks in place of a token."""
-
-    app_id: int = Field(gt=0, description="id of the App")
-    installation_id: int = Field(gt=0, description="id of its installation")
-    private_key: SecretStr | None = Field(default=None, description="the App's private key, PEM")
-    private_key_file: Path | None = Field(
-        default=None, description="file with the private key, read again when it is refused"
-    )
-
-    @model_validator(mode="after")
-    def _has_a_key(self) -> Self:
-        if self.private_key is None and self.private_key_file is None:
-            raise ValueError("needs private_key_file")
-        return self
-
-
 class Connection(AnyConnection):
     """Where GitHub is, as whom to ask, and how hard: the same for all collectors of GitHub."""
 
     url: str = Field(default=_PUBLIC, description="GitHub's address, or that of an Enterprise Server")
     token: SecretStr | None = Field(default=None, description="access token that may read Actions")
-    app: App | None = Field(default=None, description="a GitHub App that asks in place of a token")
+    app_id: int | None = Field(
+        default=None, gt=0, description="id of a GitHub App that asks in place of a token"
+    )
+    installation_id: int | None = Field(default=None, gt=0, description="id of the App's installation")
+    private_key: SecretStr | None = Field(default=None, description="the App's private key, PEM")
+    private_key_file: Path | None = Field(
+        default=None, description="file with the private key, read again when it is refused"
+    )
     per_page: int = Field(default=100, ge=1, le=100, description="entries per page of a list")
 
     @model_validator(mode="after")
-    def _one_identity(self) -> Self:
-        if self.app and (self.token or self.token_file):
-            raise ValueError("token and app are both set: keep one of them")
+    def _is_an_app_or_has_a_token(self) -> Self:
+        given = (self.app_id, self.installation_id, self.private_key or self.private_key_file)
+        if any(given) and not all(given):
+            raise ValueError("an App needs app_id, installation_id and private_key_file")
+        if self.app_id and (self.token or self.token_file):
+            raise ValueError("there are a token and an App: keep one of them")
         return self
 
     @property
