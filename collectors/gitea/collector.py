@@ -119,6 +119,7 @@ class Gitea(CiCollector[GiteaConfig]):
 
     def discover(self) -> Discovery:
         """Every repository to watch."""
+        self._client.recognise()
         found = discovery.discover(self._client, self.config)
         overviews = dict(self._overviews)
         for scope, units in found.scopes.items():

@@ -86,6 +86,15 @@ class Site(AnySite):
             )
         ]
 
+    def remove(self, name: str) -> None:
+        """Know that path no more."""
+        self._routes = [route for route in self._routes if route[0] != name]
+
+    def replace(self, name: str, pattern: str, handler: Callable[..., Answer]) -> None:
+        """Answer a path in another way, or one more."""
+        self.remove(name)
+        self._routes.append((name, re.compile(f"{pattern}$"), handler))
+
     def api(self, request: Request) -> Reply:
         """The reply to any request that steers nothing."""
         path = unquote(request.target.partition("?")[0])
