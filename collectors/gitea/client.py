@@ -49,11 +49,11 @@ class GiteaClient:
             raise NotThere(f"{operation} answered {answer.status}", answer.status)
         return answer.body
 
-    def _lists(self, path: str, operation: str, key: str, **params: Any) -> Iterator[list[Any]]:
-        """All pages of a list that stands under *key* of an object.
+    def _lists(self, path: str, operation: str, key: str = "", **params: Any) -> Iterator[list[Any]]:
+        """All pages of a list, which stands under *key* of an object, or is the answer itself.
 
-        By number, and to the first empty page: lists of runners have no link to the next one. A page that
-        comes twice stands in the place of another one: the list is not complete.
+        By number, for lists of runners have no link to the next one. A page that comes twice stands in the
+        place of another one: the list is not complete.
         """
         before: list[Any] = []
         for page in range(1, _MAX_PAGES + 1):
@@ -64,10 +64,7 @@ class GiteaClient:
             before = found
             if found:
                 yield found
-            # Gitea may give fewer than asked for: only what it says of the rest tells the last page.
-            if not found or (answer.next_url is None and "Link" in answer.headers):
-                return
-            if answer.next_url is None and page * len(found) >= _total(answer):
+            if not found or _is_last(answer, page * len(found)):
                 return
         raise SourceError(f"{operation} does not end after {_MAX_PAGES} pages", permanent=True)
 
@@ -87,42 +84,35 @@ class GiteaClient:
 
     def organization_repositories(self, name: str) -> Iterator[list[Any]]:
         """Pages of the repositories of an organisation."""
-        return self._pages(f"orgs/{_path(name)}/repos", "organization_repositories")
+        return self._lists(f"orgs/{_path(name)}/repos", "organization_repositories")
 
     def user_repositories(self, name: str) -> Iterator[list[Any]]:
         """Pages of the repositories of a user."""
-        return self._pages(f"users/{_path(name)}/repos", "user_repositories")
+        return self._lists(f"users/{_path(name)}/repos", "user_repositories")
 
     def own_repositories(self) -> Iterator[list[Any]]:
         """Pages of the repositories that the token's user owns or works on."""
-        return self._pages("user/repos", "own_repositories")
+        return self._lists("user/repos", "own_repositories")
 
     def all_repositories(self) -> Iterator[list[Any]]:
         """Pages of all repositories that the token sees: all there are if it is an administrator's."""
         return self._lists("repos/search", "repositories", "data", sort="id", order="asc")
 
-    def _pages(self, path: str, operation: str) -> Iterator[list[Any]]:
-        return self._api.pages(path, operation, {"limit": self.per_page})
-
     # -- refs ----------------------------------------------------------------------------------
 
     def branches(self, repository: str) -> Iterator[list[Any]]:
         """Pages of the branches."""
-        return self._pages(f"repos/{_path(repository)}/branches", "branches")
+        return self._lists(f"repos/{_path(repository)}/branches", "branches")
 
     def tags(self, repository: str) -> Iterator[list[Any]]:
         """Pages of the tags."""
-        return self._pages(f"repos/{_path(repository)}/tags", "tags")
+        return self._lists(f"repos/{_path(repository)}/tags", "tags")
 
     def open_pulls(self, repository: str) -> list[Any]:
         """Every open pull request; none where they are switched off."""
         path = f"repos/{_path(repository)}/pulls"
         try:
-            return [
-                entry
-                for page in self._api.pages(path, "pulls", {"limit": self.per_page, "state": "open"})
-                for entry in page
-            ]
+            return [entry for page in self._lists(path, "pulls", state="open") for entry in page]
         except NotThere:
             return []
 
@@ -207,10 +197,14 @@ class GiteaClient:
             yield self._jobs(page)
 
 
-def _total(answer: Answer) -> int:
-    """How many entries there are on all pages together."""
-    header = answer.headers.get("X-Total-Count", "")
-    return int(header) if header.isdecimal() else mapping.total_count(answer.body)
+def _is_last(answer: Answer, so_far: int) -> bool:
+    """Whether a page is the last one, with at most *so_far* entries up to its end."""
+    if answer.next_url is not None:
+        return False
+    if "Link" in answer.headers:
+        return True
+    total = answer.headers.get("X-Total-Count", "")
+    return so_far >= (int(total) if total.isdecimal() else mapping.total_count(answer.body))
 
 
 def _path(name: str) -> str:

@@ -156,18 +156,18 @@ def unit(repository: Any) -> Unit:
 
 
 def entries(body: Any, key: str) -> list[Any]:
-    """The list under *key* of an answer."""
-    found = _object(body, "answer").get(key)
+    """The list under *key* of an answer, or that it is; null for an empty one, as Go has it."""
+    found = _object(body, "answer").get(key) if key else body
     if found is None:
-        found = []  # an empty list of Go
+        return []
     if not isinstance(found, list):
         raise BadAnswer(f"{key} should be a list, got {type(found).__name__}")
     return found
 
 
 def total_count(body: Any) -> int:
-    """How many entries there are on all pages together."""
-    return _integer(_object(body, "answer"), "total_count")
+    """How many entries there are on all pages together; none but these if nothing tells."""
+    return _integer(body, "total_count") if isinstance(body, dict) and "total_count" in body else 0
 
 
 def run(value: Any, *, unknown: Unknown) -> Run:

@@ -161,7 +161,11 @@ class Site(AnySite):
         return Answer(self._render.repository(self._project(path)))
 
     def _branches(self, asked: Asked, path: str) -> Answer:
-        return self._refs(asked, path, "branch", {self._project(path).default_branch})
+        """The branches; null, not an empty list, where nothing was ever pushed: without a default branch."""
+        default = self._project(path).default_branch
+        if not default:
+            return Answer(None, headers=[("X-Total-Count", "0")])
+        return self._refs(asked, path, "branch", {default})
 
     def _tags(self, asked: Asked, path: str) -> Answer:
         return self._refs(asked, path, "tag", set())
