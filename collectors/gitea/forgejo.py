@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from collectors._values import integer, json_object, text, text_or_empty
 from collectors.gitea.mapping import Job, Run, Unknown, moment, ref_of, source
-from collectors.gitlab.values import integer, json_object, text, text_or_empty
 from exporter.errors import BadAnswer
 from exporter.model.runs import Status
 

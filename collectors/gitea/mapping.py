@@ -10,12 +10,12 @@ from typing import Any
 
 from collectors import _fleet
 from collectors._fleet import Runner
-from collectors.gitlab.values import Json
-from collectors.gitlab.values import instant_or_none as _instant_or_none
-from collectors.gitlab.values import integer as _integer
-from collectors.gitlab.values import json_object as _object
-from collectors.gitlab.values import text as _text
-from collectors.gitlab.values import text_or_empty as _text_or_empty
+from collectors._values import Json
+from collectors._values import instant_or_none as _instant_or_none
+from collectors._values import integer as _integer
+from collectors._values import json_object as _object
+from collectors._values import text as _text
+from collectors._values import text_or_empty as _text_or_empty
 from exporter.clock import EPOCH
 from exporter.contract import Unit
 from exporter.errors import BadAnswer
