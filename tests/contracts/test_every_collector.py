@@ -16,6 +16,7 @@ from exporter.plugins import collector_classes
 from exporter.rounds.round import Visit
 from exporter.runnermetrics import FetchResult
 from tests.support.giteas import GiteaLab, gitea
+from tests.support.githubs import GitHubLab, github
 from tests.support.harness import Lab, gitlab
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
@@ -48,7 +49,17 @@ def _gitea(folder: Path) -> Iterator[Lab]:
         lab.close()
 
 
-LABS = {"gitea": _gitea, "gitlab": _gitlab}
+@contextmanager
+def _github(folder: Path) -> Iterator[Lab]:
+    with github() as server:
+        for path in PROJECTS:
+            server.action("create_project", path=path)
+        lab = GitHubLab(server, folder)
+        yield lab
+        lab.close()
+
+
+LABS = {"gitea": _gitea, "github_actions": _github, "gitlab": _gitlab}
 POLLED = sorted(name for name, cls in collector_classes().items() if cls.provider)
 
 
@@ -69,6 +80,7 @@ def settled(lab: Lab) -> None:
     lab.run(600, 30, tries=3)
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_counts_every_execution_once(lab: Lab) -> None:
     for fault in (*FAULTS, None):
         for project in PROJECTS:
