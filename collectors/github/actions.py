@@ -154,7 +154,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
         entries = reader.entries(listed.entries)
         oldest = entries[0].created_at if entries and listed.more else None
         floor = cursor.newest or counts_from
-        if oldest is not None and oldest > floor:
+        if oldest is not None and oldest >= floor:
             return self._gap(reader, cursor, floor, oldest)
         first = not cursor.newest or not cursor.etag
         if not self._read_some(reader, reader.news(entries)):
@@ -170,7 +170,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
         """Read the first part of what was created from *start* to *end*."""
         part = next(slices(self._client, reader.path, start, end))
         if self._read_some(reader, reader.news(reader.entries(part.listed.entries))):
-            cursor = replace(cursor, newest=min(part.end + timedelta(seconds=1), end))
+            cursor = replace(cursor, newest=part.end + timedelta(seconds=1))
         return _Progress(cursor, more=True)
 
     def _read_some(self, reader: Reader, news: list[Entry]) -> bool:
@@ -191,7 +191,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
     def _slower_matters(
         self, reader: Reader, cursor: Cursor, known: Known
     ) -> tuple[_Progress, dict[RefKind, frozenset[str]]]:
-        """What need not happen at once; returns the refs that exist, of the kinds that were read.
+        """What need not happen at once; returns the refs that exist, if they were read.
 
         A failure in here is told, and left to the next poll: what changed was read already.
         """
@@ -206,8 +206,8 @@ class GitHubActions(CiCollector[GitHubConfig]):
             cursor = LookBack(self._client, reader, self._memory, self.schedule, now).run(cursor)
             read_at = cursor.refs_read_at
             if read_at is None or not 0 <= (now - read_at).total_seconds() < self.schedule.discover:
-                refs, etags = RefReader(self._client, self.config.refs).read(reader.path, cursor.ref_etags)
-                cursor = replace(cursor, refs_read_at=now, ref_etags=etags)
+                refs = RefReader(self._client, self.config.refs, self._memory).read(reader)
+                cursor = replace(cursor, refs_read_at=now)
         except (Unauthorized, UnitUnavailable):
             raise
         except SourceError as error:
