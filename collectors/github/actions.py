@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import PipelineRun, RefKind
 
-_CHANGED_PER_BATCH = 50  # runs read in full before they are saved: bounds memory, and loss at a kill
+_CHANGED_PER_BATCH = 100  # runs read in full before they are saved: bounds memory, and loss at a kill
 _DETAILS_PER_POLL = 5
 _REREADS_PER_POLL = 20
 _FAILED_PER_BACKFILL = 5
@@ -69,7 +70,8 @@ class GitHubActions(CiCollector[GitHubConfig]):
         self._client = GitHubClient(config, context, self.name)
         self._memory = Memory()
         self._hooks = HookReader(config, context.api.unknown_value, self._memory)
-        self._selection = json.dumps(config.refs.model_dump(mode="json"), sort_keys=True)
+        wanted = json.dumps(config.refs.model_dump(mode="json"), sort_keys=True)
+        self._selection = hashlib.sha256(wanted.encode()).hexdigest()[:8]
 
     @property
     def target(self) -> str:
