@@ -80,6 +80,7 @@ def settled(lab: Lab) -> None:
     lab.run(600, 30, tries=3)
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_counts_every_execution_once(lab: Lab) -> None:
     for fault in (*FAULTS, None):
         for project in PROJECTS:

@@ -15,6 +15,10 @@ from exporter.plugins import collector_classes
 
 DIFFERS = {
     "metrics.enabled": True,
+    "collectors.gitea.enabled": False,
+    "collectors.gitea.token": "${GITEA_TOKEN:-}",
+    "collectors.gitea_runners.enabled": False,
+    "collectors.gitea_runners.token": "${GITEA_TOKEN:-}",
     "collectors.github_actions.enabled": False,
     "collectors.github_actions.token": "${GITHUB_TOKEN:-}",
     "collectors.gitlab.token": "${GITLAB_TOKEN:-}",
