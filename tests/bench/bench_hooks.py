@@ -2,9 +2,9 @@
 
     python -m tests.bench.bench_hooks [--rate 500] [--seconds 10] [--units 50] [--quiet] [--url postgresql://…]
 
-The sender is a process of its own on kept connections, as a source behind a proxy is; it sends at a fixed rate
-however slow the answers are. Rounds run without a pause unless told to be quiet: every poll of every unit brings
-changed runs that have to be saved.
+The sender is a process of its own on kept connections, as a source behind a proxy is; it sends at a fixed
+rate however slow the answers are. Rounds run without a pause unless told to be quiet: every poll of every unit
+brings changed runs that have to be saved.
 """
 
 from __future__ import annotations
@@ -104,14 +104,6 @@ def _counted(text: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
-def _hook_series(text: str) -> list[str]:
-    return [
-        line
-        for line in text.splitlines()
-        if line.startswith("ci_exporter_hooks_") and "_bucket" not in line and not line.endswith(" 0.0")
-    ]
-
-
 def measure(folder: Path, options: argparse.Namespace) -> None:
     units = [f"group/app-{number}" for number in range(options.units)]
     source = folder / "found.json"
@@ -144,13 +136,15 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
 
 def _report(answers: list[tuple[float, int]], number: int, shown: float, text: str) -> None:
     seconds = sorted(answer[0] for answer in answers)
-    at = {share: seconds[min(len(seconds) - 1, int(len(seconds) * share))] * 1000 for share in (0.5, 0.9, 0.99)}
-    print(f"hooks {number}, acknowledged {sum(status == 202 for _, status in answers)}, lost {number - _counted(text):g}")
+    at = {
+        share: seconds[min(len(seconds) - 1, int(len(seconds) * share))] * 1000 for share in (0.5, 0.9, 0.99)
+    }
+    kept = sum(status == 202 for _, status in answers)
+    print(f"hooks {number}, acknowledged {kept}, lost {number - _counted(text):g}")
     print(f"ack ms: p50 {at[0.5]:.1f}  p90 {at[0.9]:.1f}  p99 {at[0.99]:.1f}  worst {seconds[-1] * 1000:.1f}")
     print(f"after the last ack, all were on /metrics within {shown:.2f} s")
-    print("\n".join(_hook_series(text)))
-    buckets = [line for line in text.splitlines() if line.startswith("ci_exporter_hooks_processing_seconds_bucket")]
-    print("\n".join(buckets))
+    wanted = "ci_exporter_hooks_processing_seconds_bucket"
+    print("\n".join(line for line in text.splitlines() if line.startswith(wanted)))
 
 
 def main() -> None:
