@@ -3,8 +3,8 @@
     python -m tests.bench.bench_hooks [--rate 500] [--seconds 10] [--units 50] [--quiet] [--url postgresql://…]
 
 The sender is a process of its own on kept connections, as a source behind a proxy is; it sends at a fixed
-rate however slow the answers are. Rounds run without a pause unless told to be quiet: every poll of every unit
-brings changed runs that have to be saved.
+rate however slow the answers are. Rounds run without a pause unless told to be quiet: every poll of every
+unit brings changed runs that have to be saved.
 """
 
 from __future__ import annotations
