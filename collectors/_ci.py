@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from exporter import ci_families
-from exporter.contract import Collector, Context, PolledConfig
+from exporter.contract import Collector, CollectorConfig, Context, PolledConfig
 from exporter.families import Samples
 from exporter.model.runs import RefKind
 from exporter.model.views import UnitView
@@ -46,16 +46,13 @@ class Branches(RefSelection):
     regexp: str = Field(default="^(main|master)$", description="only branches that this expression finds")
 
 
-class Refs(_Part):
-    """Which refs get series of their own; runs of all refs are counted unless ``count`` says otherwise."""
+class RefSelections(_Part):
+    """Which refs of each kind get series of their own."""
 
     branches: Branches = Field(default_factory=Branches, description="branches with series of their own")
     tags: RefSelection = Field(default_factory=RefSelection, description="tags with series of their own")
     change_requests: RefSelection = Field(
         default_factory=RefSelection, description="merge requests with series of their own"
-    )
-    count: Literal["all", "selected"] = Field(
-        default="all", description="whether totals and histograms take runs of all refs, or of selected ones"
     )
 
     def selects(self, kind: RefKind, ref: str) -> bool:
@@ -71,6 +68,14 @@ class Refs(_Part):
         }[kind]
 
 
+class Refs(RefSelections):
+    """The same; runs of all refs are counted unless ``count`` says otherwise."""
+
+    count: Literal["all", "selected"] = Field(
+        default="all", description="whether totals and histograms take runs of all refs, or of selected ones"
+    )
+
+
 class Jobs(_Part):
     """Whether jobs are read, and what is shown of them."""
 
@@ -78,15 +83,19 @@ class Jobs(_Part):
     status: bool = Field(default=False, description="also the state of each job of the newest run of a ref")
 
 
-class CiConfig(PolledConfig):
-    """The keys of every CI collector."""
+class RunsConfig(CollectorConfig):
+    """The keys of every collector that keeps runs."""
 
     refs: Refs = Field(default_factory=Refs, description="which refs get series of their own")
     jobs: Jobs = Field(default_factory=Jobs, description="jobs")
     dense: bool = Field(default=False, description="a 0 for every status that a ref does not have")
 
 
-C = TypeVar("C", bound=CiConfig)
+class CiConfig(RunsConfig, PolledConfig):
+    """The keys of every CI system that is polled."""
+
+
+C = TypeVar("C", bound=RunsConfig)
 
 
 class CiCollector(Collector[C], Generic[C]):

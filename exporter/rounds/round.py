@@ -287,9 +287,9 @@ class CollectorRounds:
                 raise batch.failure
             if batch.waited_out:
                 fetch.waited_out()
-            # What is known already is no news; plain numbers always are, or they would be read ever
-            # more rarely.
-            news = bool(saved.changed or saved.new_events) or batch.samples is not None
+            # What is known already is no news; plain numbers always are unless they say otherwise, or they
+            # would be read ever more rarely.
+            news = bool(saved.changed or saved.new_events) or (batch.samples is not None and not batch.quiet)
             fetch.result = FetchResult.TASK if news else FetchResult.EMPTY
         return batch, fetch.result
 

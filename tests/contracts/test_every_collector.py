@@ -15,6 +15,8 @@ import pytest
 from exporter.plugins import collector_classes
 from exporter.rounds.round import Visit
 from exporter.runnermetrics import FetchResult
+from tests.support.giteas import GiteaLab, gitea
+from tests.support.githubs import GitHubLab, github
 from tests.support.harness import Lab, gitlab
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
@@ -37,7 +39,27 @@ def _gitlab(folder: Path) -> Iterator[Lab]:
         lab.close()
 
 
-LABS = {"gitlab": _gitlab}
+@contextmanager
+def _gitea(folder: Path) -> Iterator[Lab]:
+    with gitea() as server:
+        for path in PROJECTS:
+            server.action("create_project", path=path)
+        lab = GiteaLab(server, folder)
+        yield lab
+        lab.close()
+
+
+@contextmanager
+def _github(folder: Path) -> Iterator[Lab]:
+    with github() as server:
+        for path in PROJECTS:
+            server.action("create_project", path=path)
+        lab = GitHubLab(server, folder)
+        yield lab
+        lab.close()
+
+
+LABS = {"gitea": _gitea, "github_actions": _github, "gitlab": _gitlab}
 POLLED = sorted(name for name, cls in collector_classes().items() if cls.provider)
 
 
@@ -58,6 +80,7 @@ def settled(lab: Lab) -> None:
     lab.run(600, 30, tries=3)
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_counts_every_execution_once(lab: Lab) -> None:
     for fault in (*FAULTS, None):
         for project in PROJECTS:
@@ -140,7 +163,7 @@ def test_series_vanish_with_their_project(lab: Lab) -> None:
 
 
 def test_one_broken_project_does_not_stop_the_others(lab: Lab) -> None:
-    lab.server.faults({"kind": "status", "status": 500, "path": "/projects/101/"})
+    lab.server.faults({"kind": "status", "status": 500, "path": lab.first_project})
     for project in PROJECTS:
         lab.pipeline(project=project)
     lab.run(60, 30)

@@ -45,6 +45,13 @@ def test_another_one_is_new_before_and_after_recorded_ones(make: Any, others: se
     assert new_execution(make.run(end=60), stamps, make.START) == Counted(stamp(make, 60), True)
 
 
+def test_attempts_that_the_source_counts_tell_executions_whatever_their_times(make: Any) -> None:
+    second = make.run(end=60, attempt=2)
+    assert new_execution(second, {1}, make.START) == Counted(2, True)
+    assert new_execution(make.run(end=75, attempt=2), {1, 2}, make.START) is None
+    assert new_execution(second, {1, 3}, make.at(61)) == Counted(2, False)
+
+
 def test_one_that_never_ran_needs_no_finishing_time(make: Any) -> None:
     skipped = make.run(status=Status.SKIPPED, end=None)
     assert new_execution(skipped, (), make.START) == Counted(0, True)
@@ -110,3 +117,11 @@ def test_an_execution_made_out_from_other_evidence_is_one_that_was_seen_within_i
     for seen in (60, 63, 75):
         assert new_execution(inferred, {stamp(make, seen)}, make.START) is None
     assert new_execution(inferred, {stamp(make, 59), stamp(make, 76)}, make.START) is not None
+
+
+def test_an_execution_that_is_told_late_is_one_that_was_made_out_within_its_span(make: Any) -> None:
+    late = make.run(status=Status.FAILED, end=63, ended_by=make.at(60))
+    assert new_execution(late, set(), make.START) == Counted(stamp(make, 63), True)
+    for seen in (60, 61, 63):
+        assert new_execution(late, {stamp(make, seen)}, make.START) is None
+    assert new_execution(late, {stamp(make, 59), stamp(make, 64)}, make.START) is not None
