@@ -29,6 +29,7 @@ DIFFERS = {
     "collectors.gitlab_tests.enabled": False,
     "collectors.gitlab_tests.token": "${GITLAB_TOKEN:-}",
     "collectors.postgres.enabled": False,
+    "collectors.reports.enabled": False,
     "collectors.postgres.databases": {"main"},
     "collectors.postgres.databases.<name>.dsn": "${DATABASE_URL:-}",
     "sinks.kafka.enabled": False,
