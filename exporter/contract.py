@@ -114,9 +114,10 @@ class Discovery:
 class Observation(NamedTuple):
     """One event at a source that keeps no runs: an amount for a counter, or a value for a histogram.
 
-    It adds to the persisted total of *family* and *labels* (all of the family's, in order) unless one
-    with its ``key`` did so before; ``key`` is any text that tells this event from all others of the family.
-    What no total can take is left out: NaN, infinity, and an amount below zero for a counter.
+    It adds to the persisted total of *family* and *labels* (as :meth:`Collector.unit_samples` wants them
+    back; without the unit's name, which may change) unless one with its ``key`` did so before; ``key`` is
+    any text that tells this event from all others of the family. What no total can take is left out: NaN,
+    infinity, and an amount below zero for a counter.
     """
 
     family: Family
@@ -135,10 +136,11 @@ class Batch:
     once because news is waiting. ``busy`` says that something is under way, so that a poll without news
     is no reason to poll less often. ``unit`` carries the unit's changed facts (a rename, say).
     ``samples`` are shown as they are, for collectors that keep no runs, next to what
-    :meth:`Collector.unit_samples` makes of the totals that ``observations`` add to. ``failure`` says why the
-    poll brought less than it should: the rest is saved and shown all the same, and the poll counts as failed;
-    ``answered`` is false if the source did not even answer. ``events`` go to the sinks, each once. What a
-    batch of ``history`` holds happened before anybody watched: it is counted as usual, and told to nobody.
+    :meth:`Collector.unit_samples` makes of the totals that ``observations`` add to; they are news, and so a
+    reason to poll often, unless they are ``unchanged``. ``failure`` says why the poll brought less than it
+    should: the rest is saved and shown all the same, and the poll counts as failed; ``answered`` is false if
+    the source did not even answer. ``events`` go to the sinks, each once. What a batch of ``history`` holds
+    happened before anybody watched: it is counted as usual, and told to nobody.
     """
 
     cursor: str | None = None
@@ -151,6 +153,7 @@ class Batch:
     busy: bool = False
     unit: Unit | None = None
     samples: Samples | None = None
+    unchanged: bool = False
     observations: tuple[Observation, ...] = ()
     trouble: UnitTrouble | None = None
     failure: SourceError | None = None

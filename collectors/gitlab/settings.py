@@ -1,4 +1,4 @@
-"""What may stand under ``collectors.gitlab``."""
+"""What may stand under ``collectors.gitlab``, and under other collectors that watch projects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from collectors._ci import CiConfig
-from exporter.contract import CollectorConfig
+from exporter.contract import CollectorConfig, PolledConfig
 
 
 class Group(BaseModel):
@@ -62,10 +62,8 @@ class Connection(CollectorConfig):
         return parts.netloc.lower() + parts.path
 
 
-class GitLabConfig(Connection, CiConfig):
-    """Which projects to watch, and what of them."""
-
-    env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
+class Watched(Connection, PolledConfig):
+    """Which projects to watch, of a collector that asks each for news."""
 
     instance: str | None = Field(
         default=None, description="name under which history is kept; set it to the old host when GitLab moves"
@@ -79,7 +77,6 @@ class GitLabConfig(Connection, CiConfig):
     )
     exclude: tuple[str, ...] = Field(default=(), description="globs of project paths to leave out everywhere")
     archived: bool = Field(default=False, description="also archived projects")
-    child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")
 
     @field_validator("projects", mode="before")
     @classmethod
@@ -92,3 +89,11 @@ class GitLabConfig(Connection, CiConfig):
         if self.all_projects is not None:
             return self.all_projects
         return "none" if self.projects or self.groups or self.users else "member"
+
+
+class GitLabConfig(Watched, CiConfig):
+    """Which projects to watch, and what of them."""
+
+    env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
+
+    child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")

@@ -261,8 +261,9 @@ class CollectorRounds:
             if batch.waited_out:
                 fetch.waited_out()
             # What is known already is no news; plain numbers always are, or they would be read ever
-            # more rarely.
-            news = bool(saved.changed or saved.new_events) or batch.samples is not None
+            # more rarely, unless the collector knows better.
+            shown = batch.samples is not None and not batch.unchanged
+            news = bool(saved.changed or saved.new_events) or shown
             fetch.result = FetchResult.TASK if news else FetchResult.EMPTY
         return batch, fetch.result
 
