@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from collectors.gitlab import GitLab, GitLabEvents, GitLabRunners
+from collectors.gitlab import GitLab, GitLabChanges, GitLabDeployments, GitLabEvents, GitLabRunners
 from collectors.gitlab.standin.client import StandIn
 from collectors.gitlab.standin.options import Options
 from collectors.gitlab.standin.server import listen, serve
@@ -37,7 +37,9 @@ START = "2026-03-02T08:00:00Z"
 PROJECT = "acme/p"
 SINK = "kafka"
 RETRY_SECONDS = 0.001
-Watcher = type[GitLab] | type[GitLabRunners] | type[GitLabEvents]
+Watcher = (
+    type[GitLab] | type[GitLabRunners] | type[GitLabEvents] | type[GitLabDeployments] | type[GitLabChanges]
+)
 
 
 class LocalStandIn(StandIn):
@@ -240,6 +242,22 @@ class FleetLab(Lab):
     watched: ClassVar[Mapping[str, Any]] = {"instance": True}
 
 
+class DeploymentsLab(Lab):
+    """A lab in which deployments are watched."""
+
+    cls = GitLabDeployments
+
+    def deploy(self, environment: str = "production", **job: object) -> int:
+        """A new pipeline with one job, that deploys."""
+        return self.pipeline({"name": "ship", "environment": environment, **job})
+
+
+class ChangesLab(Lab):
+    """A lab in which merge requests are watched."""
+
+    cls = GitLabChanges
+
+
 class EventsLab(Lab):
     """A lab in which events are read, and kept for a sink that takes nothing out."""
 
@@ -270,4 +288,15 @@ class EventsLab(Lab):
         return [int(one.id.rpartition("/")[2]) for one in self.told() if key in (None, one.key)]
 
 
-__all__ = ["PROJECT", "SINK", "START", "EventsLab", "Exporter", "FleetLab", "Lab", "gitlab"]
+__all__ = [
+    "PROJECT",
+    "SINK",
+    "START",
+    "ChangesLab",
+    "DeploymentsLab",
+    "EventsLab",
+    "Exporter",
+    "FleetLab",
+    "Lab",
+    "gitlab",
+]

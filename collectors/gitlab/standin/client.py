@@ -160,6 +160,16 @@ class StandIn:
         """The runners as they are, and the jobs that wait or run."""
         return self.control("GET", "fleet")
 
+    def deployments(self) -> list[dict[str, Any]]:
+        """Every deployment as it really is, those of deleted projects too."""
+        told: list[dict[str, Any]] = self.control("GET", "deployments")["deployments"]
+        return told
+
+    def changes(self) -> list[dict[str, Any]]:
+        """Every merge request as it really is."""
+        told: list[dict[str, Any]] = self.control("GET", "changes")["changes"]
+        return told
+
     def events(self) -> list[dict[str, Any]]:
         """Every event that could be seen by now, by id, each with its text as it is sent."""
         events: list[dict[str, Any]] = self.control("GET", "events")["events"]

@@ -15,6 +15,7 @@ from collectors.gitlab.standin.events_api import EventsApi
 from collectors.gitlab.standin.faults import Faults, Reply, Rule, spoil
 from collectors.gitlab.standin.params import Answer, Query, Refusal
 from collectors.gitlab.standin.render import Render
+from collectors.gitlab.standin.reviews import truth_of
 from collectors.gitlab.standin.routes import Handler, graphql_api, routes, split
 from collectors.gitlab.standin.times import iso
 from collectors.gitlab.standin.world import World
@@ -61,6 +62,8 @@ class Site:
             ("POST", "action"): self._action,
             ("GET", "truth"): self._truth,
             ("GET", "events"): lambda _: self._events.truth(),
+            ("GET", "deployments"): lambda _: self._deployments(),
+            ("GET", "changes"): lambda _: self._changes(),
             ("GET", "fleet"): lambda _: {"now": iso(world.now), **world.fleet.told(world.now)},
             ("GET", "requests"): self._requests,
             ("DELETE", "requests"): self._forget_requests,
@@ -216,6 +219,15 @@ class Site:
             "deleted_pipelines": {str(number): iso(at) for number, at in ledger.deleted_pipelines.items()},
             "deleted_projects": {str(number): iso(at) for number, at in ledger.deleted_projects.items()},
         }
+
+    def _deployments(self) -> object:
+        told = [one.as_json() for one in self.world.deployments.truth()]
+        return {"now": iso(self.world.now), "deployments": told}
+
+    def _changes(self) -> object:
+        projects = self.world.people.projects.values()
+        told = [truth_of(project, one) for project in projects for one in project.merge_requests.values()]
+        return {"now": iso(self.world.now), "changes": told}
 
     def _requests(self, request: Request) -> object:
         known: dict[str, Any] = {
