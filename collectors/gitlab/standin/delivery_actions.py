@@ -34,8 +34,12 @@ class DeliveryActions:
     def _request(self, given: Json) -> MergeRequest:
         return self._project(given).merge_requests[int(given["iid"])]
 
-    def _user(self, given: Json) -> User:
-        return USERS[int(given.get("user", 2)) - 1]
+    def _user(self, given: Json, request: MergeRequest) -> User:
+        """Who acts: ``user`` is a number, 0 for the author; somebody else unless it is given."""
+        number = given.get("user")
+        if number is None:
+            return next(user for user in USERS if user.id != request.author.id)
+        return request.author if number == 0 else USERS[int(number) - 1]
 
     def _deploy(self, given: Json) -> dict[str, Any]:
         """A deployment that no job made, of the newest commit of the default branch."""
@@ -52,9 +56,9 @@ class DeliveryActions:
         return {}
 
     def _comment(self, given: Json) -> dict[str, Any]:
-        """Somebody comments; ``user`` is a number, 0 for the author."""
+        """Somebody comments, perhaps under a ``username`` of his own."""
         request = self._request(given)
-        author = request.author if given.get("user") == 0 else self._user(given)
+        author = self._user(given, request)
         if given.get("username"):
             author = User(author.id, str(given["username"]))
         note = self._reviews.note(request, author, "Is this right?", system=bool(given.get("system", False)))
@@ -62,8 +66,7 @@ class DeliveryActions:
 
     def _approve(self, given: Json) -> dict[str, Any]:
         request = self._request(given)
-        author = request.author if given.get("user") == 0 else self._user(given)
-        return {"note_id": self._reviews.approve(request, author).id}
+        return {"note_id": self._reviews.approve(request, self._user(given, request)).id}
 
     def _draft(self, given: Json) -> dict[str, Any]:
         self._reviews.set_draft(self._request(given), bool(given.get("draft", True)))

@@ -277,29 +277,29 @@ class Project:
         """The number of the commit that a ref had before any pipeline ran for it."""
         return self.id * 1_000_003 + len(ref)
 
+    def _first(self, ref: str, created_at: int) -> tuple[int, int]:
+        """When that was made, a second before the ref was, and its number."""
+        return created_at - 1_000, self.first_commit(ref)
+
     def head(self, ref: str) -> tuple[int, int]:
         """When the newest commit of a branch was made, and its number: that of its newest pipeline."""
         newest = max((one for one in self.pipelines.values() if _pushed(one, ref)), key=_id, default=None)
         if newest is None:
-            return self.branches[ref], self.first_commit(ref)
+            return self._first(ref, self.branches[ref])
         return newest.created_at, newest.sha_key
 
     def line(self) -> list[tuple[int, int]]:
         """When each commit of the default branch was made, and its number; the oldest first."""
-        ran = [one for one in self.pipelines.values() if _pushed(one, self.default_branch)]
-        first = (
-            self.branches.get(self.default_branch, self.created_at),
-            self.first_commit(self.default_branch),
-        )
-        return sorted({first, *((one.created_at, one.sha_key) for one in ran)})
+        main = self.default_branch
+        ran = [one for one in self.pipelines.values() if _pushed(one, main)]
+        first = self._first(main, self.branches.get(main, self.created_at))
+        return [first, *sorted((one.created_at, one.sha_key) for one in ran)]
 
     def commits(self) -> dict[str, tuple[int, int]]:
         """The same of every commit there is, by its sha."""
         found = {sha_of(key): (at, key) for at, key in self.line()}
         for refs in (self.branches, self.tags):
-            found |= {
-                sha_of(self.first_commit(name)): (at, self.first_commit(name)) for name, at in refs.items()
-            }
+            found |= {sha_of(self.first_commit(name)): self._first(name, at) for name, at in refs.items()}
         return found | {sha_of(one.sha_key): (one.created_at, one.sha_key) for one in self.pipelines.values()}
 
 
