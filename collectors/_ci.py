@@ -1,14 +1,19 @@
-"""What the configuration of every CI collector has in common: which refs and jobs get series."""
+"""What every collector of a CI system has in common: its options, and how runs become series."""
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Iterator
+from typing import Generic, Literal, TypeVar
 
+from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from exporter.contract import PolledConfig
+from exporter import ci_families
+from exporter.contract import Collector, Context, PolledConfig
+from exporter.families import Samples
 from exporter.model.runs import RefKind
+from exporter.model.views import UnitView
 
 
 class _Part(BaseModel):
@@ -79,3 +84,27 @@ class CiConfig(PolledConfig):
     refs: Refs = Field(default_factory=Refs, description="which refs get series of their own")
     jobs: Jobs = Field(default_factory=Jobs, description="jobs")
     dense: bool = Field(default=False, description="a 0 for every status that a ref does not have")
+
+
+C = TypeVar("C", bound=CiConfig)
+
+
+class CiCollector(Collector[C], Generic[C]):
+    """A collector of runs and jobs: a subclass says what there is and what is new, the rest is the same."""
+
+    families = ci_families.FAMILIES
+
+    def __init__(self, config: C, context: Context) -> None:
+        super().__init__(config, context)
+        self.job_state = config.jobs.status  # type: ignore[misc]
+        self._options = ci_families.RunOptions(
+            self.provider, dense=config.dense, job_state=config.jobs.status
+        )
+
+    def collect(self) -> Iterator[Metric]:
+        """The pages of all projects, from memory."""
+        return self.context.page.collect()
+
+    def unit_samples(self, view: UnitView) -> Samples:
+        """What one project exposes."""
+        return ci_families.unit_samples(view, self._options)

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -16,6 +16,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from collectors._credentials import Credentials
 from collectors._rates import LONGEST_PAUSE_SECONDS, LONGEST_SILENCE_SECONDS, RateLimiter
 from exporter.clock import Clock, timestamp
 from exporter.contract import ApiObserver
@@ -32,7 +33,7 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of the API: status, headers, and the parsed body (``None`` unless the status is 200).
+    """One answer of the API: status, headers, and the parsed body (``None`` unless the status is 200 or 201).
 
     ``raw`` is the body as it came.
     """
@@ -43,17 +44,10 @@ class Answer:
     next_url: str | None = None
     raw: bytes = b""
 
-
-class Credentials(requests.auth.AuthBase):
-    """A bearer token, the same for all threads; it may be exchanged while calls are under way."""
-
-    def __init__(self, token: str) -> None:
-        self.token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self.token:
-            request.headers["Authorization"] = f"Bearer {self.token}"
-        return request
+    @property
+    def etag(self) -> str:
+        """What a later question may be tied to; empty if the source gives none."""
+        return self.headers.get("ETag", "")
 
 
 class ApiClient:
@@ -76,6 +70,7 @@ class ApiClient:
         stopping: threading.Event,
         timeout_seconds: float,
         user_agent: str,
+        accept: str = "application/json",
         verify: bool | str = True,
         connections: int = 64,
     ) -> None:
@@ -90,27 +85,31 @@ class ApiClient:
         self._session = requests.Session()
         self._session.auth = credentials
         self._verify = verify
-        self._session.headers.update({"Accept": "application/json", "User-Agent": user_agent})
+        self._session.headers.update({"Accept": accept, "User-Agent": user_agent})
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=connections)
         self._session.mount("http://", adapter)
         self._session.mount("https://", adapter)
 
-    def get(self, path: str, operation: str, params: Mapping[str, Any] | None = None) -> Answer:
+    def get(
+        self, path: str, operation: str, params: Mapping[str, Any] | None = None, *, etag: str = ""
+    ) -> Answer:
         """GET *path* below the base URL (or an absolute URL of the same host).
 
         5xx answers, broken connections and bodies that do not parse are tried again shortly; a source
-        that names a wait (with a 429, say) makes every thread wait.
+        that names a wait (with a 429, or a 403 that is one) makes every thread wait. A refused token is
+        exchanged if there is another one. With an *etag*, the answer is a 304 without a body as long as
+        nothing changed.
 
         Returns:
-            The answer, for the statuses 200, 403 and 404.
+            The answer, for the statuses 200, 304, 403 and 404.
 
         Raises:
             Unauthorized: 401. Other statuses, and no answer at all: `SourceError`.
         """
-        return self._call(path, operation, params)
+        return self._call(path, operation, params, etag=etag)
 
     def post(self, path: str, operation: str, question: Mapping[str, Any]) -> Answer:
-        """POST *question* as JSON; it must change nothing, for it is repeated as a :meth:`get` is."""
+        """POST *question* as JSON; it must do no harm twice, for it is repeated as a :meth:`get` is."""
         return self._call(path, operation, None, question)
 
     def _call(
@@ -119,37 +118,43 @@ class ApiClient:
         operation: str,
         params: Mapping[str, Any] | None,
         question: Mapping[str, Any] | None = None,
+        *,
+        etag: str = "",
     ) -> Answer:
         url = path if path.startswith("http") else f"{self.base_url}/{path.lstrip('/')}"
-        failure = SourceError(f"{self._host}: {operation} failed")
+        while True:
+            token = self.credentials.token
+            try:
+                return self._tried(_Call(url, operation, params, question, etag))
+            except Unauthorized:
+                if not self.credentials.refuse(token):
+                    raise
+
+    def _tried(self, call: _Call) -> Answer:
+        """The answer to one call, tried again where that may help."""
+        failure = SourceError(f"{self._host}: {call.operation} failed")
         for attempt in range(_ATTEMPTS):
             if attempt and self._stopping.wait(self.retry_seconds * 2 ** (attempt - 1)):
                 raise Stopped("stopping")
             try:
-                return self._follow(url, operation, params, question)
+                return self._follow(call)
             except SourceError as error:
                 if error.permanent:
                     raise
                 failure = error
         raise failure
 
-    def _follow(
-        self,
-        url: str,
-        operation: str,
-        params: Mapping[str, Any] | None,
-        question: Mapping[str, Any] | None,
-    ) -> Answer:
+    def _follow(self, call: _Call) -> Answer:
         """One attempt, redirects within the host included."""
         for _ in range(_MAX_REDIRECTS):
             self._limiter.wait()
-            response, raw = self._send(url, operation, params, question)
+            response, raw = self._send(call)
             self._obey(response)
             target = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not target:
-                return self._judge(response, raw, operation)
-            url, params = self._redirected(response.url, target, operation), None
-        raise _final(f"{self._host}: {operation} is redirected in circles")
+                return self._judge(response, raw, call.operation)
+            call = replace(call, url=self._redirected(response.url, target, call.operation), params=None)
+        raise _final(f"{self._host}: {call.operation} is redirected in circles")
 
     def _redirected(self, url: str, target: str, operation: str) -> str:
         """Where a redirect leads, unless that is not ours to follow: the token is for one host alone."""
@@ -165,22 +170,17 @@ class ApiClient:
             )
         return absolute
 
-    def _send(
-        self,
-        url: str,
-        operation: str,
-        params: Mapping[str, Any] | None,
-        question: Mapping[str, Any] | None,
-    ) -> tuple[requests.Response, bytes]:
+    def _send(self, call: _Call) -> tuple[requests.Response, bytes]:
         """One call: the response, and its body read to the end."""
         started = time.monotonic()
         code = "error"
         try:
             with self._session.request(
-                "GET" if question is None else "POST",
-                url,
-                params=params,
-                json=question,
+                "GET" if call.question is None else "POST",
+                call.url,
+                params=call.params,
+                json=call.question,
+                headers={"If-None-Match": call.etag} if call.etag else None,
                 timeout=(min(_CONNECT_SECONDS, self._timeout), self._timeout),
                 stream=True,
                 allow_redirects=False,
@@ -189,14 +189,14 @@ class ApiClient:
                 code = str(response.status_code)
                 return response, self._read(response, started)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise SourceError(f"{self._host}: {operation}: {_plain(error)}") from error
+            raise SourceError(f"{self._host}: {call.operation}: {_plain(error)}") from error
         except ValueError:
             # The text of such an error shows the header, and with it the token.
             raise _final(
                 f"{self._host}: the token, or an address, cannot be sent in an HTTP header"
             ) from None
         finally:
-            self._observer.request(operation, code, time.monotonic() - started)
+            self._observer.request(call.operation, code, time.monotonic() - started)
 
     def _read(self, response: requests.Response, started: float) -> bytes:
         """The body, unless it takes too long in all.
@@ -215,10 +215,10 @@ class ApiClient:
 
     def _judge(self, response: requests.Response, raw: bytes, operation: str) -> Answer:
         """What the status means."""
-        status = response.status_code
-        if status == 200:
+        status = 429 if self._is_limit(response, raw) else response.status_code
+        if status in (200, 201):
             return Answer(status, response.headers, self._parse(raw, operation), _next_url(response), raw)
-        if status in (403, 404):
+        if status in (304, 403, 404):
             return Answer(status, response.headers, None)
         if status == 401:
             raise Unauthorized(f"{self._host} refused the token (401)")
@@ -231,6 +231,11 @@ class ApiClient:
         self._limiter.pause(wait or 0.0)
         raise SourceError(message, retry_after=wait, permanent=(wait or 0.0) > LONGEST_PAUSE_SECONDS)
 
+    def _is_limit(self, response: requests.Response, _raw: bytes) -> bool:
+        """Whether a 403 says not "never", but "not now": then it is a 429."""
+        left = _number(_header(response, "RateLimit-Remaining"))
+        return response.status_code == 403 and ("Retry-After" in response.headers or left == 0)
+
     def _parse(self, raw: bytes, operation: str) -> Any:
         try:
             return json.loads(raw, parse_constant=_no_constant)
@@ -241,11 +246,11 @@ class ApiClient:
 
     def _obey(self, response: requests.Response) -> None:
         """Report what is left of the allowance, and wait for the next one when it is used up."""
-        remaining = _number(response.headers.get("RateLimit-Remaining"))
+        remaining = _number(_header(response, "RateLimit-Remaining"))
         if remaining is None:
             return
         self._observer.rate_limit_remaining(remaining)
-        reset = _number(response.headers.get("RateLimit-Reset"))
+        reset = _number(_header(response, "RateLimit-Reset"))
         if remaining <= 0 and reset is not None:
             wait = reset - timestamp(self._clock.now()) if reset > 1e9 else reset
             self._limiter.pause(min(max(wait, 0.0), LONGEST_PAUSE_SECONDS))
@@ -273,6 +278,7 @@ class ApiClient:
         not complete.
         """
         answer = self.get(path, operation, params)
+        token = self.credentials.token
         before: list[Any] = []
         for _ in range(_MAX_PAGES):
             if answer.status != 200:
@@ -285,11 +291,24 @@ class ApiClient:
             if answer.next_url is None:
                 return
             answer = self.get(answer.next_url, operation)
+            if self.credentials.token != token:
+                raise SourceError(f"{operation}: the token was exchanged between two pages")
         raise _final(f"{self._host}: {operation} does not end after {_MAX_PAGES} pages")
 
     def close(self) -> None:
         """Close idle connections."""
         self._session.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is asked; a POST if there is a ``question``."""
+
+    url: str
+    operation: str
+    params: Mapping[str, Any] | None
+    question: Mapping[str, Any] | None
+    etag: str
 
 
 class NotThere(SourceError):
@@ -314,6 +333,11 @@ class _TooLarge(urllib3.exceptions.HTTPError):
 def _final(message: str) -> SourceError:
     """An error that is not tried again within this call, though a later poll may succeed."""
     return SourceError(message, permanent=True)
+
+
+def _header(response: requests.Response, name: str) -> str | None:
+    """A header under its standard name, or the older one with ``X-``."""
+    return response.headers.get(name) or response.headers.get(f"X-{name}")
 
 
 def _ids(page: list[Any]) -> list[Any]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from collectors._http import Answer, ApiClient, Credentials, NotThere, expect_list
-from collectors._rates import RateLimiter
+from collectors._connection import api_client
+from collectors._http import Answer, NotThere, expect_list
 from collectors.gitlab import mapping
 from collectors.gitlab.settings import Connection
-from exporter.config.files import Unreadable
-from exporter.config.secrets import read_secret
 from exporter.contract import Context, Trouble
-from exporter.errors import ConfigError, SourceError, Unauthorized, UnitUnavailable
+from exporter.errors import SourceError, UnitUnavailable
 
 
 def api_url(url: str) -> str:
@@ -32,91 +29,29 @@ class GitLabClient:
     """The calls we make, for several threads; one rate limit for all of them."""
 
     def __init__(self, config: Connection, context: Context, collector: str = "gitlab") -> None:
-        if config.ca_file and not config.ca_file.is_file():
-            raise ConfigError(f"collectors.{collector}.ca_file: {config.ca_file} is no file")
         self.per_page = config.per_page
-        self._token_file = config.token_file
-        self._turn = threading.Lock()
-        self._refused: str | None = None
-        self._credentials = Credentials(config.token.get_secret_value() if config.token else "")
-        self._api = ApiClient(
-            api_url(config.url),
-            self._credentials,
-            limiter=RateLimiter(config.operations_per_second, context.stopping),
-            observer=context.api,
-            clock=context.clock,
-            stopping=context.stopping,
-            timeout_seconds=context.fetch_timeout_seconds,
-            user_agent=f"ci-exporter/{context.version or '0'}",
-            verify=str(config.ca_file) if config.ca_file and config.tls_verify else config.tls_verify,
-        )
+        self._api = api_client(config, context, collector, base_url=api_url(config.url))
 
     def credentials_changed(self) -> bool:
         """Whether the token file holds another token than the one that was refused; takes it over."""
-        token = self._read_token_file()
-        if token is None or token == self._refused:
-            return False
-        self._credentials.token = token
-        return True
-
-    def _read_token_file(self) -> str | None:
-        try:
-            return read_secret(self._token_file) if self._token_file else None
-        except Unreadable:
-            return None  # a rotation that is under way; it is read again shortly
-
-    def _refuse(self, token: str) -> bool:
-        """Note that *token* was refused; whether there is another one by now.
-
-        The token is the one of the failed call: another thread may have exchanged it meanwhile, and
-        must not see the new one called refused.
-        """
-        with self._turn:
-            if self._credentials.token != token:
-                return True
-            self._refused = token
-            return self.credentials_changed()
+        return self._api.credentials.changed()
 
     def _get(self, path: str, operation: str, **params: Any) -> Any:
         """The body of one answer."""
-        return self._body(lambda: self._api.get(path, operation, params), operation)
+        return self._body(self._api.get(path, operation, params), operation)
 
-    def _body(self, call: Callable[[], Answer], operation: str) -> Any:
-        """The body of one answer; the token file is read anew if the token was refused."""
-        while True:
-            token = self._credentials.token
-            try:
-                answer = call()
-            except Unauthorized:
-                if not self._refuse(token):
-                    raise
-            else:
-                break
+    def _body(self, answer: Answer, operation: str) -> Any:
         if answer.status != 200:
             raise NotThere(f"{operation} answered {answer.status}", answer.status)
         return answer.body
 
     def _pages(self, path: str, operation: str, **params: Any) -> Iterator[list[Any]]:
-        """All pages of a list; begun anew if the token was refused at its first page."""
-        for answer in self._answers(path, operation, **params):
-            yield answer.body
+        """All pages of a list."""
+        return self._api.pages(path, operation, {"per_page": self.per_page, **params})
 
     def _answers(self, path: str, operation: str, **params: Any) -> Iterator[Answer]:
         """The same with what came beside the entries."""
-        begun = False
-        while True:
-            token = self._credentials.token
-            try:
-                for answer in self._api.answers(path, operation, {"per_page": self.per_page, **params}):
-                    begun = True
-                    yield answer
-            except Unauthorized as error:
-                if not self._refuse(token):
-                    raise
-                if begun:
-                    raise SourceError(f"{operation}: the token was exchanged between two pages") from error
-            else:
-                return
+        return self._api.answers(path, operation, {"per_page": self.per_page, **params})
 
     # -- projects ------------------------------------------------------------------------------
 

@@ -10,17 +10,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from prometheus_client.metrics_core import Metric
-
+from collectors._ci import CiCollector
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.discovery import Discoverer
 from collectors.gitlab.reader import OVERLAP, Memory, Reader, concerns_all
 from collectors.gitlab.settings import GitLabConfig
 from collectors.gitlab.values import parse_instant
-from exporter import ci_families
 from exporter.contract import (
     Batch,
-    Collector,
     Context,
     DemoSource,
     Discovery,
@@ -31,9 +28,7 @@ from exporter.contract import (
     UnitTrouble,
 )
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
-from exporter.families import Samples
 from exporter.model.runs import RefKind
-from exporter.model.views import UnitView
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +67,7 @@ class Cursor:
         return json.dumps(fields | ({"unread": self.unread} if self.unread else {}))
 
 
-class GitLab(Collector[GitLabConfig]):
+class GitLab(CiCollector[GitLabConfig]):
     """GitLab pipelines and jobs.
 
     A steady round costs one call per project and at most three per changed pipeline: the pipeline,
@@ -82,15 +77,10 @@ class GitLab(Collector[GitLabConfig]):
     name = "gitlab"
     provider: ClassVar[str] = "gitlab"
     config_model = GitLabConfig
-    families = ci_families.FAMILIES
 
     def __init__(self, config: GitLabConfig, context: Context) -> None:
         super().__init__(config, context)
         self._client = GitLabClient(config, context)
-        self.job_state = config.jobs.status  # type: ignore[misc]
-        self._options = ci_families.RunOptions(
-            self.provider, dense=config.dense, job_state=config.jobs.status
-        )
         self._memory = Memory()
 
     @property
@@ -105,14 +95,6 @@ class GitLab(Collector[GitLabConfig]):
     def discover(self) -> Discovery:
         """Every project to watch."""
         return Discoverer(self._client, self.config).run()
-
-    def collect(self) -> Iterator[Metric]:
-        """The pages of all projects, from memory."""
-        return self.context.page.collect()
-
-    def unit_samples(self, view: UnitView) -> Samples:
-        """What one project exposes."""
-        return ci_families.unit_samples(view, self._options)
 
     def close(self) -> None:
         """Close idle connections."""

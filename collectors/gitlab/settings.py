@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from collectors._ci import CiConfig
-from exporter.contract import CollectorConfig, PolledConfig
+from collectors._connection import Connection as AnyConnection
+from exporter.contract import PolledConfig
 
 
 class Group(BaseModel):
@@ -23,7 +22,7 @@ class Group(BaseModel):
     exclude: tuple[str, ...] = Field(default=(), description="globs of project paths to leave out")
 
 
-class Connection(CollectorConfig):
+class Connection(AnyConnection):
     """Where GitLab is, as whom to ask, and how hard: the same for all collectors of GitLab."""
 
     env_names: ClassVar[Mapping[str, str]] = {
@@ -35,31 +34,12 @@ class Connection(CollectorConfig):
 
     url: str = Field(default="https://gitlab.com", description="GitLab's address, with or without /api/v4")
     token: SecretStr | None = Field(default=None, description="access token with scope read_api")
-    token_file: Path | None = Field(default=None, description="file with the token, read again after a 401")
-    ca_file: Path | None = Field(
-        default=None, description="PEM file of the authority behind GitLab's certificate"
-    )
-    tls_verify: bool = Field(default=True, description="check GitLab's certificate")
     per_page: int = Field(default=100, ge=1, le=100, description="entries per page of a list")
-    operations_per_second: float = Field(
-        default=10, gt=0, le=1000, description="calls a second, all threads in all"
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _is_http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an address such as https://gitlab.example.com")
-        if parts.username or parts.password:
-            raise ValueError("must hold no user name or password; use token or token_file")
-        return value.rstrip("/")
 
     @property
     def host_and_path(self) -> str:
         """Tells instances apart; the scheme may change without another history."""
-        parts = urlsplit(self.url.removesuffix("/api/v4"))
-        return parts.netloc.lower() + parts.path
+        return super().host_and_path.removesuffix("/api/v4")
 
 
 class Watched(Connection, PolledConfig):

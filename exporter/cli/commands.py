@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -201,7 +202,8 @@ def _end_on_sigterm(parts: Parts) -> None:
     """Let SIGTERM end a long command cleanly: what is saved stays, the rest is read at the next run."""
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        parts.stopping.set()
+        # Beside us: this thread may be in the middle of a method of that very event.
+        threading.Thread(target=parts.stopping.set).start()
         raise Stopped("stopped before the end; run it again to go on")
 
     signal.signal(signal.SIGTERM, end)

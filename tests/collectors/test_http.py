@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from collectors import _http
-from collectors._http import ApiClient, Credentials, NotThere
+from collectors._credentials import Credentials
+from collectors._http import ApiClient, NotThere
 from collectors._rates import RateLimiter
 from exporter.clock import FixedClock
 from exporter.errors import BadAnswer, SourceError, Stopped, Unauthorized

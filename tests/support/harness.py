@@ -1,12 +1,10 @@
-"""A collector run as the service runs it, on a stand-in GitLab whose time only the test moves."""
+"""A collector run as the service runs it, on a stand-in whose time only the test moves."""
 
 from __future__ import annotations
 
-import asyncio
-import http.client
 import tempfile
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -15,15 +13,14 @@ from typing import Any, ClassVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from collectors._standin.times import parse
 from collectors.gitlab import GitLab, GitLabChanges, GitLabDeployments, GitLabEvents, GitLabRunners
 from collectors.gitlab.standin.client import StandIn
 from collectors.gitlab.standin.options import Options
-from collectors.gitlab.standin.server import listen, serve
 from collectors.gitlab.standin.site import Site
-from collectors.gitlab.standin.times import parse
 from collectors.gitlab.standin.world import World
 from exporter.clock import FixedClock
-from exporter.contract import Context
+from exporter.contract import Collector, Context
 from exporter.errors import ExporterError
 from exporter.exposition import Exposition
 from exporter.model.events import Event
@@ -32,52 +29,24 @@ from exporter.rounds.round import CollectorRounds, Visit
 from exporter.runnermetrics import FetchResult
 from exporter.selfmetrics import SelfMetrics
 from exporter.store.sql import SqlStore
+from tests.support.standins import InThread
 
 START = "2026-03-02T08:00:00Z"
 PROJECT = "acme/p"
 SINK = "kafka"
 RETRY_SECONDS = 0.001
-Watcher = (
-    type[GitLab] | type[GitLabRunners] | type[GitLabEvents] | type[GitLabDeployments] | type[GitLabChanges]
-)
+Watcher = type[Collector[Any]]
 
 
-class LocalStandIn(StandIn):
-    """A stand-in in a thread of this process: as good as another process, and there at once."""
-
-    def __init__(self, options: Options) -> None:
-        bound = listen(0)
-        bound.listen()  # whoever connects before the thread runs waits for it
-        self.url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-        self.token = options.token
-        self._loop = asyncio.new_event_loop()
-        self._stopping = asyncio.Event()
-        serving = serve(Site(World(options), self.url), bound, self._stopping)
-        self._thread = threading.Thread(target=self._run, args=(serving,), daemon=True)
-        self._thread.start()
-        self._connection = http.client.HTTPConnection(self.url.removeprefix("http://"), timeout=60)
-
-    def _run(self, serving: Coroutine[Any, Any, None]) -> None:
-        self._loop.run_until_complete(serving)
-        for transport in list(self._loop._transports.values()):  # type: ignore[attr-defined]
-            transport.abort()
-        for _ in range(3):
-            self._loop.run_until_complete(asyncio.sleep(0))  # connections close in turns of the loop
-        self._loop.close()
-
-    def stop(self) -> int:
-        """End it."""
-        self._connection.close()
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
-        return 0
+class LocalStandIn(InThread, StandIn):
+    """A stand-in GitLab in a thread of this process."""
 
 
 @contextmanager
 def gitlab(**options: Any) -> Iterator[StandIn]:
     """A stand-in without projects of its own that stands still at `START`."""
     known: dict[str, Any] = {"projects": 0, "start": parse(START), **options}
-    with LocalStandIn(Options(**known)) as server:
+    with LocalStandIn(lambda url: Site(World(Options(**known)), url)) as server:
         yield server
 
 
@@ -120,7 +89,7 @@ class Exporter:
             fetch_timeout_seconds=5,
         )
         config: Any = cls.config_model.model_validate(given)
-        self.collector = cls(config, context)
+        self.collector: Any = cls(config, context)
         self.collector._client._api.retry_seconds = RETRY_SECONDS
         self.rounds = CollectorRounds(self.collector, self.page, self.store, self.metrics, clock)
 

@@ -22,7 +22,7 @@ class RunnersClient(GitLabClient):
 
     def _question(self, operation: str, question: Any) -> Any:
         url = self._api.base_url.removesuffix("/v4") + "/graphql"
-        return self._body(lambda: self._api.post(url, operation, question), operation)
+        return self._body(self._api.post(url, operation, question), operation)
 
     def all_runners(self) -> Iterator[list[Any]]:
         """Pages of every runner of the instance; for administrators."""

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import os
-import signal
-import stat
-import sys
 from collections.abc import Sequence
 from dataclasses import fields
 
+from collectors._standin.process import run
+from collectors._standin.times import parse
 from collectors.gitlab.standin.options import Options
-from collectors.gitlab.standin.server import listen, serve
 from collectors.gitlab.standin.site import Site
 from collectors.gitlab.standin.stories import STORIES
-from collectors.gitlab.standin.times import parse
 from collectors.gitlab.standin.world import World
-
-_PARENT_CHECK_SECONDS = 0.25
 
 
 def _story(text: str) -> tuple[str, float]:
@@ -87,44 +80,10 @@ def _options(given: argparse.Namespace) -> Options:
     return Options(**values)
 
 
-def _watch_parent(stopping: asyncio.Event) -> None:
-    loop, parent = asyncio.get_running_loop(), os.getppid()
-
-    def look() -> None:
-        if os.getppid() != parent:
-            stopping.set()
-        else:
-            loop.call_later(_PARENT_CHECK_SECONDS, look)
-
-    def read() -> None:
-        if not os.read(0, 4096):
-            stopping.set()
-
-    look()
-    if stat.S_ISFIFO(os.fstat(0).st_mode):
-        loop.add_reader(0, read)
-
-
-async def _run(given: argparse.Namespace) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
-    if given.exit_with_parent:
-        _watch_parent(stopping)
-    bound = listen(given.port)
-    url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-    site = Site(World(_options(given)), url)
-    serving = asyncio.create_task(serve(site, bound, stopping))
-    await asyncio.sleep(0)
-    sys.stdout.write(f"listening on {url}\n")
-    sys.stdout.flush()
-    await serving
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until told to stop."""
-    asyncio.run(_run(_parser().parse_args(arguments)))
+    given = _parser().parse_args(arguments)
+    run(lambda url: Site(World(_options(given)), url), given.port, exit_with_parent=given.exit_with_parent)
 
 
 if __name__ == "__main__":

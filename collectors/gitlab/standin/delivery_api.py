@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from collectors._standin.asking import Answer, Query, Refusal
 from collectors.gitlab.standin.delivery_render import DeliveryRender
 from collectors.gitlab.standin.deployments import Deployment, Environment
-from collectors.gitlab.standin.params import Answer, Query, Refusal, offset_page
+from collectors.gitlab.standin.params import offset_page
 from collectors.gitlab.standin.projects_api import find_project
 from collectors.gitlab.standin.records import MergeRequest, Note, Project
 from collectors.gitlab.standin.render import Render

@@ -6,7 +6,8 @@ import secrets
 import subprocess
 from pathlib import Path
 
-from collectors.gitlab.standin.client import spawn
+from collectors._standin.client import spawn
+from collectors.gitlab.standin.client import MODULE
 from exporter.contract import DemoSource
 
 _GROUP = "acme"
@@ -35,7 +36,7 @@ def demo_source(directory: Path) -> DemoSource:
     token = f"glpat-{secrets.token_hex(10)}"
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "gitlab-standin.log").open("ab") as log:
-        process, url = spawn({**_WORLD, "token": token}, subprocess.DEVNULL, log.fileno())
+        process, url = spawn(MODULE, {**_WORLD, "token": token}, subprocess.DEVNULL, log.fileno())
     # Whoever ends it does so by its id; without this Popen would warn of a process that still runs.
     process.returncode = 0
     block = {

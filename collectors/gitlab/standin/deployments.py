@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from collectors._standin.times import Timeline, iso
 from collectors.gitlab.standin import history
 from collectors.gitlab.standin.records import Job, Pipeline, Project, sha_of
-from collectors.gitlab.standin.times import Timeline, iso
 
 ENDED = ("success", "failed", "canceled")
 _DEPLOYING = ("deploy", "rollout", "release")

@@ -8,8 +8,8 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from collectors._standin.times import HOUR, MINUTE, SECOND, Timeline
 from collectors.gitlab.standin.records import USERS, MergeRequest, Pipeline, Project, User, sha_of
-from collectors.gitlab.standin.times import HOUR, MINUTE, SECOND, Timeline
 
 _LATE, _HIDDEN, _COMMENTED, _JOINED, _GROUP = 0.08, 0.05, 0.5, 0.1, 0.1
 

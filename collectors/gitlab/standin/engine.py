@@ -8,6 +8,7 @@ from functools import partial
 from operator import attrgetter
 from random import Random
 
+from collectors._standin.times import HOUR, SECOND, Timeline
 from collectors.gitlab.standin import history
 from collectors.gitlab.standin.composite import composite, latest, transition, union_seconds
 from collectors.gitlab.standin.deployments import Deployments
@@ -22,7 +23,6 @@ from collectors.gitlab.standin.records import (
     Project,
     User,
 )
-from collectors.gitlab.standin.times import HOUR, SECOND, Timeline
 from collectors.gitlab.standin.truth import Ledger
 
 _WAITING = ("created", "waiting_for_resource", "preparing", "waiting_for_callback", "pending", "scheduled")

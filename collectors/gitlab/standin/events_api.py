@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
+from collectors._standin.asking import Answer, Query, Refusal
+from collectors._standin.times import iso, zone_of
 from collectors.gitlab.standin.diary import Happening
-from collectors.gitlab.standin.params import Answer, Query, Refusal, offset_page
+from collectors.gitlab.standin.params import offset_page
 from collectors.gitlab.standin.projects_api import find_project
 from collectors.gitlab.standin.records import USERS, User
 from collectors.gitlab.standin.render import Render
-from collectors.gitlab.standin.times import iso, zone_of
 from collectors.gitlab.standin.world import World
 
 _FORBIDDEN = Refusal(403, {"message": "403 Forbidden"})

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from collectors.gitlab.standin.records import RUNNERS, Job, Namespace, RunnerName, dice
+from collectors._standin.times import DAY, HOUR, MINUTE, dice, iso
+from collectors.gitlab.standin.records import RUNNERS, Job, Namespace, RunnerName
 from collectors.gitlab.standin.runners import TYPES, Manager, Runner
-from collectors.gitlab.standin.times import DAY, HOUR, MINUTE, iso
 
 _EXECUTING = ("running", "canceling")
 _ACTIVE = ("pending", *_EXECUTING)

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 from graphql import GraphQLError
 
+from collectors._standin.asking import Refusal
+from collectors._standin.times import iso
 from collectors.gitlab.standin import history
-from collectors.gitlab.standin.params import Refusal
 from collectors.gitlab.standin.projects_api import find_group
 from collectors.gitlab.standin.records import USERS, Job, Namespace, Project, sha_of
 from collectors.gitlab.standin.runners import Manager, Runner
 from collectors.gitlab.standin.runners_api import serves_group
-from collectors.gitlab.standin.times import iso
 from collectors.gitlab.standin.world import World
 
 T = TypeVar("T", Runner, Manager, Job, Project, Namespace)

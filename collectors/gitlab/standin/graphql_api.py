@@ -34,9 +34,9 @@ from graphql import (
     validate,
 )
 
+from collectors._standin.asking import Answer, Refusal
 from collectors.gitlab.standin.graph import Graph
 from collectors.gitlab.standin.graph_schema import SDL
-from collectors.gitlab.standin.params import Answer, Refusal
 from collectors.gitlab.standin.world import World
 
 Json = dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+from collectors._standin.times import dice
 from collectors.gitlab.standin.records import (
     COMPLETED,
     FIRST_PROJECT,
@@ -17,7 +18,6 @@ from collectors.gitlab.standin.records import (
     Pipeline,
     Project,
     RunnerName,
-    dice,
 )
 from collectors.gitlab.standin.truth import job_execution, pipeline_execution
 

@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from collectors._standin.asking import Answer, Query, Refusal
 from collectors.gitlab.standin import history
-from collectors.gitlab.standin.params import Answer, Query, Refusal, offset_page
+from collectors.gitlab.standin.params import offset_page
 from collectors.gitlab.standin.projects_api import find_project
 from collectors.gitlab.standin.records import COMPLETED, KNOWN_STATUSES, Job, Pipeline, Project, sha_of
 from collectors.gitlab.standin.render import Render

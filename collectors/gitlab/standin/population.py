@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from random import Random
 
+from collectors._standin.times import DAY
 from collectors.gitlab.standin.engine import Engine
 from collectors.gitlab.standin.records import (
     FIRST_PROJECT,
@@ -17,7 +18,6 @@ from collectors.gitlab.standin.records import (
     User,
 )
 from collectors.gitlab.standin.reviews import Reviews
-from collectors.gitlab.standin.times import DAY
 
 _WORDS = (
     "api",

@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from collectors.gitlab.standin.params import Answer, Query, Refusal, offset_page
+from collectors._standin.asking import Answer, Query, Refusal
+from collectors.gitlab.standin.params import offset_page
 from collectors.gitlab.standin.records import USERS, Namespace, Project
 from collectors.gitlab.standin.render import Render
 from collectors.gitlab.standin.world import World

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from random import Random
 from typing import Any, NamedTuple
 
-from collectors.gitlab.standin.times import iso
+from collectors._standin.times import iso
 
 COMPLETED = frozenset({"success", "failed", "canceled", "skipped"})
 KNOWN_STATUSES = COMPLETED | {
@@ -21,11 +20,6 @@ KNOWN_STATUSES = COMPLETED | {
     "scheduled",
 }
 _SHA_STEP = 0x9E3779B97F4A7C15F39CC0605CEDC8341082276B
-
-
-def dice(seed: int) -> Random:
-    """A repeatable source of chance; nothing here is a secret."""
-    return Random(seed)  # noqa: S311
 
 
 def sha_of(key: int) -> str:

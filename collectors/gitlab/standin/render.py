@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from collectors._standin.times import iso
 from collectors.gitlab.standin.diary import Happening
 from collectors.gitlab.standin.fleet import Fleet
 from collectors.gitlab.standin.records import (
@@ -16,7 +17,6 @@ from collectors.gitlab.standin.records import (
     sha_of,
 )
 from collectors.gitlab.standin.runners_render import RunnersRender
-from collectors.gitlab.standin.times import iso
 
 Json = dict[str, Any]
 _LABELS = {"success": "passed", "waiting_for_resource": "waiting for resource"}

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from collectors._standin.times import MINUTE, Timeline, iso
 from collectors.gitlab.standin.records import APPROVED, USERS, MergeRequest, Note, Project, User
-from collectors.gitlab.standin.times import MINUTE, Timeline, iso
 
 _DRAFT, _REVIEWED, _APPROVED = 0.15, 0.8, 0.6
 

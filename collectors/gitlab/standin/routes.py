@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from collectors._standin.asking import Answer, Refusal
 from collectors.gitlab.standin.delivery_api import DeliveryApi
 from collectors.gitlab.standin.events_api import EventsApi
-from collectors.gitlab.standin.params import Answer, Refusal
 from collectors.gitlab.standin.pipelines_api import PipelinesApi
 from collectors.gitlab.standin.projects_api import ProjectsApi
 from collectors.gitlab.standin.render import Render

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
+from collectors._standin.times import DAY, HOUR, SECOND
 from collectors.gitlab.standin.records import Namespace, Project
-from collectors.gitlab.standin.times import DAY, HOUR, SECOND
 
 TYPES = ("instance_type", "group_type", "project_type")
 STATUSES = ("active", "paused", "online", "offline", "never_contacted", "stale")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from collectors.gitlab.standin.params import Answer, Query, Refusal, offset_page
+from collectors._standin.asking import Answer, Query, Refusal
+from collectors.gitlab.standin.params import offset_page
 from collectors.gitlab.standin.projects_api import find_group, find_project
 from collectors.gitlab.standin.records import KNOWN_STATUSES, Namespace
 from collectors.gitlab.standin.render import Render

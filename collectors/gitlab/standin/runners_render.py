@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from collectors._standin.times import iso
 from collectors.gitlab.standin.fleet import Fleet
 from collectors.gitlab.standin.runners import Manager, Runner
-from collectors.gitlab.standin.times import iso
 
 Json = dict[str, Any]
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from collectors._standin.times import DAY, HOUR, Timeline, dice
 from collectors.gitlab.standin import history
 from collectors.gitlab.standin.diary import Diary
 from collectors.gitlab.standin.engine import Engine
@@ -20,11 +21,9 @@ from collectors.gitlab.standin.records import (
     Pipeline,
     Plan,
     Project,
-    dice,
 )
 from collectors.gitlab.standin.reviews import Reviews
 from collectors.gitlab.standin.stories import draw, plan_for
-from collectors.gitlab.standin.times import DAY, HOUR, Timeline
 from collectors.gitlab.standin.truth import Ledger
 
 

@@ -58,8 +58,10 @@ def test_a_late_refusal_of_the_old_token_does_not_spoil_the_new_one(
     lab = lab_of(token_file=token_file)
     client = lab.exporter.collector._client
     token_file.write_text("rotated")
-    assert client._refuse("standin-token")  # one thread was refused, and took the new token over
-    assert client._refuse("standin-token")  # another one had asked with the old token, too
+    assert client._api.credentials.refuse(
+        "standin-token"
+    )  # one thread was refused, and took the new token over
+    assert client._api.credentials.refuse("standin-token")  # another one had asked with the old token, too
     assert client.credentials_changed()
 
 

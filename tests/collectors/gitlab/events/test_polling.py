@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from collectors.gitlab.standin.times import parse
+from collectors._standin.times import parse
 from exporter.contract import Batch, Trouble
 from exporter.errors import SourceError
 from tests.support.harness import PROJECT, START, EventsLab

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from collectors._standin.asking import Request
 from collectors.gitlab.standin.options import Options
-from collectors.gitlab.standin.site import Request, Site
+from collectors.gitlab.standin.site import Site
 from collectors.gitlab.standin.world import World
 
 START = 1_780_000_000_000

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from collectors.gitlab.standin.times import parse
+from collectors._standin.times import parse
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 EVENTS = "/projects/101/events"

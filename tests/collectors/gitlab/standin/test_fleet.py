@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from collectors._standin.times import DAY, HOUR
 from collectors.gitlab.standin.options import Options
-from collectors.gitlab.standin.times import DAY, HOUR
 from collectors.gitlab.standin.world import World
 
 START = 1_780_000_000_000

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import requests
 
+from collectors._standin.asking import Request
 from collectors.gitlab.standin.client import StandIn
-from collectors.gitlab.standin.site import Request
 
 COLLECTOR_QUERY = """
 query($first: Int, $after: String) {

@@ -124,9 +124,10 @@ def test_it_ends_when_its_parent_dies(tmp_path: Path) -> None:
     """The parent is killed, so that only the stand-in itself can notice; its end closes the pipe."""
     source = (
         "import os, signal, sys\n"
-        "from collectors.gitlab.standin.client import spawn\n"
+        "from collectors._standin.client import spawn\n"
         "import subprocess\n"
-        "process, url = spawn({'projects': 1}, subprocess.DEVNULL, sys.stdout.fileno())\n"
+        "module = 'collectors.gitlab.standin'\n"
+        "process, url = spawn(module, {'projects': 1}, subprocess.DEVNULL, sys.stdout.fileno())\n"
         "print(process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

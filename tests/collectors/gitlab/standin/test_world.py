@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collectors._standin.times import HOUR, MINUTE, iso, parse
 from collectors.gitlab.standin.composite import composite, latest, union_seconds
 from collectors.gitlab.standin.history import jobs_of
 from collectors.gitlab.standin.options import Options
 from collectors.gitlab.standin.records import COMPLETED, KNOWN_STATUSES
 from collectors.gitlab.standin.stories import STORIES
-from collectors.gitlab.standin.times import HOUR, MINUTE, iso, parse
 from collectors.gitlab.standin.world import World
 
 START = 1_780_000_000_000

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from collectors.gitlab.standin.records import dice
+from collectors._standin.times import dice
 
 KINDS = frozenset(
     {
@@ -163,7 +163,7 @@ def _message(status: int) -> str:
     if status == 429:
         return "Retry later\n"
     if status >= 500:
-        return f"<html><head><title>{status}</title></head><body>GitLab is not responding</body></html>"
+        return f"<html><head><title>{status}</title></head><body>The server is not responding</body></html>"
     return json.dumps({"message": _MESSAGES.get(status, str(status))})
 
 

@@ -8,8 +8,9 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
-from collectors.gitlab.standin.faults import Reply
-from collectors.gitlab.standin.site import Request, Site
+from collectors._standin.asking import Request
+from collectors._standin.faults import Reply
+from collectors._standin.site import Site
 
 _LONGEST_HEAD = 64 * 1024
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
@@ -97,7 +98,7 @@ class Connection(asyncio.Protocol):
         lines = [
             f"HTTP/1.1 {reply.status} {_PHRASES.get(reply.status, '')}",
             "Server: nginx",
-            f"Date: {_date(self._site.world.now // 1000)}",
+            f"Date: {_date(self._site.now // 1000)}",
             f"Content-Length: {length}",
             f"Connection: {'close' if last else 'keep-alive'}",
             *(f"{name}: {value}" for name, value in reply.headers),

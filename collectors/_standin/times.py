@@ -1,4 +1,4 @@
-"""Simulated time: an event queue in milliseconds, and how GitLab writes and reads timestamps."""
+"""Simulated time and chance: an event queue in milliseconds, and timestamps written and read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
+from random import Random
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -58,7 +59,7 @@ def parse(text: str) -> int:
     """Milliseconds since 1970 of an ISO date or time; without a zone it is UTC.
 
     Raises:
-        ValueError: it is none; a space is not accepted, so an unescaped ``+`` fails as in GitLab.
+        ValueError: it is none; a space is not accepted, so an unescaped ``+`` fails.
     """
     if " " in text or "-" not in text:
         raise ValueError(text)
@@ -66,3 +67,8 @@ def parse(text: str) -> int:
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
     return (when - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+
+
+def dice(seed: int) -> Random:
+    """A repeatable source of chance; nothing here is a secret."""
+    return Random(seed)  # noqa: S311
