@@ -16,6 +16,10 @@ from exporter.plugins import collector_classes
 DIFFERS = {
     "metrics.enabled": True,
     "collectors.gitlab.token": "${GITLAB_TOKEN:-}",
+    "collectors.gitlab_changes.enabled": False,
+    "collectors.gitlab_changes.token": "${GITLAB_TOKEN:-}",
+    "collectors.gitlab_deployments.enabled": False,
+    "collectors.gitlab_deployments.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_events.enabled": False,
     "collectors.gitlab_events.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_runners.enabled": False,

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 from collectors.gitlab.deployments.client import DeploymentsClient
 from collectors.gitlab.deployments.reader import DeploymentReader, Tiers
 from collectors.gitlab.deployments.settings import DeploymentsConfig
-from collectors.gitlab.deployments.standing import CURSORS, Cursor
+from collectors.gitlab.deployments.state import CURSORS, Cursor
 from collectors.gitlab.discovery import Discoverer, Feature
 from collectors.gitlab.news import stored
 from exporter import ci_delivery_families as families

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from collectors.gitlab import news
-from collectors.gitlab.deployments import mapping, standing
+from collectors.gitlab.deployments import mapping, state
 from collectors.gitlab.deployments.client import DeploymentsClient
 from collectors.gitlab.deployments.settings import DeploymentsConfig
-from collectors.gitlab.deployments.standing import Cursor
+from collectors.gitlab.deployments.state import Cursor
 from collectors.gitlab.reader import concerns_all
 from exporter import ci_delivery_families as families
 from exporter.contract import Batch, Context, Observation, Position, Trouble, Unit, UnitTrouble
@@ -71,7 +71,7 @@ class DeploymentReader:
                 self._failure = self._failure or error
         selection = self._config.environments
         after = replace(
-            after, standings=standing.with_deployments(after.standings, self._found.values(), selection)
+            after, standings=state.with_deployments(after.standings, self._found.values(), selection)
         )
         if not more and self._failure is None:
             after = self._measured(after, cursor)
@@ -193,15 +193,15 @@ class DeploymentReader:
         if not self._is_due(cursor):
             return cursor
         selection = self._config.environments
-        shown, surplus = standing.select(self._environments(), selection)
+        shown, surplus = state.select(self._environments(), selection)
         self._context.page.note_dropped(
             families.ENVIRONMENT_INFO,
             _NO_ROOM,
-            families.deployment_samples("gitlab", self._unit.name, standing.listed(surplus, {}))[
+            families.deployment_samples("gitlab", self._unit.name, state.listed(surplus, {}))[
                 families.ENVIRONMENT_INFO
             ],
         )
-        standings = standing.listed(shown, cursor.standings)
+        standings = state.listed(shown, cursor.standings)
         if new := standings.keys() - cursor.standings.keys():
             standings = self._with_history(standings, {label: shown[label] for label in new})
         return replace(cursor, standings=standings, environments_read_at=self._now)
@@ -232,7 +232,7 @@ class DeploymentReader:
         selection, unknown = self._config.environments, self._context.api.unknown_value
 
         def add(known: dict[str, Standing], page: list[Any]) -> dict[str, Standing]:
-            return standing.with_deployments(known, _readable(page, unknown), selection)
+            return state.with_deployments(known, _readable(page, unknown), selection)
 
         standings = add(standings, self._client.newest_deployments(self._unit.key))
         for label, members in sorted(new.items()):
@@ -291,7 +291,7 @@ class DeploymentReader:
             return None
         if old.committed_at is None and (commit := self._client.commit(self._unit.key, old.sha)):
             old = mapping.commit(commit)
-        return standing.behind(old, head, mapping.commits_between(found))
+        return state.behind(old, head, mapping.commits_between(found))
 
     def _busy(self, standings: Iterable[Standing]) -> bool:
         """Whether a deployment is under way, so that its end is to be expected soon."""
