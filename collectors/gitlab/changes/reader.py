@@ -54,6 +54,9 @@ class Memory:
     merge requests by number, with their state and when they were created. ``read`` is as of which change
     the notes of one were read, ``settled`` are those of which nothing more can come. ``samples`` are those
     shown last. ``listed_at`` is when the list of open ones was read.
+
+    It changes at the end of a poll, and is forgotten if that was not saved: what it says was read must have
+    been counted.
     """
 
     cursor: str | None = None
@@ -85,6 +88,8 @@ class ChangeReader:
         self._observations: list[Observation] = []
         self._changed: list[Change] = []
         self._notes_read = 0
+        self._read: dict[int, datetime] = {}
+        self._settled: set[int] = set()
         self._unread: set[int] = set()
         self._counts_from = self._now
         self._trouble: UnitTrouble | None = None
@@ -98,12 +103,15 @@ class ChangeReader:
         """
         memory = self._memory
         current = memory.cursor is not None and memory.cursor == position.cursor
+        if not current:
+            memory.read, memory.settled, memory.listed_at = {}, set(), None
         self._unread, self._counts_from = set(cursor.unread), position.counts_from
         updated_at, more = self._read_changes(cursor)
         if self._failure is None:
             self._read_unread(cursor.unread)
         after = Cursor(updated_at, more, tuple(sorted(self._unread)))
-        self._update_open(current=current)
+        self._update_open()
+        self._remember()
         samples: Samples | None = None
         if memory.listed_at is not None:
             samples = families.change_samples("gitlab", self._unit.name, memory.opened.values())
@@ -145,6 +153,8 @@ class ChangeReader:
     def _take(self, value: Any) -> None:
         """Take one merge request; if it cannot be read it is put off, so that others go on."""
         number = mapping.number(value)
+        if number in self._unread:
+            return  # it has its turn later, when its failure is no news
         try:
             self._add(mapping.change(value, unknown=self._unknown))
         except BadAnswer as error:
@@ -154,8 +164,6 @@ class ChangeReader:
                 raise
             self._put_off(number, error)
             self._failure = error
-        else:
-            self._unread.discard(number)
 
     def _put_off(self, number: int, error: SourceError) -> None:
         self._unread.add(number)
@@ -165,16 +173,17 @@ class ChangeReader:
     def _read_unread(self, numbers: Iterable[int]) -> None:
         """Try again what was put off; what is gone by now is forgotten."""
         for number in list(numbers)[: news.UNREAD_PER_POLL]:
-            if number not in self._unread:
-                continue
             try:
                 value = self._client.change(self._unit.key, number)
                 if value is not None:
                     self._add(mapping.change(value, unknown=self._unknown))
                 self._unread.discard(number)
             except SourceError as error:
-                if concerns_all(error):
+                if news.is_refused(error):
                     raise
+                if concerns_all(error):
+                    self._failure = error
+                    return
                 self._put_off(number, error)
 
     # -- what a merge request adds to totals ---------------------------------------------------
@@ -200,9 +209,11 @@ class ChangeReader:
 
     def _may_have_news(self, change: Change) -> bool:
         """Whether notes may tell of a first review or approval that was not seen, and counts."""
-        if change.number in self._memory.settled:
+        memory = self._memory
+        if change.number in memory.settled or change.number in self._settled:
             return False
-        if self._memory.read.get(change.number) == change.updated_at:
+        # A page of changes may begin with those that the one before it ended with.
+        if change.updated_at in (memory.read.get(change.number), self._read.get(change.number)):
             return False
         return change.merged_at is None or change.merged_at >= self._counts_from
 
@@ -212,10 +223,9 @@ class ChangeReader:
         pages = self._client.notes(self._unit.key, change.number)
         notes = (mapping.note(entry) for page in pages for entry in page)
         found = reviews_of(change, notes, self._config.is_ignored)
+        self._read[change.number] = change.updated_at
         if found.complete or change.merged_at:
-            self._settle(change.number)
-        else:
-            self._memory.read[change.number] = change.updated_at
+            self._settled.add(change.number)
         for family, instant in (
             (families.TIME_TO_FIRST_REVIEW, found.reviewed_at),
             (families.TIME_TO_APPROVAL, found.approved_at),
@@ -223,28 +233,27 @@ class ChangeReader:
             if instant is not None and instant >= self._counts_from:
                 yield self._time(family, change, instant)
 
-    def _settle(self, number: int) -> None:
-        self._memory.read.pop(number, None)
-        if len(self._memory.settled) >= _MOST_REMEMBERED:
-            self._memory.settled.clear()
-        self._memory.settled.add(number)
+    def _remember(self) -> None:
+        """Spare later polls what this one has read."""
+        memory = self._memory
+        if len(memory.settled) + len(memory.read) >= _MOST_REMEMBERED:
+            memory.settled, memory.read = set(), {}
+        memory.settled |= self._settled
+        memory.read |= self._read
 
     def _time(self, family: Family, change: Change, instant: datetime) -> Observation:
         return Observation(family, (), change.after(instant), str(change.number))
 
     # -- what is open --------------------------------------------------------------------------
 
-    def _update_open(self, *, current: bool) -> None:
+    def _update_open(self) -> None:
         """Have the open merge requests as they are now; the list is read anew now and then.
 
         One that is deleted vanishes from it, and nothing else tells.
         """
         memory = self._memory
-        if current:
-            for change in self._changed:
-                self._note_open(memory.opened, change)
-        else:
-            memory.listed_at = None
+        for change in self._changed:
+            self._note_open(memory.opened, change)
         wait = self._config.rediscover_interval_seconds
         if memory.listed_at and 0 <= (self._now - memory.listed_at).total_seconds() < wait:
             return
@@ -256,7 +265,6 @@ class ChangeReader:
             self._failure = self._failure or error
             return
         memory.listed_at = self._now
-        memory.read = {number: at for number, at in memory.read.items() if number in memory.opened}
 
     def _list_open(self) -> dict[int, tuple[ChangeState, datetime]]:
         """The open merge requests, without those that cannot be understood."""

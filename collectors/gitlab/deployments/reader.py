@@ -139,8 +139,11 @@ class DeploymentReader:
                 else:
                     self._take(value)
             except SourceError as error:
-                if concerns_all(error):
+                if news.is_refused(error):
                     raise
+                if concerns_all(error):
+                    self._failure = error
+                    return
                 self._put_off(number, error)
 
     def _observations(self, counts_from: datetime) -> Iterator[Observation]:
