@@ -65,6 +65,7 @@ JOBS: list[dict[str, Any]] = [
         "reason": "script_failure",
     },
 ]
+DEPLOY = {"name": "ship", "stage": "ship", "queue": 0.2, "run": 0.5, "environment": "production"}
 
 _ONE = "SELECT id FROM pull_requests WHERE state = 'open' AND first_review_at IS"
 REVIEW = f"UPDATE pull_requests SET first_review_at = now() WHERE id = ({_ONE} NULL ORDER BY id DESC LIMIT 1)"
@@ -158,17 +159,24 @@ class World:
         self._next = time.monotonic() + 3
         for project in self._projects:
             self._begin(project=project, jobs=JOBS)
-            self._begin(project=project, jobs=JOBS[:1])
+            self._begin(project=project, jobs=[*JOBS[:1], DEPLOY])
+            number = self._act("open_mr", project=project)["iid"]
+            for action in ("comment_mr", "approve_mr", "merge_mr"):
+                self._act(action, project=project, iid=number)
         self._begin(project=self._projects[0], story="no_runner")
         with psycopg.connect(self._dsn) as connection:
             for statement in (REVIEW, MERGE):
                 connection.execute(statement.encode())
 
     def _begin(self, **given: Any) -> None:
-        response = requests.post(
-            f"{self._url}/__standin__/action", json={"action": "new_pipeline", **given}, timeout=30
-        )
+        self._act("new_pipeline", **given)
+
+    def _act(self, action: str, **given: Any) -> dict[str, Any]:
+        url = f"{self._url}/__standin__/action"
+        response = requests.post(url, json={"action": action, **given}, timeout=30)
         assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
 
 
 def _ask_the_api(demo: str) -> None:

@@ -20,7 +20,7 @@ _TIMES = {
 
 
 def expected_deployments(deployments: Told, since: str) -> Totals:
-    """``(family, project, tier, status) -> count`` of ends at or after *since*, and those with a lead time."""
+    """``(family, project, tier, status) -> count`` of ends, and of lead times, at or after *since*."""
     found: Totals = Counter()
     for one in deployments:
         if not one["project"].startswith("acme/"):

@@ -58,7 +58,8 @@ def test_the_author_may_be_gone() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"iid": "7"}, {"state": None}, {"created_at": ""}, {"updated_at": 3}, {"author": {"username": 3}}]
+    "changed",
+    [{"iid": "7"}, {"state": None}, {"created_at": ""}, {"updated_at": 3}, {"author": {"username": 3}}],
 )
 def test_what_lacks_what_matters_is_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(BadAnswer):

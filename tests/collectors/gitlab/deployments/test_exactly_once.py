@@ -93,7 +93,13 @@ def test_one_that_cannot_be_understood_is_put_off(deployments_of: Labs) -> None:
     lab.act("deploy", project=PROJECT, environment="production", status="success")
     lab.advance(150)
     lab.server.faults(
-        {"kind": "status", "status": 200, "body": BROKEN, "path": "deployments[?].*updated_after", "count": 1},
+        {
+            "kind": "status",
+            "status": 200,
+            "body": BROKEN,
+            "path": "deployments[?].*updated_after",
+            "count": 1,
+        },
         {"kind": "status", "status": 200, "body": BROKEN[1:-1], "path": "deployments/1", "count": 2},
     )
     lab.exporter.poll()
