@@ -153,10 +153,11 @@ class ChangeReader:
     def _take(self, value: Any) -> None:
         """Take one merge request; if it cannot be read it is put off, so that others go on."""
         number = mapping.number(value)
-        if number in self._unread:
-            return  # it has its turn later, when its failure is no news
         try:
-            self._add(mapping.change(value, unknown=self._unknown))
+            change = mapping.change(value, unknown=self._unknown)
+            self._changed.append(change)
+            if number not in self._unread:  # those have their turn later, when a failure is no news
+                self._count(change)
         except BadAnswer as error:
             self._put_off(number, error)
         except SourceError as error:
@@ -176,7 +177,9 @@ class ChangeReader:
             try:
                 value = self._client.change(self._unit.key, number)
                 if value is not None:
-                    self._add(mapping.change(value, unknown=self._unknown))
+                    change = mapping.change(value, unknown=self._unknown)
+                    self._changed.append(change)
+                    self._count(change)
                 self._unread.discard(number)
             except SourceError as error:
                 if news.is_refused(error):
@@ -188,13 +191,12 @@ class ChangeReader:
 
     # -- what a merge request adds to totals ---------------------------------------------------
 
-    def _add(self, change: Change) -> None:
-        """Note what *change* says: all of it, or nothing if its notes cannot be read."""
+    def _count(self, change: Change) -> None:
+        """Note what *change* adds: all of it, or nothing if its notes cannot be read."""
         found = list(self._endings(change))
         if self._config.reviews and self._may_have_news(change):
             found += self._reviews(change)
         self._observations += found
-        self._changed.append(change)
 
     def _endings(self, change: Change) -> Iterator[Observation]:
         """A merge happens once; one that is closed may be opened and closed again."""

@@ -56,14 +56,18 @@ class GitLabDeployments(Collector[DeploymentsConfig]):
 
     def poll(self, unit: Unit, position: Position) -> Batch:
         """What changed in one project since the cursor."""
+        tiers = self._tiers.get(unit.key, {})
         reader = DeploymentReader(
             unit,
             client=self._client,
             config=self.config,
             context=self.context,
-            tiers=self._tiers.setdefault(unit.key, {}),
+            tiers=tiers,
+            first=unit.key not in self._tiers,
         )
-        return reader.read(stored(CURSORS, position.cursor, Cursor()), position)
+        batch = reader.read(stored(CURSORS, position.cursor, Cursor()), position)
+        self._tiers[unit.key] = tiers
+        return batch
 
     def unit_samples(self, view: UnitView) -> Samples:
         """The totals of one project."""

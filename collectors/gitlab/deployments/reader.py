@@ -27,7 +27,11 @@ Tiers = dict[int, Tier]
 
 
 class DeploymentReader:
-    """Reads one project once; ``tiers`` are those of its environments by id, remembered between polls."""
+    """Reads one project once.
+
+    ``tiers`` are those of its environments by id, remembered between polls. The ``first`` poll of a process
+    reads the environments in any case: the configuration may say something new of them.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class DeploymentReader:
         config: DeploymentsConfig,
         context: Context,
         tiers: Tiers,
+        first: bool,
     ) -> None:
         self._unit = unit
         self._client = client
@@ -44,6 +49,7 @@ class DeploymentReader:
         self._context = context
         self._now = context.clock.now()
         self._tiers = tiers
+        self._first = first
         self._found: dict[int, Deployment] = {}
         self._environment_ids: dict[int, int] = {}
         self._unread: set[int] = set()
@@ -164,7 +170,8 @@ class DeploymentReader:
     def _learn_tiers(self, environment_ids: set[int]) -> None:
         """Have the tiers of *environment_ids*, stopped ones too; of one that is gone it stays unknown.
 
-        A deployment does not tell the tier of its environment.
+        A deployment does not tell the tier of its environment. One whose tier cannot be asked for now is not
+        lost: this raises, so that the poll is not saved.
         """
         if environment_ids - self._tiers.keys():
             self._environments()
@@ -197,13 +204,9 @@ class DeploymentReader:
             return cursor
         selection = self._config.environments
         shown, surplus = state.select(self._environments(), selection)
-        self._context.page.note_dropped(
-            families.ENVIRONMENT_INFO,
-            _NO_ROOM,
-            families.deployment_samples("gitlab", self._unit.name, state.listed(surplus, {}))[
-                families.ENVIRONMENT_INFO
-            ],
-        )
+        dropped = families.deployment_samples("gitlab", self._unit.name, state.listed(surplus, {}))
+        info = families.ENVIRONMENT_INFO
+        self._context.page.note_dropped(info, _NO_ROOM, dropped[info])
         standings = state.listed(shown, cursor.standings)
         if new := standings.keys() - cursor.standings.keys():
             standings = self._with_history(standings, {label: shown[label] for label in new})
@@ -212,7 +215,7 @@ class DeploymentReader:
     def _is_due(self, cursor: Cursor) -> bool:
         """Whether to read the environments: time has passed, or something is deployed to one not known."""
         read_at = cursor.environments_read_at
-        if read_at is None or self._listed is not None:
+        if read_at is None or self._first or self._listed is not None:
             return True
         if not 0 <= (self._now - read_at).total_seconds() < self._config.environments_interval_seconds:
             return True
@@ -251,7 +254,8 @@ class DeploymentReader:
     def _measured(self, cursor: Cursor, before: Cursor) -> Cursor:
         """The cursor with how far each environment is behind; what cannot be told is left out."""
         if not self._config.behind or not self._unit.default_branch:
-            return cursor
+            unknown = {label: replace(one, behind=None) for label, one in cursor.standings.items()}
+            return replace(cursor, standings=unknown, compared={}, head=None)
         try:
             head = self._head(cursor, before)
             return replace(self._compared(cursor, head), head=head) if head else cursor

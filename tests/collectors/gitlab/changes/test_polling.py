@@ -264,6 +264,9 @@ def test_a_merge_request_whose_notes_cannot_be_read_holds_up_no_other(lab: Chang
     assert state.trouble
     assert "merge request 1 is put off" in state.trouble.detail
     assert times(lab, APPROVAL) == (1, 100)
+    act(lab, "close_mr", 1)
+    lab.run(60, 30)
+    assert opened(lab) == {"open": 1, "wip": 0}
     lab.server.faults()
     lab.restart().poll()
     assert times(lab, APPROVAL) == (2, 200)

@@ -325,3 +325,13 @@ def test_a_cursor_that_cannot_be_read_is_a_new_beginning(lab: DeploymentsLab) ->
         connection.exec_driver_sql("UPDATE units SET cursor = 'nonsense'")
     lab.exporter.rounds.visit(state)
     assert lab.exporter.text == before
+
+
+def test_what_the_configuration_says_anew_holds_at_once(lab: DeploymentsLab) -> None:
+    lab.deploy("review/one")
+    lab.deploy()
+    lab.run(60, 30)
+    assert set(shown(lab, INFO)) == {"production", "review/*"}
+    lab.restart(environments={"grouped": []}, behind=False).poll()
+    assert set(shown(lab, INFO)) == set(shown(lab, STATUS)) == {"production", "review/one"}
+    assert value(lab, "ci_deployment_behind_commits") is None
