@@ -136,11 +136,11 @@ class Batch:
     once because news is waiting. ``busy`` says that something is under way, so that a poll without news
     is no reason to poll less often. ``unit`` carries the unit's changed facts (a rename, say).
     ``samples`` are shown as they are, for collectors that keep no runs, next to what
-    :meth:`Collector.unit_samples` makes of the totals that ``observations`` add to; they are news, and so a
-    reason to poll often, unless they are ``unchanged``. ``failure`` says why the poll brought less than it
-    should: the rest is saved and shown all the same, and the poll counts as failed; ``answered`` is false if
-    the source did not even answer. ``events`` go to the sinks, each once. What a batch of ``history`` holds
-    happened before anybody watched: it is counted as usual, and told to nobody.
+    :meth:`Collector.unit_samples` makes of the totals that ``observations`` add to; ``quiet`` ones are the
+    same as before, so that with nothing else the poll is one without news. ``failure`` says why the poll
+    brought less than it should: the rest is saved and shown all the same, and the poll counts as failed;
+    ``answered`` is false if the source did not even answer. ``events`` go to the sinks, each once. What a
+    batch of ``history`` holds happened before anybody watched: it is counted as usual, and told to nobody.
     """
 
     cursor: str | None = None
@@ -153,7 +153,7 @@ class Batch:
     busy: bool = False
     unit: Unit | None = None
     samples: Samples | None = None
-    unchanged: bool = False
+    quiet: bool = False
     observations: tuple[Observation, ...] = ()
     trouble: UnitTrouble | None = None
     failure: SourceError | None = None

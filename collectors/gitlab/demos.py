@@ -39,6 +39,13 @@ def _of_projects(directory: Path, title: str, **more: Any) -> DemoSource:
     return DemoSource({**source.block, **more}, title, source.process_ids)
 
 
+def tests_source(directory: Path) -> DemoSource:
+    """The stand-in, and the block that reads the reports of its projects."""
+    source = _start(directory)
+    more = {"settle_seconds": 5, "cases": {"enabled": True}}
+    return DemoSource({**source.block, **more}, "tests in the stand-in GitLab", source.process_ids)
+
+
 def _start(directory: Path) -> DemoSource:
     """The running stand-in of *directory*; whoever asks first is told its process, to end it."""
     from collectors.gitlab.standin.demo import demo_source

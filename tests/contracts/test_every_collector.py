@@ -15,6 +15,7 @@ import pytest
 from exporter.plugins import collector_classes
 from exporter.rounds.round import Visit
 from exporter.runnermetrics import FetchResult
+from tests.support.giteas import GiteaLab, gitea
 from tests.support.harness import Lab, gitlab
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
@@ -37,7 +38,17 @@ def _gitlab(folder: Path) -> Iterator[Lab]:
         lab.close()
 
 
-LABS = {"gitlab": _gitlab}
+@contextmanager
+def _gitea(folder: Path) -> Iterator[Lab]:
+    with gitea() as server:
+        for path in PROJECTS:
+            server.action("create_project", path=path)
+        lab = GiteaLab(server, folder)
+        yield lab
+        lab.close()
+
+
+LABS = {"gitea": _gitea, "gitlab": _gitlab}
 POLLED = sorted(name for name, cls in collector_classes().items() if cls.provider)
 
 
@@ -140,7 +151,7 @@ def test_series_vanish_with_their_project(lab: Lab) -> None:
 
 
 def test_one_broken_project_does_not_stop_the_others(lab: Lab) -> None:
-    lab.server.faults({"kind": "status", "status": 500, "path": "/projects/101/"})
+    lab.server.faults({"kind": "status", "status": 500, "path": lab.first_project})
     for project in PROJECTS:
         lab.pipeline(project=project)
     lab.run(60, 30)

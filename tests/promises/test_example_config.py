@@ -24,6 +24,8 @@ DIFFERS = {
     "collectors.gitlab_events.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_runners.enabled": False,
     "collectors.gitlab_runners.token": "${GITLAB_TOKEN:-}",
+    "collectors.gitlab_tests.enabled": False,
+    "collectors.gitlab_tests.token": "${GITLAB_TOKEN:-}",
     "collectors.postgres.enabled": False,
     "collectors.postgres.databases": {"main"},
     "collectors.postgres.databases.<name>.dsn": "${DATABASE_URL:-}",

@@ -115,12 +115,12 @@ class ChangeReader:
         samples: Samples | None = None
         if memory.listed_at is not None:
             samples = families.change_samples("gitlab", self._unit.name, memory.opened.values())
-        unchanged, memory.samples, memory.cursor = samples == memory.samples, samples, str(after)
+        quiet, memory.samples, memory.cursor = samples == memory.samples, samples, str(after)
         return Batch(
             cursor=str(after),
             observations=tuple(self._observations),
             samples=samples,
-            unchanged=unchanged,
+            quiet=quiet,
             more=more and self._failure is None,
             trouble=self._trouble,
             failure=self._failure,

@@ -7,9 +7,10 @@ from fnmatch import fnmatchcase
 from pydantic import Field
 
 from collectors.gitlab.settings import Watched
+from exporter.contract import PolledConfig
 
 
-class ChangesConfig(Watched):
+class ChangesConfig(Watched, PolledConfig):
     """Whose merge requests to watch, and what of them."""
 
     poll_interval_seconds: float = Field(

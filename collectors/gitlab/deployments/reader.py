@@ -85,7 +85,7 @@ class DeploymentReader:
             cursor=str(after),
             observations=observations,
             samples=families.deployment_samples("gitlab", self._unit.name, after.standings),
-            unchanged=after.standings == cursor.standings,
+            quiet=after.standings == cursor.standings,
             busy=self._busy(after.standings.values()),
             more=more and self._failure is None,
             trouble=self._trouble,

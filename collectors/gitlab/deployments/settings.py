@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pydantic import BaseModel, ConfigDict, Field
 
 from collectors.gitlab.settings import Watched
+from exporter.contract import PolledConfig
 
 
 class Environments(BaseModel):
@@ -39,7 +40,7 @@ def _any(globs: tuple[str, ...], name: str) -> bool:
     return any(fnmatchcase(name, glob) for glob in globs)
 
 
-class DeploymentsConfig(Watched):
+class DeploymentsConfig(Watched, PolledConfig):
     """Which projects to watch, and which of their environments to show."""
 
     poll_interval_seconds: float = Field(

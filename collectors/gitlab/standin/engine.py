@@ -7,9 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from random import Random
+from typing import Any
 
 from collectors._standin.times import HOUR, SECOND, Timeline
-from collectors.gitlab.standin import history
+from collectors.gitlab.standin import history, testreports
 from collectors.gitlab.standin.composite import composite, latest, transition, union_seconds
 from collectors.gitlab.standin.deployments import Deployments
 from collectors.gitlab.standin.diary import Diary
@@ -46,6 +47,7 @@ class Engine:
         self.projects: dict[int, Project] = {}
         self.pipeline_ids = itertools.count(1_001)
         self.job_ids = itertools.count(1)
+        self.tell: Callable[[str, Any], None] = lambda _kind, _about: None  # whom webhooks are for
 
     def create(
         self,
@@ -72,6 +74,7 @@ class Engine:
         self._touch(pipeline)
         if source == "push":
             self.diary.pushed(pipeline)
+            self.tell("push", pipeline)
         self._plan_follow_ups(pipeline, "created")
         self.timeline.after(self.chance.randrange(200, 900), partial(self._begin, pipeline, plan))
         return pipeline
@@ -114,6 +117,7 @@ class Engine:
         self._touch(pipeline)
         if status in COMPLETED:
             self._completed(pipeline)
+        self.tell("pipeline", pipeline)
 
     def _duration(self, pipeline: Pipeline) -> int:
         now = self.timeline.now
@@ -125,6 +129,7 @@ class Engine:
         measured = [job.plan.coverage for job in latest(pipeline) if job.plan.coverage is not None]
         pipeline.coverage = sum(measured) / len(measured) if measured else pipeline.coverage
         self.ledger.pipeline(pipeline, self.timeline.now)
+        self.ledger.test_reports.append(testreports.truth(pipeline, self.timeline.now))
         self._plan_follow_ups(pipeline, "finished")
         bridge = pipeline.bridge
         if bridge and bridge.plan.bridge and bridge.plan.bridge.depend and bridge.status == "running":
@@ -170,11 +175,16 @@ class Engine:
             job.status = "skipped"
             self.ledger.job(job, self.timeline.now)
             self.deployments.follow(job, "skipped")
+            self._tell(job)
         elif job.plan.when == "manual" and not job.played:
             job.status = "manual"
             self.deployments.follow(job, "created")
         else:
             self._prelude(job, 0)
+
+    def _tell(self, job: Job) -> None:
+        if not job.is_bridge:
+            self.tell("job", job)
 
     def _later(self, job: Job, delay: int, action: Callable[[Job], None]) -> None:
         version = job.version
@@ -198,6 +208,7 @@ class Engine:
         self.deployments.follow(job, "created")
         if not job.is_bridge:
             self.fleet.active[job.id] = job
+        self._tell(job)
         delay = 300 if job.is_bridge else job.plan.attempt(job.attempt).queue
         self._later(job, delay, self._run)
         self._refresh(job.pipeline)
@@ -208,6 +219,7 @@ class Engine:
             return
         job.status, job.started_at = "running", self.timeline.now
         self.deployments.follow(job, "running")
+        self._tell(job)
         if job.is_bridge:
             self._trigger(job)
         else:
@@ -266,6 +278,7 @@ class Engine:
         self.fleet.active.pop(job.id, None)
         self.ledger.job(job, self.timeline.now)
         self.deployments.follow(job, status)
+        self._tell(job)
 
     def _clone(self, job: Job) -> Job:
         """A new job of the same name; the old one stays, hidden as retried."""
@@ -275,6 +288,7 @@ class Engine:
         job.retried = True
         jobs = self.thaw(pipeline)
         jobs.append(new)
+        self._tell(new)
         return new
 
     def thaw(self, pipeline: Pipeline) -> list[Job]:

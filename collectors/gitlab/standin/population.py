@@ -143,6 +143,7 @@ class Population:
         self.reviews.begin(request)
         if told:
             self.engine.diary.merge_request(project, request, "opened")
+            self.engine.tell("merge_request", (project, request, "open"))
         return request
 
     def end_mr(self, project: Project, request: MergeRequest, state: str) -> None:
@@ -153,6 +154,7 @@ class Population:
             request.closings.append(request.done_at)
         self.engine.deployments.stop(project, f"review/mr-{request.iid}")
         self.engine.diary.merge_request(project, request, "accepted" if state == "merged" else state)
+        self.engine.tell("merge_request", (project, request, "merge" if state == "merged" else "close"))
         if state == "merged":
             project.branches.pop(request.source_branch, None)
 
