@@ -254,11 +254,10 @@ class DeploymentReader:
     def _measured(self, cursor: Cursor, before: Cursor) -> Cursor:
         """The cursor with how far each environment is behind; what cannot be told is left out."""
         if not self._config.behind or not self._unit.default_branch:
-            unknown = {label: replace(one, behind=None) for label, one in cursor.standings.items()}
-            return replace(cursor, standings=unknown, compared={}, head=None)
+            return _unmeasured(cursor)
         try:
             head = self._head(cursor, before)
-            return replace(self._compared(cursor, head), head=head) if head else cursor
+            return replace(self._compared(cursor, head), head=head) if head else _unmeasured(cursor)
         except SourceError as error:
             if news.is_refused(error):
                 raise
@@ -268,7 +267,7 @@ class DeploymentReader:
     def _head(self, cursor: Cursor, before: Cursor) -> Commit | None:
         """The newest commit of the default branch; read with the environments, and after a deployment."""
         looked = cursor.environments_read_at != before.environments_read_at
-        if cursor.head and not looked and _deployed(cursor) == _deployed(before):
+        if not looked and _deployed(cursor) == _deployed(before):
             return cursor.head
         branch = self._client.branch(self._unit.key, self._unit.default_branch)
         return None if branch is None else mapping.head(branch)
@@ -305,6 +304,12 @@ class DeploymentReader:
         since = self._now - _UNDER_WAY
         newest = [one.newest for one in standings if one.newest]
         return any(one.status is Status.RUNNING and one.created_at > since for one in newest)
+
+
+def _unmeasured(cursor: Cursor) -> Cursor:
+    """The cursor without what was known of how far environments are behind."""
+    standings = {label: replace(one, behind=None) for label, one in cursor.standings.items()}
+    return replace(cursor, standings=standings, compared={}, head=None)
 
 
 def _deployed(cursor: Cursor) -> list[str]:

@@ -271,3 +271,16 @@ def test_a_merge_request_whose_notes_cannot_be_read_holds_up_no_other(lab: Chang
     lab.restart().poll()
     assert times(lab, APPROVAL) == (2, 200)
     assert lab.exporter.rounds.states()[0].trouble is None
+
+
+def test_a_deleted_project_vanishes(lab: ChangesLab) -> None:
+    lab.act("delete_project", project=PROJECT)
+    lab.exporter.poll()
+    assert PROJECT not in lab.exporter.text
+
+
+def test_a_refused_token_stops_everything(lab: ChangesLab) -> None:
+    lab.act("set_token", token="another")
+    lab.exporter.poll()
+    assert "401" in (lab.exporter.rounds.halted or "")
+    assert not lab.exporter.rounds.resume()

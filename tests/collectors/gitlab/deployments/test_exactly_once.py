@@ -52,15 +52,15 @@ def test_through_faults_and_restarts(deployments_of: Labs) -> None:
 
 def test_a_whole_world(deployments_of: Labs) -> None:
     stories = {"deleted": 0.0}
-    world = {"projects": 12, "pipelines_per_hour": 600, "stories": stories, "seed": 7}
+    world = {"projects": 6, "pipelines_per_hour": 400, "stories": stories, "seed": 7}
     lab = deployments_of(world=world, groups=[{"path": "acme"}], all_projects=None, per_page=20)
     since = at(lab.clock.now())
     lab.exporter.poll()
-    lab.run(3600, 300)
+    lab.run(2400, 400)
     lab.act("pause")
-    lab.run(3600, 900)
+    lab.run(3600, 1200)
     assert wrong(lab, since) == {}
-    assert sum(counted(lab.exporter.text).values()) > 200
+    assert sum(counted(lab.exporter.text).values()) > 80
 
 
 def test_history_is_counted_from_the_first_day_that_is_read(deployments_of: Labs) -> None:
@@ -112,6 +112,28 @@ def test_one_that_cannot_be_understood_is_put_off(deployments_of: Labs) -> None:
     lab.restart().poll()
     assert lab.exporter.rounds.states()[0].trouble is None
     assert lab.exporter.value("ci_deployment_finished_total", status="success") == 1
+
+
+@pytest.mark.parametrize(("status", "is_forgotten"), [(404, True), (500, False)])
+def test_one_that_is_put_off_may_be_gone(deployments_of: Labs, status: int, is_forgotten: bool) -> None:
+    lab = deployments_of()
+    lab.exporter.poll()
+    lab.advance(150)
+    lab.server.faults(
+        {
+            "kind": "status",
+            "status": 200,
+            "body": BROKEN,
+            "path": "deployments[?].*updated_after",
+            "count": 1,
+        },
+        {"kind": "status", "status": status, "path": "deployments/1"},
+    )
+    lab.exporter.poll()
+    lab.run(120, 60)
+    (state,) = lab.exporter.rounds.states()
+    assert (state.trouble is None) == is_forgotten
+    assert not state.error, "others go on"
 
 
 BROKEN = '[{"id":1,"updated_at":"2026-03-02T08:02:30.000Z","status":7}]'

@@ -335,3 +335,36 @@ def test_what_the_configuration_says_anew_holds_at_once(lab: DeploymentsLab) -> 
     lab.restart(environments={"grouped": []}, behind=False).poll()
     assert set(shown(lab, INFO)) == set(shown(lab, STATUS)) == {"production", "review/one"}
     assert value(lab, "ci_deployment_behind_commits") is None
+
+
+def test_what_was_deployed_without_a_job_is_behind_by_its_commit(lab: DeploymentsLab) -> None:
+    lab.pipeline()
+    lab.act("deploy", project=PROJECT, environment="production", status="success")
+    lab.advance(50)
+    lab.pipeline()
+    lab.run(60, 30)
+    assert value(lab, "ci_deployment_behind_commits") == 1
+    assert value(lab, "ci_deployment_behind_seconds") == 50
+
+
+@pytest.mark.parametrize("path", ["/compare", "/branches"])
+def test_without_access_to_the_repository_nothing_is_said_of_behind(lab: DeploymentsLab, path: str) -> None:
+    lab.deploy()
+    lab.run(60, 30)
+    assert value(lab, "ci_deployment_behind_commits") == 0
+    lab.server.faults({"kind": "status", "status": 404, "path": path})
+    lab.pipeline()
+    lab.run(600, 300)
+    lab.calls()
+    lab.run(120, 60)
+    assert lab.calls() == {LIST: 2}
+    assert value(lab, "ci_deployment_behind_commits") is None
+    assert shown(lab, STATUS) == {"production": "success"}
+    assert lab.exporter.rounds.states()[0].error == ""
+
+
+def test_a_refused_token_stops_everything(lab: DeploymentsLab) -> None:
+    lab.act("set_token", token="another")
+    lab.exporter.poll()
+    assert "401" in (lab.exporter.rounds.halted or "")
+    assert not lab.exporter.rounds.resume()
