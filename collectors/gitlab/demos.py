@@ -23,6 +23,22 @@ def runners_source(directory: Path) -> DemoSource:
     return DemoSource(block | more, "runners of the stand-in GitLab", source.process_ids)
 
 
+def deployments_source(directory: Path) -> DemoSource:
+    """The stand-in, and the block that watches its deployments."""
+    return _of_projects(directory, "deployments of the stand-in GitLab", environments_interval_seconds=15)
+
+
+def changes_source(directory: Path) -> DemoSource:
+    """The stand-in, and the block that watches its merge requests."""
+    return _of_projects(directory, "merge requests of the stand-in GitLab")
+
+
+def _of_projects(directory: Path, title: str, **more: Any) -> DemoSource:
+    """The stand-in, and a block that watches the same projects as that of pipelines."""
+    source = _start(directory)
+    return DemoSource({**source.block, **more}, title, source.process_ids)
+
+
 def tests_source(directory: Path) -> DemoSource:
     """The stand-in, and the block that reads the reports of its projects."""
     source = _start(directory)
