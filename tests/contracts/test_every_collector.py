@@ -16,9 +16,12 @@ from exporter.plugins import collector_classes
 from exporter.rounds.round import Visit
 from exporter.runnermetrics import FetchResult
 from tests.support.harness import Lab, gitlab
+from tests.support.jenkins import JenkinsLab, jenkins
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
 PROJECTS = ("acme/p", "acme/q")
+# Requests that concern the first of them alone, whichever the source is.
+OF_THE_FIRST = "/projects/101/|/job/acme/job/p/"
 FAULTS = (
     {"kind": "status", "status": 500, "probability": 0.3},
     {"kind": "cut", "probability": 0.3},
@@ -37,7 +40,17 @@ def _gitlab(folder: Path) -> Iterator[Lab]:
         lab.close()
 
 
-LABS = {"gitlab": _gitlab}
+@contextmanager
+def _jenkins(folder: Path) -> Iterator[Lab]:
+    with jenkins() as server:
+        for path, kind in zip(PROJECTS, ("multibranch", "pipeline"), strict=True):
+            server.action("create_project", path=path, kind=kind)
+        lab = JenkinsLab(server, folder)
+        yield lab
+        lab.close()
+
+
+LABS = {"gitlab": _gitlab, "jenkins": _jenkins}
 POLLED = sorted(name for name, cls in collector_classes().items() if cls.provider)
 
 
@@ -140,7 +153,7 @@ def test_series_vanish_with_their_project(lab: Lab) -> None:
 
 
 def test_one_broken_project_does_not_stop_the_others(lab: Lab) -> None:
-    lab.server.faults({"kind": "status", "status": 500, "path": "/projects/101/"})
+    lab.server.faults({"kind": "status", "status": 500, "path": OF_THE_FIRST})
     for project in PROJECTS:
         lab.pipeline(project=project)
     lab.run(60, 30)

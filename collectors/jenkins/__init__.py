@@ -1,0 +1,5 @@
+"""Jenkins: builds of plain and multibranch jobs over its remote API, its nodes, and its queue."""
+
+from collectors.jenkins.collector import Jenkins
+
+__all__ = ["Jenkins"]
