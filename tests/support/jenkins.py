@@ -22,7 +22,7 @@ class LocalJenkins(InThread, StandIn):
 @contextmanager
 def jenkins(**given: Any) -> Iterator[StandIn]:
     """A stand-in that is empty and stands still at `START`; *given* are those of `Site`."""
-    options = Options(start=parse(START), **given.pop("world", {}))
+    options = Options(**{"start": parse(START), **given.pop("world", {})})
     with LocalJenkins(lambda url: Site(options, url, **given)) as server:
         yield server
 

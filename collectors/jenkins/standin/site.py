@@ -102,6 +102,11 @@ class Site(StandInSite):
             return self.forge.act(given)
         return own(**{name: value for name, value in given.items() if name != "action"}) or {}
 
+    def _do_batch(self, actions: list[dict[str, Any]]) -> None:
+        """Make many things happen at once."""
+        for action in actions:
+            self.act(action)
+
     def _do_create_project(self, path: str, kind: str = MULTIBRANCH, **facts: Any) -> object:
         """A project of that kind; a plain one numbers all of its builds in one row."""
         self.settings.kinds[path] = kind
