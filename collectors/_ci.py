@@ -46,16 +46,13 @@ class Branches(RefSelection):
     regexp: str = Field(default="^(main|master)$", description="only branches that this expression finds")
 
 
-class Refs(_Part):
-    """Which refs get series of their own; runs of all refs are counted unless ``count`` says otherwise."""
+class RefSelections(_Part):
+    """Which refs of each kind get series of their own."""
 
     branches: Branches = Field(default_factory=Branches, description="branches with series of their own")
     tags: RefSelection = Field(default_factory=RefSelection, description="tags with series of their own")
     change_requests: RefSelection = Field(
         default_factory=RefSelection, description="merge requests with series of their own"
-    )
-    count: Literal["all", "selected"] = Field(
-        default="all", description="whether totals and histograms take runs of all refs, or of selected ones"
     )
 
     def selects(self, kind: RefKind, ref: str) -> bool:
@@ -69,6 +66,14 @@ class Refs(_Part):
             RefKind.TAG: self.tags,
             RefKind.CHANGE_REQUEST: self.change_requests,
         }[kind]
+
+
+class Refs(RefSelections):
+    """The same; runs of all refs are counted unless ``count`` says otherwise."""
+
+    count: Literal["all", "selected"] = Field(
+        default="all", description="whether totals and histograms take runs of all refs, or of selected ones"
+    )
 
 
 class Jobs(_Part):

@@ -27,6 +27,7 @@ from exporter.errors import ConfigError
 from exporter.notify import Notifier
 from exporter.parts import Parts
 from exporter.plugins import collector_classes
+from exporter.receiving import Receiving
 from exporter.rendering import Format
 from exporter.rounds.scheduler import Engine
 from exporter.serving import Serving
@@ -46,6 +47,7 @@ log = logging.getLogger(__name__)
 
 _ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 _SINKS_END_SECONDS = 3.0
+_INTAKE_ENDS_SECONDS = 0.3
 _STOP_SECONDS = 4.0  # of the five that are promised; the rest is for the lease and the way out
 
 
@@ -132,7 +134,12 @@ class App:
         self.parts.wake = self.engine.wake
         self.couriers = Couriers(self.parts.store.outbox, self.parts.metrics.sinks, self.parts.clock)
         self.couriers.exchange(self._build_sinks(self._config, self.parts.collectors), 0.0)
-        self.engine.led = self.couriers.lead
+        self.receiving = (
+            Receiving(settings.hooks, self.parts, lambda: self.engine.rounds, self.engine.wake)
+            if settings.hooks.enabled
+            else None
+        )
+        self.engine.led = self._lead
         self._reloading = threading.Lock()
         self._notifier = Notifier(os.environ)
         self._loaded()
@@ -140,6 +147,8 @@ class App:
     def start(self) -> None:
         """Show what the store has, listen, and begin to poll."""
         self.engine.adopt(self.parts.rounds)
+        if self.receiving:
+            self.receiving.start()
         self.serving.start(self._web_parts())
         self.parts.metrics.certificate_expiry = self.serving.certificate_expiry
         self.engine.start()
@@ -151,6 +160,12 @@ class App:
                 "listening": self.serving.listening(),
             },
         )
+
+    def _lead(self, leading: bool) -> None:
+        """This process polls from now on, or does so no more."""
+        self.couriers.lead(leading)
+        if self.receiving:
+            self.receiving.lead(leading)
 
     def turns(self, seconds: float) -> bool:
         """Whether every web server and the scheduler come round to new work, each within *seconds*."""
@@ -171,6 +186,7 @@ class App:
             clock=self.parts.clock,
             standing=self._standing,
             zone=self._config.settings.zone,
+            hooks=self.receiving.door if self.receiving else None,
         )
 
     def _render(self, form: Format, gzip: bool, names: Any, collectors: Any) -> list[bytes]:
@@ -245,6 +261,8 @@ class App:
             old = list(self.parts.collectors.values())
             self.parts.exchange(collectors)
             self.engine.replace(self.parts.rounds)
+            if self.receiving:
+                self.receiving.renew()
             self._config = config
             logs.set_level(config.settings.log.level)
             self.serving.reload()
@@ -305,7 +323,7 @@ class App:
 
     def _warn_of_restart(self, config: Config) -> None:
         """Say which changes a reload cannot bring."""
-        for section in ("metrics", "store", "engine", "timezone"):
+        for section in ("metrics", "hooks", "store", "engine", "timezone"):
             if getattr(config.settings, section) != getattr(self._config.settings, section):
                 log.warning("a change needs a restart to take effect", extra={"section": section})
 
@@ -321,15 +339,20 @@ class App:
         ]
         for ender in enders:
             ender.start()
-        # Beside the polls: both have the whole time to end what they began.
-        sinks_ended: list[bool] = []
-        ender = threading.Thread(target=lambda: sinks_ended.append(self.couriers.stop(_STOP_SECONDS)))
-        ender.start()
-        enders.append(ender)
+        # Beside the polls: all have the whole time to end what they began.
+        others_ended: list[bool] = []
+        others = [self.couriers.stop, *([self.receiving.stop_reading] if self.receiving else [])]
+        for stop in others:
+            ender = threading.Thread(target=lambda stop=stop: others_ended.append(stop(_STOP_SECONDS)))
+            ender.start()
+            enders.append(ender)
         ended = self.engine.stop(_STOP_SECONDS)
         for ender in enders:
             ender.join()
-        if ended and all(sinks_ended):
+        if self.receiving:
+            # Only now: until here, a server may have had hooks to acknowledge.
+            others_ended.append(self.receiving.stop(_INTAKE_ENDS_SECONDS))
+        if ended and all(others_ended):
             self.parts.close()
         log.info("stopped", extra={"polls_abandoned": not ended})
 

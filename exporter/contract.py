@@ -135,8 +135,9 @@ class Batch:
     once because news is waiting. ``busy`` says that something is under way, so that a poll without news
     is no reason to poll less often. ``unit`` carries the unit's changed facts (a rename, say).
     ``samples`` are shown as they are, for collectors that keep no runs, next to what
-    :meth:`Collector.unit_samples` makes of the totals that ``observations`` add to. ``failure`` says why the
-    poll brought less than it should: the rest is saved and shown all the same, and the poll counts as failed;
+    :meth:`Collector.unit_samples` makes of the totals that ``observations`` add to; ``quiet`` ones are the
+    same as before, so that with nothing else the poll is one without news. ``failure`` says why the poll
+    brought less than it should: the rest is saved and shown all the same, and the poll counts as failed;
     ``answered`` is false if the source did not even answer. ``events`` go to the sinks, each once. What a
     batch of ``history`` holds happened before anybody watched: it is counted as usual, and told to nobody.
     """
@@ -151,6 +152,7 @@ class Batch:
     busy: bool = False
     unit: Unit | None = None
     samples: Samples | None = None
+    quiet: bool = False
     observations: tuple[Observation, ...] = ()
     trouble: UnitTrouble | None = None
     failure: SourceError | None = None

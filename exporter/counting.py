@@ -37,8 +37,9 @@ def new_execution(
 ) -> Counted | None:
     """The execution that *item* shows and that was not seen before, if there is one.
 
-    An execution is told by its finishing time in whole seconds (webhooks and GraphQL know no finer),
-    0 where there is none, as for a skipped run. So a page served twice, a poll overlapping itself or a
+    An execution is told by its number where the source counts the attempts of a run. Else it is told by its
+    finishing time in whole seconds (webhooks and GraphQL know no finer), 0 where there is none, as for a
+    skipped run. So a page served twice, a poll overlapping itself or a
     late, older answer never counts again, while an older answer that shows an execution nobody saved
     still does.
 
@@ -48,14 +49,17 @@ def new_execution(
     """
     if not item.status.finished or (isinstance(item, PipelineRun) and not item.complete):
         return None
+    if isinstance(item, PipelineRun) and item.attempt is not None:
+        counts = (item.finished_at or item.created_at) >= counts_from
+        return None if item.attempt in stamps else Counted(item.attempt, counts)
     stamp = int(timestamp(item.finished_at)) if item.finished_at else 0
     # One that ran and yet has no finishing time may be any of those recorded.
     if stamp in stamps or (item.finished_at is None and item.started_at and stamps):
         return None
     if isinstance(item, PipelineRun) and item.ended_by is not None:
-        # Made out from other evidence: the source's own time for the same end may be seconds later.
-        latest = int(timestamp(item.ended_by))
-        if any(stamp <= known <= latest for known in stamps):
+        # Made out from other evidence, or told late after others did so: seconds lie between the two.
+        earliest, latest = sorted((stamp, int(timestamp(item.ended_by))))
+        if any(earliest <= known <= latest for known in stamps):
             return None
     return Counted(stamp, (item.finished_at or item.created_at) >= counts_from)
 

@@ -22,6 +22,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from exporter.contract import UnitTrouble
 from exporter.families import Family, clean, counter, gauge, histogram
+from exporter.hookmetrics import FAMILIES as HOOK_FAMILIES
+from exporter.hookmetrics import HookMetrics
 from exporter.runnermetrics import RunnerMetrics
 from exporter.sinkmetrics import FAMILIES as SINK_FAMILIES
 from exporter.sinkmetrics import SinkMetrics
@@ -146,6 +148,7 @@ FAMILIES: tuple[Family, ...] = (
     LEADER,
     CERTIFICATE_EXPIRY,
     *SINK_FAMILIES,
+    *HOOK_FAMILIES,
 )
 
 M = TypeVar("M", bound=MetricWrapperBase)
@@ -181,6 +184,7 @@ class SelfMetrics:
         self.reload_timestamp = self._gauge(RELOAD_TIMESTAMP)
         self.leader = self._gauge(LEADER)
         self.sinks = SinkMetrics(self._registry)
+        self.hooks = HookMetrics(self._registry)
         self.work = RunnerMetrics(version=version, per_collector=True)
         self.troubles: Callable[[], list[tuple[str, UnitTrouble]]] = list
         self.series: Callable[[], dict[str, int]] = dict
@@ -236,6 +240,7 @@ class SelfMetrics:
     def forget(self, collector: str) -> None:
         """Drop the gauges of a collector that is gone."""
         self.work.forget(collector)
+        self.hooks.forget(collector)
         for family in (
             self.last_success,
             self.collector_success,

@@ -6,14 +6,18 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime
 
 from exporter import logs
 from exporter.clock import SystemClock
+from exporter.config.hooks import HooksSettings
 from exporter.config.schema import MetricsSettings, Settings
 from exporter.web.app import PROBES, WebParts, build_app, build_log_level_app
 from exporter.web.gate import Gate
 from exporter.web.groups import Group, Listener, group_named, open_listeners
+from exporter.web.hooks import PREFIX
+from exporter.web.limits import DEFAULT_LIMITS, Limits
 from exporter.web.listen import address_of, bind, close_all
 from exporter.web.server import WebServer
 from exporter.web.systemd import are_passed, passed_sockets
@@ -21,6 +25,8 @@ from exporter.web.webconfig import TlsConfig
 from exporter.web.webfile import WebConfigFile
 
 log = logging.getLogger(__name__)
+
+_LARGEST_AT_ONCE = 4  # hooks of the largest size that may be in memory
 
 
 class Serving:
@@ -34,11 +40,12 @@ class Serving:
         metrics = settings.metrics
         self.servers: list[WebServer] = []
         self._clock = SystemClock()
+        self._hooks = settings.hooks
         self._open_paths = PROBES if metrics.probes_without_password else frozenset()
         web_file = metrics.web_config_file
         self._web = WebConfigFile(web_file) if web_file and metrics.enabled else None
         with ExitStack() as undo:
-            self._listeners = _open_listeners(metrics)
+            self._listeners = _open_listeners(metrics, settings.hooks)
             undo.callback(self._close_listeners)
             taken = [one for listener in self._listeners for one in listener.sockets]
             self._log_sockets = bind([f"127.0.0.1:{settings.log.port}"], taken) if settings.log.port else []
@@ -64,11 +71,28 @@ class Serving:
     def _server(self, parts: WebParts, listener: Listener) -> WebServer:
         """The server for *listener*."""
         app = build_app(parts, listener.groups)
+        limits, hooks = self._limits(listener), parts.hooks
+        refused = hooks.refused if hooks else lambda _target, _status: None
         if self._web is None or not listener.guarded:
-            return WebServer(app, listener.sockets)
+            return WebServer(app, listener.sockets, limits, refused=refused)
         web = self._web
-        gate = Gate(app, web.current, self._open_paths, clock=self._clock)
-        return WebServer(gate, listener.sockets, tls=self._tls(), headers=lambda: web.current().headers)
+        gate = Gate(app, web.current, self._open_paths, open_folders=(PREFIX,), clock=self._clock)
+        return WebServer(
+            gate,
+            listener.sockets,
+            limits,
+            tls=self._tls(),
+            headers=lambda: web.current().headers,
+            refused=refused,
+        )
+
+    def _limits(self, listener: Listener) -> Limits:
+        """What a client of *listener* may cost: one that sends hooks may send more."""
+        if not self._hooks.enabled or Group.HOOKS not in listener.groups:
+            return DEFAULT_LIMITS
+        largest = self._hooks.max_body_bytes
+        bodies = max(DEFAULT_LIMITS.bodies_bytes, _LARGEST_AT_ONCE * largest)
+        return replace(DEFAULT_LIMITS, upload_prefix=PREFIX, upload_bytes=largest, bodies_bytes=bodies)
 
     def reload(self) -> None:
         """Read the web configuration file anew."""
@@ -108,7 +132,7 @@ class Serving:
         return next((instant for instant in found if instant), None)
 
 
-def _open_listeners(metrics: MetricsSettings) -> list[Listener]:
+def _open_listeners(metrics: MetricsSettings, hooks: HooksSettings) -> list[Listener]:
     """What answers HTTP, bound; nothing when the server is off.
 
     Raises:
@@ -124,6 +148,7 @@ def _open_listeners(metrics: MetricsSettings) -> list[Listener]:
         Group.HEALTH: metrics.health_addr,
         Group.ADMIN: metrics.admin_addr,
         Group.API: metrics.api_addr if metrics.api else (),
+        Group.HOOKS: hooks.addr if hooks.enabled else (),
     }
     return open_listeners(addresses, [(group_named(name), one) for name, one in passed])
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
-import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 
@@ -22,6 +23,7 @@ from exporter.store.base import Saved
 from exporter.store.sql import SqlStore
 from tests.support.postgres import PostgresServer
 from tests.support.process import unmeasured
+from tests.support.stores import ready_store
 
 # Folders of tests that start programs and wait for them: whole files run side by side, and those that take
 # minutes come first, or the last of them would run alone.
@@ -123,11 +125,41 @@ def make() -> SimpleNamespace:
 
 # -- the run -------------------------------------------------------------------------------------
 
+# A busy machine takes any time for an example.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Thousands of tests stay until the end: to look for garbage among them took a fifth of all time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """After the shuffle: long files first, each group in the order that chance gave it."""
+    """After the shuffle: long files first, each group in the order that chance gave it.
+
+    What goes through the same code on both databases is measured on SQLite.
+    """
+    for item in items:
+        if _is_repeated(item):
+            item.add_marker(pytest.mark.no_cover)
     items.sort(key=lambda item: _turn(item.path.relative_to(config.rootpath / "tests").parts[0]))
+
+
+def _is_repeated(item: pytest.Item) -> bool:
+    """Whether it is the PostgreSQL half of a pair, except where the code is about one database."""
+    call = getattr(item, "callspec", None)
+    paired = call is not None and "postgresql" in call.params.values()
+    return paired and item.path.parent.name != "store"
 
 
 def _turn(folder: str) -> int:
@@ -186,16 +218,15 @@ def postgres_database(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of this version without a row: to copy it takes a tenth of the time that making one takes."""
-    path = tmp_path_factory.mktemp("template") / "store.db"
-    SqlStore(f"sqlite:///{path}").close()
-    return path
+    """The file of a store of this version without a row, to be copied."""
+    folder = tmp_path_factory.mktemp("template")
+    return Path(ready_store(folder).removeprefix("sqlite:///"))
 
 
 @pytest.fixture
-def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
-    """The URL of a store of its own without a row."""
-    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path)}"
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a store of its own without a row, the file ``store.db`` in *tmp_path*."""
+    return ready_store(tmp_path)
 
 
 @pytest.fixture(scope="session")

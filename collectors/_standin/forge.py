@@ -81,7 +81,8 @@ class Job:
 class Run:
     """One run; ``attempt`` counts its executions, ``started_at`` is of the present one.
 
-    ``ended`` holds a copy of the run as it was at the end of each earlier attempt.
+    ``asked_at`` is when the present attempt was asked for. ``ended`` holds a copy of the run as it was at the end
+    of each earlier attempt.
     """
 
     id: int
@@ -101,6 +102,7 @@ class Run:
     status: str = "created"
     started_at: int | None = None
     finished_at: int | None = None
+    asked_at: int = 0
     jobs: list[Job] = field(default_factory=list)
     ended: list[Run] = field(default_factory=list)
 
@@ -258,6 +260,7 @@ class Forge:
             self.now,
             self.now,
             plans=tuple(_plan(job) for job in jobs),
+            asked_at=self.now,
         )
         project.runs[run.id] = run
         self._timeline.after(_STARTS_AFTER, lambda: self._begin(run, run.attempt, run.plans))
@@ -277,6 +280,7 @@ class Forge:
             again = tuple(plan for plan in again if plan.name not in good)
         run.ended.append(replace(run, jobs=list(run.jobs), ended=[]))
         run.attempt += 1
+        run.asked_at = self.now
         run.status, run.started_at, run.finished_at, run.updated_at = "created", None, None, self.now
         attempt = run.attempt
         self._timeline.after(_STARTS_AFTER, lambda: self._begin(run, attempt, again))

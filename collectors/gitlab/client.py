@@ -11,6 +11,7 @@ from collectors._connection import api_client
 from collectors._http import Answer, NotThere, expect_list
 from collectors.gitlab import mapping
 from collectors.gitlab.settings import Connection
+from collectors.gitlab.values import json_object
 from exporter.contract import Context, Trouble
 from exporter.errors import SourceError, UnitUnavailable
 
@@ -130,7 +131,8 @@ class GitLabClient:
     def pipeline(self, project: str, run_id: int) -> Any | None:
         """One pipeline in full, ``None`` if it was deleted."""
         try:
-            return self._get(f"projects/{project}/pipelines/{run_id}", "pipeline")
+            # Of the right shape already here: null would be taken for a pipeline that was deleted.
+            return json_object(self._get(f"projects/{project}/pipelines/{run_id}", "pipeline"), "pipeline")
         except NotThere as error:
             if error.status == 404:
                 return None

@@ -23,6 +23,13 @@ def runners_source(directory: Path) -> DemoSource:
     return DemoSource(block | more, "runners of the stand-in GitLab", source.process_ids)
 
 
+def tests_source(directory: Path) -> DemoSource:
+    """The stand-in, and the block that reads the reports of its projects."""
+    source = _start(directory)
+    more = {"settle_seconds": 5, "cases": {"enabled": True}}
+    return DemoSource({**source.block, **more}, "tests in the stand-in GitLab", source.process_ids)
+
+
 def _start(directory: Path) -> DemoSource:
     """The running stand-in of *directory*; whoever asks first is told its process, to end it."""
     from collectors.gitlab.standin.demo import demo_source

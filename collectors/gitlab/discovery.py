@@ -9,14 +9,14 @@ from typing import Any
 from collectors._http import NotThere
 from collectors.gitlab import mapping
 from collectors.gitlab.client import GitLabClient
-from collectors.gitlab.settings import GitLabConfig
+from collectors.gitlab.settings import Watched
 from exporter.contract import Discovery, Trouble, Unit, UnitTrouble
 
 
 class Discoverer:
     """Collects one discovery; a name that leads nowhere costs only itself."""
 
-    def __init__(self, client: GitLabClient, config: GitLabConfig) -> None:
+    def __init__(self, client: GitLabClient, config: Watched) -> None:
         self._client = client
         self._config = config
         self._units: dict[str, Unit] = {}

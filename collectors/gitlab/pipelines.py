@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from collectors._ci import CiCollector
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.discovery import Discoverer
+from collectors.gitlab.hooks import HookReader, hook_id, is_authentic
 from collectors.gitlab.reader import OVERLAP, Memory, Reader, concerns_all
 from collectors.gitlab.settings import GitLabConfig
 from collectors.gitlab.values import parse_instant
@@ -28,6 +29,7 @@ from exporter.contract import (
     UnitTrouble,
 )
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.hooks import Hook, HookNews
 from exporter.model.runs import RefKind
 
 log = logging.getLogger(__name__)
@@ -77,11 +79,14 @@ class GitLab(CiCollector[GitLabConfig]):
     name = "gitlab"
     provider: ClassVar[str] = "gitlab"
     config_model = GitLabConfig
+    hook_name: ClassVar[str] = "gitlab"
+    adopts: ClassVar[bool] = False
 
     def __init__(self, config: GitLabConfig, context: Context) -> None:
         super().__init__(config, context)
         self._client = GitLabClient(config, context)
         self._memory = Memory()
+        self._hooks = HookReader(config, self._memory, context.api.unknown_value)
 
     @property
     def target(self) -> str:
@@ -106,6 +111,24 @@ class GitLab(CiCollector[GitLabConfig]):
         from collectors.gitlab.demos import pipelines_source
 
         return pipelines_source(directory)
+
+    # -- hooks ---------------------------------------------------------------------------------
+
+    def accepts_hooks(self) -> bool:
+        """Whether a secret token or a signing token is configured."""
+        return bool(self.config.hooks.key or self.config.hooks.signing_key)
+
+    def hook_is_authentic(self, hook: Hook) -> bool:
+        """Whether *hook* proves that it is GitLab's."""
+        return is_authentic(hook, self.config.hooks)
+
+    def hook_id(self, hook: Hook) -> str:
+        """GitLab's Idempotency-Key."""
+        return hook_id(hook)
+
+    def read_hook(self, hook: Hook) -> Iterable[HookNews]:
+        """Pipelines and jobs as the payload has them, or the project to be polled."""
+        return self._hooks.read(hook)
 
     # -- polls ---------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from collectors.gitlab import executions, mapping
 from collectors.gitlab.client import GitLabClient
@@ -24,9 +24,18 @@ _PAGES_OF_CHILDREN = 10
 _UNREADS_PER_POLL = 5
 _BAD_ANSWERS = 3  # unusable answers for one pipeline after which it is left out, so that others go on
 _MOST_LEFT_OUT = 20_000
+_MOST_REFS = 50_000
 _NOT_STARTED = (Status.CREATED, Status.PENDING)
 _UNDER_WAY = (Status.CREATED, Status.PENDING, Status.RUNNING)
 _LONG_UNFINISHED = timedelta(days=1)
+
+
+class RunRef(NamedTuple):
+    """Which ref a pipeline is for, and whether it is saved and counted at all."""
+
+    kind: RefKind
+    ref: str
+    counts: bool
 
 
 @dataclass(slots=True)
@@ -34,14 +43,23 @@ class Memory:
     """What is worth knowing from one poll to the next, but not worth storing; shared by all projects.
 
     ``read_at`` is when an unfinished pipeline was last read, ``bad`` how often in a row it could not be
-    understood, ``left_out`` as of when it was found to be for a ref that does not count; all by
-    ``(project id, pipeline id)``.
+    understood, ``left_out`` as of when it was found to be for a ref that does not count, ``refs`` what hooks
+    do not always tell; all by ``(project id, pipeline id)``.
     """
 
     turn: threading.Lock = field(default_factory=threading.Lock)
     read_at: dict[tuple[str, int], datetime] = field(default_factory=dict)
     bad: dict[tuple[str, int], int] = field(default_factory=dict)
     left_out: dict[tuple[str, int], datetime] = field(default_factory=dict)
+    refs: dict[tuple[str, int], RunRef] = field(default_factory=dict)
+
+    def note_ref(self, key: tuple[str, int], ref: RunRef) -> None:
+        """Remember it; those that were not seen for longest are forgotten when there are too many."""
+        with self.turn:
+            self.refs.pop(key, None)
+            self.refs[key] = ref
+            if len(self.refs) > _MOST_REFS:
+                del self.refs[next(iter(self.refs))]
 
 
 class Reader:
@@ -171,7 +189,9 @@ class Reader:
             self.deleted.append(run_id)
             return None
         run = mapping.run(detail, selects=self._config.refs.selects, unknown=self._unknown)
-        if run.selected or self._config.refs.count == "all":
+        counts = run.selected or self._config.refs.count == "all"
+        self._memory.note_ref(self._key(run_id), RunRef(run.ref_kind, run.ref, counts))
+        if counts:
             self.runs[run_id] = run
         else:
             self._leave_out(run)

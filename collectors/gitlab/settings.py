@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from collectors._ci import CiConfig
 from collectors._connection import Connection as AnyConnection
+from collectors._hooks import HookSettings
 
 
 class Group(BaseModel):
@@ -41,10 +45,38 @@ class Connection(AnyConnection):
         return super().host_and_path.removesuffix("/api/v4")
 
 
-class GitLabConfig(Connection, CiConfig):
-    """Which projects to watch, and what of them."""
+class Hooks(HookSettings):
+    """What webhooks prove themselves with: the secret token, or a signature where a signing token is set."""
 
-    env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
+    secret: SecretStr | None = Field(default=None, description="secret token of the webhooks")
+    signing_token: SecretStr | None = Field(
+        default=None, description="signing token of the webhooks; the signature is then required"
+    )
+    signing_token_file: Path | None = Field(default=None, description="file with the signing token")
+
+    @field_validator("signing_token")
+    @classmethod
+    def _is_a_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _key_in(value):
+            raise ValueError("must be as GitLab shows it: whsec_ and then letters, digits, + and /")
+        return value
+
+    @property
+    def signing_key(self) -> bytes:
+        """What signatures are made with; empty if there is none."""
+        return _key_in(self.signing_token) if self.signing_token else b""
+
+
+def _key_in(token: SecretStr) -> bytes:
+    """The key that a signing token holds; empty if it holds none."""
+    try:
+        return base64.b64decode(token.get_secret_value().strip().removeprefix("whsec_"), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+class Watched(Connection):
+    """Which projects to watch: the same for all collectors of GitLab that go by project."""
 
     instance: str | None = Field(
         default=None, description="name under which history is kept; set it to the old host when GitLab moves"
@@ -58,7 +90,6 @@ class GitLabConfig(Connection, CiConfig):
     )
     exclude: tuple[str, ...] = Field(default=(), description="globs of project paths to leave out everywhere")
     archived: bool = Field(default=False, description="also archived projects")
-    child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")
 
     @field_validator("projects", mode="before")
     @classmethod
@@ -71,3 +102,12 @@ class GitLabConfig(Connection, CiConfig):
         if self.all_projects is not None:
             return self.all_projects
         return "none" if self.projects or self.groups or self.users else "member"
+
+
+class GitLabConfig(Watched, CiConfig):
+    """Which projects to watch, and what of their pipelines and jobs."""
+
+    env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
+
+    child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")
+    hooks: Hooks = Field(default_factory=Hooks, description="webhooks")

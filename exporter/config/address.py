@@ -6,6 +6,9 @@ import os
 import re
 from dataclasses import dataclass
 from ipaddress import IPv6Address
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -69,3 +72,16 @@ def _is_host(host: str) -> bool:
         except ValueError:
             return False
     return not host or bool(_HOST.fullmatch(host))
+
+
+def _one_or_many(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+def _address(value: str) -> str:
+    read_address(value)
+    return value
+
+
+Addresses = Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], BeforeValidator(_one_or_many)]
+"""One address to listen on, or a list of them, as a key of the configuration."""

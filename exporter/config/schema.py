@@ -8,18 +8,13 @@ import zoneinfo
 from collections.abc import Mapping
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    create_model,
-    field_validator,
-)
+from pydantic import BeforeValidator, Field, create_model, field_validator, model_validator
 
-from exporter.config.address import read_address
+from exporter.config.address import Addresses
 from exporter.config.alerts import AlertsSettings
+from exporter.config.hooks import HooksSettings
 from exporter.config.secrets import SecretUrl
 from exporter.config.section import Section
 from exporter.config.sinks import SinksSettings
@@ -27,15 +22,6 @@ from exporter.contract import CollectorConfig
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 _STORES = ("sqlite://", "postgresql://", "postgres://", "postgresql+psycopg://")
-
-
-def _one_or_many(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
-
-
-def _address(value: str) -> str:
-    read_address(value)
-    return value
 
 
 def _level(value: Any) -> Any:
@@ -47,10 +33,6 @@ def _store_url(value: SecretUrl) -> SecretUrl:
     if not value.get_secret_value().startswith(_STORES):
         raise ValueError("must begin with sqlite:/// or postgresql://")
     return value
-
-
-Addresses = Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], BeforeValidator(_one_or_many)]
-"""One address to listen on, or a list of them; :mod:`exporter.config.address` says what may be written."""
 
 
 class MetricsSettings(Section):
@@ -149,6 +131,9 @@ class Settings(Section):
     """Everything that may be written, apart from ``collectors``."""
 
     metrics: MetricsSettings = Field(default=MetricsSettings(), description="the HTTP server")
+    hooks: HooksSettings = Field(
+        default=HooksSettings(), description="what sources push to us, so that polls need not find it"
+    )
     log: LogSettings = Field(default=LogSettings(), description="the program's own log")
     timezone: str = Field(
         default="UTC",
@@ -163,6 +148,12 @@ class Settings(Section):
     def zone(self) -> tzinfo:
         """The time zone itself; UTC needs no time zone database on the machine."""
         return UTC if self.timezone == "UTC" else zoneinfo.ZoneInfo(self.timezone)
+
+    @model_validator(mode="after")
+    def _hooks_have_a_server(self) -> Self:
+        if self.hooks.enabled and not self.metrics.enabled:
+            raise ValueError("hooks.enabled needs the HTTP server: set metrics.enabled: true")
+        return self
 
     @field_validator("timezone")
     @classmethod

@@ -70,7 +70,7 @@ class PipelineRun:
     """One execution of a pipeline, as last seen.
 
     Identity: ``run_id`` within its unit (project). The same run can be executed again; an execution
-    is told from the next one by ``finished_at``.
+    is told from the next one by ``attempt`` where the source counts them, from 1 on, and else by ``finished_at``.
 
     ``finished_at``, ``duration_seconds`` and ``queue_seconds`` are ``None`` while unknown, and
     ``finished_at`` always is while the run is not finished (a source may show the old one during a
@@ -81,8 +81,8 @@ class PipelineRun:
     shows its end while the run goes on again: without it, a run that fails and is retried between two polls
     would have failed unseen.
 
-    ``ended_by`` marks an execution of which the source shows no times any more: ``finished_at`` is then
-    the earliest moment at which it can have ended, and this the latest.
+    ``ended_by`` marks an execution whose end other evidence may put elsewhere: anywhere between
+    ``finished_at`` and this, whichever is earlier. One that is known to have ended in between is the same.
     """
 
     run_id: int
@@ -106,6 +106,7 @@ class PipelineRun:
     complete: bool = True
     earlier: Execution | None = None
     ended_by: datetime | None = None
+    attempt: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

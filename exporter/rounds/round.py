@@ -6,15 +6,17 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from exporter.clock import Clock, timestamp
-from exporter.contract import Batch, Collector, Discovery, Position, Schedule, Trouble, UnitTrouble
+from exporter.contract import Batch, Collector, Discovery, Position, Schedule, Trouble, Unit, UnitTrouble
 from exporter.errors import ExporterError, SourceError, Stopped, Unauthorized, UnitUnavailable
 from exporter.exposition import CollectorPage
+from exporter.hooks import AcceptsHooks
 from exporter.rounds.backoff import Backoff
 from exporter.rounds.display import Display
+from exporter.rounds.hooking import Hooking
 from exporter.runnermetrics import FetchResult
 from exporter.selfmetrics import SelfMetrics
 from exporter.store.base import Saved, Store, StoredUnit
@@ -24,6 +26,7 @@ log = logging.getLogger(__name__)
 _GIVE_UP_AFTER = 3  # failed polls after which a unit no longer holds up readiness
 _LONGEST_RETRY_AFTER = 86_400.0  # a source that asks for more has a broken clock
 _DISCOVERY_RETRY = Schedule(5, 300, 0)
+_ADOPTED_DAYS = 3650  # what somebody reports counts, however late
 
 
 @dataclass(slots=True)
@@ -41,6 +44,7 @@ class UnitState:
     visited: bool = False
     error: str = ""
     trouble: UnitTrouble | None = None
+    hooking: Hooking = field(default_factory=Hooking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,9 @@ class CollectorRounds:
         self._work = metrics.work
         self._work.begin(self.name)
         self._clock = clock
+        self.adopts = isinstance(collector, AcceptsHooks) and collector.adopts
         self._lock = threading.Lock()
+        self._registering = threading.Lock()
         self._units: dict[str, UnitState] = {}
         self._discovered = False
         self._discovery: Discovery | None = None
@@ -162,11 +168,19 @@ class CollectorRounds:
     def _take_over(self, discovery: Discovery) -> list[UnitState]:
         """Make the discovered units ours; the vanished ones go, and their series with them."""
         self._log_new_troubles(discovery)
+        with self._registering:
+            new = self._enter(discovery)
+        self.follow()
+        return new
+
+    def _enter(self, discovery: Discovery) -> list[UnitState]:
+        """Make the discovered units ours, and those that were adopted before; returns the new ones."""
         stored = self._store.register(
             self.collector.target,
             discovery.units,
             backfill_days=self.collector.backfill_days,
             now=self._clock.now(),
+            keep=self.adopts,
         )
         new = [
             UnitState(unit, Backoff(self.collector.schedule_of(unit.unit)))
@@ -191,7 +205,6 @@ class CollectorRounds:
         if any(state.last_polled >= 0 for state in gone):
             self._show_backoff()
         self._metrics.projects.labels(self.name).set(len(stored))
-        self.follow()
         return new
 
     def _log_new_troubles(self, discovery: Discovery) -> None:
@@ -245,6 +258,7 @@ class CollectorRounds:
 
     def _poll(self, state: UnitState) -> tuple[Batch, FetchResult]:
         """Poll, save and show; everything here may raise."""
+        woken = state.hooking.begin_poll()
         stored = self._store.position(state.stored.id)
         position = Position(stored.cursor, stored.counts_from, self._store.known(stored.id))
         with self._work.fetch(self.name) as fetch, self._unless_stopping():
@@ -252,19 +266,24 @@ class CollectorRounds:
             fetch.answered()
             saved = self._store.save(stored.id, batch, self._clock.now())
             self._show(state, stored, batch, saved)
-            if batch.events:
-                self._metrics.sinks.read(self.name, saved.new_events, len(batch.events) - saved.new_events)
+            self._count_events(batch, saved)
+            if not woken and stored.caught_up and (saved.counted_runs or saved.counted_jobs):
+                state.hooking.missed()
             if batch.failure:
                 if batch.answered:
                     state.visited = self._answered = True  # readiness need not wait for the rest
                 raise batch.failure
             if batch.waited_out:
                 fetch.waited_out()
-            # What is known already is no news; plain numbers always are, or they would be read ever
-            # more rarely.
-            news = bool(saved.changed or saved.new_events) or batch.samples is not None
+            # What is known already is no news; plain numbers always are unless they say otherwise, or they
+            # would be read ever more rarely.
+            news = bool(saved.changed or saved.new_events) or (batch.samples is not None and not batch.quiet)
             fetch.result = FetchResult.TASK if news else FetchResult.EMPTY
         return batch, fetch.result
+
+    def _count_events(self, batch: Batch, saved: Saved) -> None:
+        if batch.events:
+            self._metrics.sinks.read(self.name, saved.new_events, len(batch.events) - saved.new_events)
 
     @contextmanager
     def _unless_stopping(self) -> Iterator[None]:
@@ -308,7 +327,13 @@ class CollectorRounds:
         log.debug("polled", extra={**self._where(state), "result": result.value, "more": batch.more})
         if batch.more:
             return Visit(result, 0.0)
-        return Visit(result, state.backoff.interval, exactly=self._exactly(state))
+        return Visit(result, self._wait(state), exactly=self._exactly(state))
+
+    def _wait(self, state: UnitState) -> float:
+        """Seconds until the next poll of a unit, before jitter."""
+        if state.hooking.relied_on(self._clock.monotonic()):
+            return state.backoff.schedule.maximum
+        return state.backoff.interval
 
     def _exactly(self, state: UnitState) -> float | None:
         """Seconds until the instant at which the collector wants the unit polled, if it names one."""
@@ -367,6 +392,55 @@ class CollectorRounds:
         log.info("credentials changed, polling goes on", extra={"collector": self.name})
         self.halted = None
         return True
+
+    # -- hooks ---------------------------------------------------------------------------------
+
+    @property
+    def discovered(self) -> bool:
+        """Whether it is known which units there are."""
+        return self._discovered
+
+    def receive(self, unit: Unit, batch: Batch | None) -> bool | None:
+        """Save and show what a hook says of *unit*; ``None`` if that is not watched.
+
+        Otherwise whether the unit should be polled now: a hook without a *batch* says no more than that, and
+        a unit that was just adopted was never polled.
+        """
+        state = self.state(unit.key)
+        new = state is None
+        if state is None:
+            if not self.adopts:
+                return None
+            state = self._adopt(unit)
+        state.hooking.came(self._clock.monotonic(), wakes=batch is None)
+        if batch is None:
+            return True
+        # The first history of a unit that is polled is complete when polls say so.
+        batch = replace(batch, cursor=None, more=not self.adopts)
+        saved = self._store.save(state.stored.id, batch, self._clock.now())
+        self._count_events(batch, saved)
+        if batch.unit:
+            state.stored = replace(state.stored, unit=batch.unit)
+        if batch.samples is not None:
+            known = state
+            self._display.show_samples(state.stored.id, batch.samples, lambda: self.is_current(known))
+        if saved.changed or batch.unit or new:
+            self._display.show(state.stored.id)
+        return new
+
+    def _adopt(self, unit: Unit) -> UnitState:
+        """Have *unit* from now on, though nobody discovered it."""
+        with self._registering:
+            stored = self._store.register(
+                self.collector.target, [unit], backfill_days=_ADOPTED_DAYS, now=self._clock.now(), keep=True
+            )[0]
+            state = UnitState(stored, Backoff(self.collector.schedule_of(unit)))
+            with self._lock:
+                state = self._units.setdefault(unit.key, state)
+                units = len(self._units)
+        self._metrics.projects.labels(self.name).set(units)
+        log.info("project adopted", extra=self._where(state))
+        return state
 
     # -- bookkeeping ---------------------------------------------------------------------------
 

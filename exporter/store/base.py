@@ -12,6 +12,7 @@ from exporter.contract import Batch, Known, Unit
 from exporter.model.history import History
 from exporter.model.views import UnitView
 from exporter.store.alerting import Alerting
+from exporter.store.inbox import Inbox
 from exporter.store.lease import Lease
 from exporter.store.notices import Notices
 from exporter.store.outbox import Outbox
@@ -60,9 +61,12 @@ class Store(Protocol):
         ...
 
     def register(
-        self, target: str, units: Sequence[Unit], *, backfill_days: int, now: datetime
+        self, target: str, units: Sequence[Unit], *, backfill_days: int, now: datetime, keep: bool = False
     ) -> list[StoredUnit]:
-        """Make *units* the active ones of *target*, in their order; those left out become inactive."""
+        """Make *units* the active ones of *target*, in their order; those left out become inactive.
+
+        With *keep* they stay as they are, and come after *units*.
+        """
         ...
 
     def save(self, unit_id: int, batch: Batch, now: datetime) -> Saved:
@@ -95,6 +99,10 @@ class Store(Protocol):
 
     def lease(self) -> Lease:
         """The right to run rounds on this store."""
+        ...
+
+    def inbox(self) -> Inbox:
+        """The queue of hooks; opened when it is first asked for."""
         ...
 
     def close(self) -> None:

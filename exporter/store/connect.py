@@ -72,7 +72,7 @@ def open_engine(url: str) -> Engine:
             "store.url is no database URL; write sqlite:///FILE or postgresql://USER@HOST/DATABASE"
         ) from None
     if parsed.get_backend_name() == "sqlite":
-        engine = _sqlite(parsed)
+        engine = sqlite_engine(parsed)
     else:
         engine = _postgresql(parsed, _ANSWER_SECONDS, pool_size=5, max_overflow=10)
     try:
@@ -99,7 +99,7 @@ def look_into(url: str) -> Iterator[Connection | None]:
         if file is None or not file.exists():
             yield None
             return
-        engine = _sqlite(parsed)
+        engine = sqlite_engine(parsed)
     else:
         engine = _postgresql(parsed, _ANSWER_SECONDS, pool_size=1, max_overflow=0)
     try:
@@ -176,7 +176,7 @@ def _postgresql(url: URL, answer_seconds: float, **pool: int) -> Engine:
     return engine
 
 
-def _sqlite(url: URL) -> Engine:
+def sqlite_engine(url: URL) -> Engine:
     """An engine whose transactions say at their start whether they write."""
     if "timeout" not in url.query:
         url = url.update_query_dict({"timeout": str(_BUSY_SECONDS)})

@@ -112,7 +112,7 @@ class Saver:
             if self._teller and execution is not run and counted != stamps:
                 self._teller.run(None, replace(execution, earlier=None))
             stamps = counted
-        run = replace(run, earlier=None, ended_by=None)
+        run = replace(run, earlier=None, ended_by=None, attempt=None)
         if old is None:
             return _Stored(run, stamps)
         if old.deleted and run.updated_at <= old.record.updated_at:

@@ -23,6 +23,8 @@ from exporter.store.base import Saved, StoredUnit
 from exporter.store.clean import storable, storable_batch, storable_unit
 from exporter.store.connect import describe, in_memory, lease_engine, open_engine, sqlite_file, store_errors
 from exporter.store.history import SqlHistory
+from exporter.store.inbox import Inbox
+from exporter.store.inboxfile import InboxFile
 from exporter.store.known import SqlKnown
 from exporter.store.lease import AdvisoryLease, FileLease, Lease, NoLease
 from exporter.store.notices import Notices
@@ -59,6 +61,7 @@ class SqlStore:
         self._engine = open_engine(url)
         self._places = threading.BoundedSemaphore(_QUESTIONS)
         self._lease_engines: list[sa.Engine] = []
+        self._inbox_file: InboxFile | None = None
         self._sqlite = self._engine.dialect.name == "sqlite"
         self._turn = threading.RLock() if self._sqlite else nullcontext()
         # An in-memory database is one connection for all threads: readers must take turns as well.
@@ -87,9 +90,11 @@ class SqlStore:
         return self._identity
 
     def register(
-        self, target: str, units_: Sequence[Unit], *, backfill_days: int, now: datetime
+        self, target: str, units_: Sequence[Unit], *, backfill_days: int, now: datetime, keep: bool = False
     ) -> list[StoredUnit]:
         """Make *units_* the active ones of *target*, in their order; those left out become inactive.
+
+        With *keep* they stay, and come after *units_*, in the order in which they were first seen.
 
         A unit seen for the first time counts runs from *backfill_days* ago. One that was created after
         the target was first seen has no history that anyone could mistake for a burst: all of it counts.
@@ -99,7 +104,7 @@ class SqlStore:
             target_id, first_seen_at = self._target(connection, storable(target), now)
             mine = units.c.target_id == target_id
             stored = {row.key: row for row in connection.execute(sa.select(units).where(mine))}
-            gone = [row.id for key, row in stored.items() if key not in wanted and row.active]
+            gone = [row.id for key, row in stored.items() if key not in wanted and row.active and not keep]
             for chunk in chunks(gone):
                 connection.execute(sa.update(units).where(units.c.id.in_(chunk)).values(active=False))
             new = []
@@ -111,8 +116,9 @@ class SqlStore:
             if new:
                 connection.execute(sa.insert(units), new)
             rows = connection.execute(sa.select(units).where(mine, units.c.active))
-            by_key = {row.key: _stored_unit(row, wanted[row.key]) for row in rows}
-        return [by_key[key] for key in wanted]
+            found = [_stored_unit(row, wanted.get(row.key) or _unit_of(row)) for row in rows]
+        order = {key: place for place, key in enumerate(wanted)}
+        return sorted(found, key=lambda one: (order.get(storable(one.unit.key, 1000), len(order)), one.id))
 
     def save(self, unit_id: int, batch: Batch, now: datetime) -> Saved:
         """Save all of *batch*, its counts and its cursor, or nothing."""
@@ -169,7 +175,7 @@ class SqlStore:
         """Where the unit's polling stands now, which another process may have moved."""
         with self._read() as connection:
             row = self._unit(connection, unit_id)
-        return _stored_unit(row, Unit(row.key, row.name, default_branch=row.default_branch))
+        return _stored_unit(row, _unit_of(row))
 
     def known(self, unit_id: int) -> SqlKnown:
         """What is stored of the unit, for a collector that wants to skip what did not change."""
@@ -245,8 +251,19 @@ class SqlStore:
         file = sqlite_file(self._engine.url)
         return FileLease(file) if file else NoLease()
 
+    def inbox(self) -> Inbox:
+        """The queue of hooks: in this database, which all replicas share; of SQLite, in a file beside it."""
+        if not self._sqlite:
+            return Inbox(self._read, self._write)
+        if self._inbox_file is None:
+            file = sqlite_file(self._engine.url)
+            self._inbox_file = InboxFile(file.with_name(f"{file.stem}-hooks{file.suffix}") if file else None)
+        return Inbox(self._inbox_file.read, self._inbox_file.write, self._inbox_file.tidy)
+
     def close(self) -> None:
         """Let go of all connections."""
+        if self._inbox_file is not None:
+            self._inbox_file.close()
         for engine in (self._engine, *self._lease_engines):
             engine.dispose()
 
@@ -326,6 +343,10 @@ def _new_unit(
         active=True,
         version=0,
     )
+
+
+def _unit_of(row: sa.Row[Any]) -> Unit:
+    return Unit(row.key, row.name, default_branch=row.default_branch)
 
 
 def _stored_unit(row: sa.Row[Any], unit: Unit) -> StoredUnit:

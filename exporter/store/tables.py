@@ -299,3 +299,35 @@ watches = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("turn", sa.BigInteger, nullable=False),
 )
+
+# What sources pushed and nobody has read yet, in the order in which it came. On SQLite, those in use are in a
+# file of their own, so that no hook waits for a round that saves. `due_at` is later than `received_at` for
+# one that could not be read; `tries` says how often. `size` is that of headers and body.
+hooks = sa.Table(
+    "hooks",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("collector", sa.Text, nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("received_at", Instant, nullable=False),
+    sa.Column("due_at", Instant, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("headers", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sqlite_autoincrement=True,
+)
+# All that is asked of the queue as a whole, so that bodies need not be walked over.
+sa.Index(
+    "hooks_by_collector", hooks.c.collector, hooks.c.number, hooks.c.due_at, hooks.c.received_at, hooks.c.size
+)
+
+# Hooks that came in the last day, so that a repetition is known as one.
+hooks_seen = sa.Table(
+    "hooks_seen",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("seen_at", Instant, nullable=False),
+    sqlite_with_rowid=False,
+)
+sa.Index("hooks_seen_by_time", hooks_seen.c.seen_at)

@@ -9,13 +9,15 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import quote
 
-from exporter.clock import EPOCH
+from exporter.clock import EPOCH, timestamp
 from exporter.model.events import RUNS, Event
 from exporter.model.runs import JobRun, PipelineRun
 
 TYPE_PREFIX = "ci_exporter"
 _RUN_FIELDS = tuple(
-    field.name for field in fields(PipelineRun) if field.name not in ("complete", "earlier", "ended_by")
+    field.name
+    for field in fields(PipelineRun)
+    if field.name not in ("complete", "earlier", "ended_by", "attempt")
 )
 _JOB_FIELDS = tuple(field.name for field in fields(JobRun))
 _run_values = attrgetter(*_RUN_FIELDS)
@@ -58,7 +60,7 @@ class Teller:
 
     def job(self, old: JobRun | None, new: JobRun, run: PipelineRun | None) -> None:
         """Tell what *new*, a job of *run*, shows, unless *old* showed it before."""
-        if old is not None and (old.status, old.finished_at) == (new.status, new.finished_at):
+        if old is not None and (old.status, _second(old)) == (new.status, _second(new)):
             return
         time = new.finished_at or new.started_at or new.created_at
         if time >= self._since:
@@ -115,4 +117,9 @@ def _run_state(run: PipelineRun) -> object:
     """What is worth telling of a run; ``None`` while of its end only a list was read, without the times."""
     if run.status.finished and not run.complete:
         return None
-    return run.status, run.finished_at
+    return run.status, _second(run)
+
+
+def _second(item: PipelineRun | JobRun) -> int | None:
+    """The second in which it ended: that tells its executions, and not every source tells more."""
+    return int(timestamp(item.finished_at)) if item.finished_at else None

@@ -26,6 +26,7 @@ from exporter.model.history import History
 from exporter.rendering import Format
 from exporter.web.api.routes import api_routes
 from exporter.web.groups import EVERYTHING, Group
+from exporter.web.hooks import PREFIX, HookDoor, hook_routes
 from exporter.web.landing import CONTENT_SECURITY_POLICY, LandingPage, render_landing
 from exporter.web.metrics import negotiate, read_filters, wants_gzip
 from exporter.web.renders import Renders
@@ -69,7 +70,8 @@ class WebParts:
     :class:`ConfigError` when they refuse. ``lifecycle`` switches both of them on. ``config`` gives the
     configuration as text with every secret masked; ``None`` leaves the route out. ``history`` is what the
     API and the status page answer from, in threads of their own; ``None`` leaves both out. ``standing`` tells
-    the page from memory what else it shows; ``None`` leaves it out. Its times are in ``zone``.
+    the page from memory what else it shows; ``None`` leaves it out. Its times are in ``zone``. ``hooks``
+    take what sources push; ``None`` leaves them out.
     """
 
     render: Render
@@ -84,6 +86,7 @@ class WebParts:
     clock: Clock = field(default_factory=SystemClock)
     standing: Callable[[], Standing] | None = None
     zone: tzinfo = UTC
+    hooks: HookDoor | None = None
 
 
 def build_app(parts: WebParts, groups: Set[Group] = EVERYTHING) -> Starlette:
@@ -96,7 +99,9 @@ def build_app(parts: WebParts, groups: Set[Group] = EVERYTHING) -> Starlette:
     table = _own_routes(parts, pages)
     path = parts.telemetry_path
     # Against all groups: which of them share an address is another setting.
-    if not _TELEMETRY_PATH.fullmatch(path) or path in {one.path for own in table.values() for one in own}:
+    taken = {one.path for own in table.values() for one in own}
+    # Below /hooks/ no password is asked for, whether or not there are hooks.
+    if not _TELEMETRY_PATH.fullmatch(path) or path in taken or path.startswith(PREFIX):
         raise ConfigError(
             f"the telemetry path {path!r} must be a path such as /metrics, and not one of our own"
         )
@@ -123,6 +128,7 @@ def _own_routes(parts: WebParts, pages: _Pages) -> dict[Group, list[Route]]:
             *([config] if parts.config else []),
         ],
         Group.API: _routes_about_runs(parts),
+        Group.HOOKS: hook_routes(parts.hooks) if parts.hooks else [],
     }
 
 

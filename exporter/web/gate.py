@@ -22,7 +22,8 @@ class Gate:
     """An application in front of *app* that lets through what *config* allows at that moment.
 
     The paths in *open_paths* are for probes: they need no password, and no rate limit counts or refuses
-    them, since a refusal would end a healthy process. Every answer carries the configured headers, in
+    them, since a refusal would end a healthy process. So it is below *open_folders*: whoever is asked there
+    knows other proofs. Every answer carries the configured headers, in
     place of headers of *app* with the same name.
     """
 
@@ -32,18 +33,23 @@ class Gate:
         config: Callable[[], WebConfig],
         open_paths: frozenset[str] = frozenset(),
         *,
+        open_folders: tuple[str, ...] = (),
         clock: Clock | None = None,
     ) -> None:
         self._app = app
         self._config = config
         self._open_paths = open_paths
+        self._open_folders = open_folders
         self._bucket = _Bucket(clock or SystemClock())
         self._logins = Logins()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         config = self._config()
-        answer = self._app if scope["path"] in self._open_paths else await self._refusal(config, scope)
+        answer = None if self._is_open(scope["path"]) else await self._refusal(config, scope)
         await (answer or self._app)(scope, receive, _adding(config, send))
+
+    def _is_open(self, path: str) -> bool:
+        return path in self._open_paths or path.startswith(self._open_folders)
 
     async def _refusal(self, config: WebConfig, scope: Scope) -> ASGIApp | None:
         """The answer for whom *config* does not let through, ``None`` for the others."""

@@ -22,6 +22,7 @@ class Group(StrEnum):
     HEALTH = "health"
     ADMIN = "admin"
     API = "api"
+    HOOKS = "hooks"
 
 
 EVERYTHING = frozenset(Group)

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from exporter.clock import Clock
 from exporter.web.limits import Limits
-from exporter.web.strict import Refusal, StrictConnection
+from exporter.web.strict import Bodies, Refusal, StrictConnection
 
 _log = logging.getLogger(__name__)
 # uvicorn warns about every malformed request, which would let anyone fill the log.
@@ -47,15 +47,24 @@ _SHEDDABLE = frozenset({Phase.HANDSHAKE, Phase.HEAD, Phase.BODY, Phase.IDLE, Pha
 class Connections(ServerState):
     """All connections of one server and what they share; touched by its loop only.
 
-    ``headers`` gives those that every answer carries; the application puts them into its own. ``gone`` is set
-    once the server drains and the last connection has closed.
+    ``headers`` gives those that every answer carries; the application puts them into its own. ``refused``
+    hears the target and the status of each request that the application never saw. ``gone`` is set once the
+    server drains and the last connection has closed.
     """
 
-    def __init__(self, limits: Limits, clock: Clock, headers: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        clock: Clock,
+        headers: Callable[[], Mapping[str, str]],
+        refused: Callable[[str, int], None] = lambda _target, _status: None,
+    ) -> None:
         super().__init__()
         self.limits = limits
         self.clock = clock
         self.headers = headers
+        self.refused = refused
+        self.bodies = Bodies(limits.bodies_bytes)
         self.draining = False
         self.gone = asyncio.Event()
 
@@ -103,7 +112,7 @@ class GuardedProtocol(H11Protocol):
         self.logger = _log
         self.shared = shared
         self.limits = shared.limits
-        self.strict = StrictConnection(shared.limits)
+        self.strict = StrictConnection(shared.limits, shared.bodies)
         self.conn = self.strict
         self.phase = Phase.HANDSHAKE if tls else Phase.HEAD
         self.since = loop.time()
@@ -145,6 +154,7 @@ class GuardedProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._read_until(None)
         self._stop_writing_timer()
+        self.strict.release()
         super().connection_lost(exc)
         self.shared.note_closed()
 
@@ -186,10 +196,12 @@ class GuardedProtocol(H11Protocol):
         return False
 
     def send_400_response(self, msg: str) -> None:
+        self.shared.refused(self.strict.target.decode("ascii", "replace"), self.strict.refusal.status)
         self.refuse(self.strict.refusal)
 
     def on_response_complete(self) -> None:
         self.shared.total_requests += 1
+        self.strict.release()
         if not self.flow.write_paused:
             self._stop_writing_timer()
         if self.transport.is_closing():

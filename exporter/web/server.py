@@ -35,7 +35,7 @@ class WebServer:
 
     ``addresses`` are the places it listens on, as ``host:port`` or ``unix:/path``. *tls* is asked at each new
     connection; plain HTTP is when it, or what it returns, is ``None``. *headers* gives those of answers that
-    the application has no part in.
+    the application has no part in; *refused* hears of those that are about a request: its target and status.
     The default executor of its loop is bounded: ``limits.workers`` threads.
     """
 
@@ -47,6 +47,7 @@ class WebServer:
         *,
         tls: Callable[[], TlsConfig | None] | None = None,
         headers: Callable[[], Mapping[str, str]] = dict,
+        refused: Callable[[str, int], None] = lambda _target, _status: None,
         clock: Clock | None = None,
     ) -> None:
         self.addresses = [address_of(one) for one in sockets]
@@ -54,6 +55,7 @@ class WebServer:
         self._sockets = list(sockets)
         self._limits = limits
         self._headers = headers
+        self._refused = refused
         self._clock = clock or SystemClock()
         self._contexts = Contexts(tls or _no_tls, self._clock)
         self._loop = asyncio.new_event_loop()
@@ -124,7 +126,7 @@ class WebServer:
 
     async def _serve(self) -> None:
         self._contexts.check()
-        shared = Connections(self._limits, self._clock, self._headers)
+        shared = Connections(self._limits, self._clock, self._headers, self._refused)
         listeners = [await self._listen(one, shared) for one in self._sockets]
         self._ready.set_result(None)
         await self._stopping.wait()

@@ -50,7 +50,8 @@ NOT_HTTP = Refusal(400, "This is not a valid HTTP/1.1 request.")
 _TLS = Refusal(400, "This port speaks plain HTTP, not HTTPS.")
 _LONG_TARGET = Refusal(414, "The address of the request is too long.")
 _LONG_HEAD = Refusal(431, "The header of the request is too long.")
-_LONG_BODY = Refusal(413, "The body of the request is too long.")
+LONG_BODY = Refusal(413, "The body of the request is too long.")
+MANY_BODIES = Refusal(503, "Too much is being sent at once.")
 
 
 def check_request_line(line: bytes, limits: Limits) -> Refusal | None:
@@ -81,9 +82,13 @@ def check_head(head: bytes, limits: Limits) -> Refusal | None:
         if match is None:
             return NOT_HTTP
         fields.setdefault(match[1].lower(), []).append(match[2].strip(b" \t"))
-    return _check_host(fields, lines[0].endswith(b"1")) or _check_framing(
-        fields, lines[0].endswith(b"1"), limits
-    )
+    is_1_1, body_bytes = lines[0].endswith(b"1"), limits.body_bytes_of(_target(lines[0]))
+    return _check_host(fields, is_1_1) or _check_framing(fields, is_1_1, body_bytes)
+
+
+def _target(head: bytes) -> bytes:
+    """What a well-formed *head* asks for."""
+    return head.split(b" ", 2)[1]
 
 
 def _check_host(fields: dict[bytes, list[bytes]], is_1_1: bool) -> Refusal | None:
@@ -93,7 +98,7 @@ def _check_host(fields: dict[bytes, list[bytes]], is_1_1: bool) -> Refusal | Non
     return None if all(map(_HOST.fullmatch, hosts)) else NOT_HTTP
 
 
-def _check_framing(fields: dict[bytes, list[bytes]], is_1_1: bool, limits: Limits) -> Refusal | None:
+def _check_framing(fields: dict[bytes, list[bytes]], is_1_1: bool, body_bytes: int) -> Refusal | None:
     """Refuse every way to leave the length of the body open to a second opinion."""
     lengths, codings = fields.get(b"content-length", []), fields.get(b"transfer-encoding", [])
     if codings and (lengths or not is_1_1 or [coding.lower() for coding in codings] != [b"chunked"]):
@@ -101,21 +106,51 @@ def _check_framing(fields: dict[bytes, list[bytes]], is_1_1: bool, limits: Limit
     if len(lengths) > 1 or not all(length.isdigit() for length in lengths):
         return Refusal(400, "A request may have one Content-Length, in digits.")
     # Compared by length first: int() of thousands of digits is slow on purpose, and may raise.
-    if lengths and (len(lengths[0]) > 18 or int(lengths[0]) > limits.body_bytes):
-        return _LONG_BODY
+    if lengths and (len(lengths[0]) > 18 or int(lengths[0]) > body_bytes):
+        return LONG_BODY
     return None
 
 
-class StrictConnection(h11.Connection):
-    """An h11 server connection that refuses more; ``refusal`` says why the last event was an error."""
+class Bodies:
+    """The memory that the bodies of all connections of a server share, in bytes; for one thread."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    def take(self, size: int) -> bool:
+        """Whether there is room for *size* more; it is taken then."""
+        if size > self._left:
+            return False
+        self._left -= size
+        return True
+
+    def give(self, size: int) -> None:
+        """Give *size* back."""
+        self._left += size
+
+
+class StrictConnection(h11.Connection):
+    """An h11 server connection that refuses more.
+
+    ``refusal`` says why the last event was an error, ``target`` what the last complete head asked for. What a
+    body takes of *bodies* is held until :meth:`release`.
+    """
+
+    def __init__(self, limits: Limits, bodies: Bodies | None = None) -> None:
         super().__init__(h11.SERVER, max_incomplete_event_size=limits.header_bytes)
         self.refusal = NOT_HTTP
         self._limits = limits
         self._checked = 0
         self._line_checked = False
         self._body_bytes = 0
+        self._bodies = bodies or Bodies(limits.bodies_bytes)
+        self._held = 0
+        self.target = b""
+
+    def release(self) -> None:
+        """Nobody needs the body any more."""
+        self._bodies.give(self._held)
+        self._held = 0
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """The next event; the head it comes from has passed the strict reading.
@@ -130,8 +165,11 @@ class StrictConnection(h11.Connection):
             self._checked, self._line_checked, self._body_bytes = 0, False, 0
         elif isinstance(event, h11.Data):
             self._body_bytes += len(event.data)
-            if self._body_bytes > self._limits.body_bytes:
-                self._refuse(_LONG_BODY)
+            if self._body_bytes > self._limits.body_bytes_of(self.target):
+                self._refuse(LONG_BODY)
+            if not self._bodies.take(len(event.data)):
+                self._refuse(MANY_BODIES)
+            self._held += len(event.data)
         elif isinstance(event, h11.EndOfMessage) and event.headers:
             # Nobody asks for trailers, and h11 reads them as leniently as heads.
             self._refuse(NOT_HTTP)
@@ -144,7 +182,10 @@ class StrictConnection(h11.Connection):
             self._refuse(_TLS)
         end = data.find(_HEAD_END, max(0, self._checked - 3))
         if end >= 0:
-            self._refuse(check_head(data[:end], self._limits))
+            refusal = check_head(data[:end], self._limits)
+            if refusal in (None, LONG_BODY):
+                self.target = _target(data[:end])
+            self._refuse(refusal)
             return
         # The head is still incomplete; what is wrong already need not wait for the deadline.
         if _BROKEN_LINE.search(data, max(0, self._checked - 1)):

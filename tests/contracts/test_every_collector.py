@@ -15,13 +15,12 @@ import pytest
 from exporter.plugins import collector_classes
 from exporter.rounds.round import Visit
 from exporter.runnermetrics import FetchResult
+from tests.support.giteas import GiteaLab, gitea
 from tests.support.harness import Lab, gitlab
 from tests.support.jenkins import JenkinsLab, jenkins
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
 PROJECTS = ("acme/p", "acme/q")
-# Requests that concern the first of them alone, whichever the source is.
-OF_THE_FIRST = "/projects/101/|/job/acme/job/p/"
 FAULTS = (
     {"kind": "status", "status": 500, "probability": 0.3},
     {"kind": "cut", "probability": 0.3},
@@ -41,6 +40,16 @@ def _gitlab(folder: Path) -> Iterator[Lab]:
 
 
 @contextmanager
+def _gitea(folder: Path) -> Iterator[Lab]:
+    with gitea() as server:
+        for path in PROJECTS:
+            server.action("create_project", path=path)
+        lab = GiteaLab(server, folder)
+        yield lab
+        lab.close()
+
+
+@contextmanager
 def _jenkins(folder: Path) -> Iterator[Lab]:
     with jenkins() as server:
         for path, kind in zip(PROJECTS, ("multibranch", "pipeline"), strict=True):
@@ -50,7 +59,7 @@ def _jenkins(folder: Path) -> Iterator[Lab]:
         lab.close()
 
 
-LABS = {"gitlab": _gitlab, "jenkins": _jenkins}
+LABS = {"gitea": _gitea, "gitlab": _gitlab, "jenkins": _jenkins}
 POLLED = sorted(name for name, cls in collector_classes().items() if cls.provider)
 
 
@@ -153,7 +162,7 @@ def test_series_vanish_with_their_project(lab: Lab) -> None:
 
 
 def test_one_broken_project_does_not_stop_the_others(lab: Lab) -> None:
-    lab.server.faults({"kind": "status", "status": 500, "path": OF_THE_FIRST})
+    lab.server.faults({"kind": "status", "status": 500, "path": lab.first_project})
     for project in PROJECTS:
         lab.pipeline(project=project)
     lab.run(60, 30)

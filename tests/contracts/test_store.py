@@ -429,6 +429,7 @@ def test_a_pruned_run_that_is_retried_counts_its_new_execution(desk: Any, make: 
     assert desk.total() == 3
 
 
+@pytest.mark.no_cover
 def test_pruning_takes_more_runs_than_fit_into_one_transaction(desk: Any, make: Any) -> None:
     desk.save(*(make.run(n) for n in range(4100)))
     assert desk.store.prune(make.at(1000)) == 4099
@@ -499,6 +500,7 @@ def test_what_is_no_amount_is_unknown(desk: Any, make: Any, value: float) -> Non
     assert {total.family for total in desk.view.totals} == {"ci_pipeline_runs", "ci_job_runs"}
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_batches_and_views_of_any_size_fit(store: Any, make: Any) -> None:
     units = register(store, make, *(f"u{n}" for n in range(700)))
     for unit in units:

@@ -109,6 +109,7 @@ def assert_totals(desk: Any, history: History) -> None:
     assert desk.total("ci_job_retries") == history.retries
 
 
+@pytest.mark.no_cover
 @EXAMPLES
 @given(history=histories())
 def test_every_execution_counts_once_in_any_order(new_desk: Any, history: History) -> None:
@@ -118,6 +119,7 @@ def test_every_execution_counts_once_in_any_order(new_desk: Any, history: Histor
     assert_totals(desk, history)
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 @EXAMPLES
 @given(history=histories(), gone=st.sets(st.integers(1, 3)), when=st.integers(0, 5))
 def test_deleting_runs_neither_loses_nor_doubles_an_execution(
@@ -131,6 +133,7 @@ def test_deleting_runs_neither_loses_nor_doubles_an_execution(
     assert_totals(desk, history)
 
 
+@pytest.mark.no_cover
 @settings(EXAMPLES, max_examples=8)
 @given(history=histories())
 def test_two_processes_that_save_the_same_batches_at_once_count_once(
@@ -149,6 +152,7 @@ def test_two_processes_that_save_the_same_batches_at_once_count_once(
     assert_totals(desk, history)
 
 
+@pytest.mark.no_cover
 @settings(EXAMPLES, max_examples=8)
 @given(history=histories())
 def test_a_process_killed_after_any_batch_goes_on_where_it_was(
@@ -163,6 +167,7 @@ def test_a_process_killed_after_any_batch_goes_on_where_it_was(
     assert_totals(make.Desk(open_store(), unit), history)
 
 
+@pytest.mark.no_cover
 @settings(EXAMPLES, max_examples=20)
 @given(
     seconds=st.lists(st.floats(0, 40_000) | st.sampled_from(ci_families.RUN_DURATION_BUCKETS), max_size=30)

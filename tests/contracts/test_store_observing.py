@@ -202,6 +202,7 @@ def test_totals_are_what_an_independent_count_says(
 # -- many, at once, and half way -----------------------------------------------------------------
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_twenty_thousand_events_at_once_take_seconds_and_seeing_them_again_less(desk: Any) -> None:
     events = [event(str(n), 1, (f"team {n % 500}", str(n % 3))) for n in range(20_000)]
     started = time.monotonic()

@@ -16,6 +16,7 @@ from exporter.model.events import Event
 from exporter.model.runs import Status
 from exporter.store.sql import SqlStore
 from tests.contracts.test_store import REFUSE, kind_of
+from tests.support.stores import ready_store
 
 
 def event(serial: int, stream: str = "forge", **facts: Any) -> Event:
@@ -312,7 +313,7 @@ def test_a_store_has_one_identity_for_ever_and_another_than_others(
     with ThreadPoolExecutor(4) as pool:
         names = set(pool.map(SqlStore.identity, stores))
     assert names == {store.identity()} == {open_store().identity()}
-    other = SqlStore(f"sqlite:///{tmp_path}/other.db")
+    other = SqlStore(ready_store(tmp_path, "other.db"))
     assert len(other.identity()) == 32
     assert other.identity() not in names
     other.close()

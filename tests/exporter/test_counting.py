@@ -45,6 +45,13 @@ def test_another_one_is_new_before_and_after_recorded_ones(make: Any, others: se
     assert new_execution(make.run(end=60), stamps, make.START) == Counted(stamp(make, 60), True)
 
 
+def test_attempts_that_the_source_counts_tell_executions_whatever_their_times(make: Any) -> None:
+    second = make.run(end=60, attempt=2)
+    assert new_execution(second, {1}, make.START) == Counted(2, True)
+    assert new_execution(make.run(end=75, attempt=2), {1, 2}, make.START) is None
+    assert new_execution(second, {1, 3}, make.at(61)) == Counted(2, False)
+
+
 def test_one_that_never_ran_needs_no_finishing_time(make: Any) -> None:
     skipped = make.run(status=Status.SKIPPED, end=None)
     assert new_execution(skipped, (), make.START) == Counted(0, True)

@@ -72,6 +72,7 @@ def without_process(text: bytes) -> bytes:
     return b"\n".join(line for line in lines if not line.startswith(b"process_"))
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 @settings(max_examples=60, deadline=None)
 @given(st.lists(changes(), max_size=8), st.booleans())
 def test_served_bytes_equal_generate_latest(steps: list[Any], live: bool) -> None:
@@ -290,6 +291,7 @@ def test_a_page_is_kept_whatever_families_are_asked_for() -> None:
     assert world.exposition.page("two", (RUNS,)) is page
 
 
+@pytest.mark.no_cover
 def test_scrapes_never_see_half_an_entity_while_threads_swap() -> None:
     world = World()
     page = world.polled("one", *OURS["one"]).context.page

@@ -61,6 +61,7 @@ exact = st.integers(-(2**40), 2**40).filter(lambda ms: int(float(ms / 1000) * 10
 stamped = st.builds(Stamped, numbers, exact)
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 @settings(max_examples=60, deadline=None)
 @given(
     samples_of(OPEN), samples_of(MERGED), samples_of(WAIT), samples_of(SEEN, stamped | numbers), st.booleans()

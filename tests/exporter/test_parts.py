@@ -57,14 +57,14 @@ def config(**blocks: tuple[Any, ...] | Wanting) -> Config:
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Parts]]:
+def start(monkeypatch: pytest.MonkeyPatch, sqlite_url: str) -> Iterator[Callable[..., Parts]]:
     """Makes parts of a configuration; the collectors that there are: one, two, and the live one."""
     classes: dict[str, type[Collector[Any]]] = {
         name: type(name, (cls,), {"name": name})
         for name, cls in (("one", Configured), ("two", Configured), ("live", Live))
     }
     monkeypatch.setattr(parts, "collector_classes", lambda: classes)
-    store = SqlStore("sqlite://")
+    store = SqlStore(sqlite_url)
     yield lambda **blocks: Parts(config(**blocks), store)
     store.close()
 

@@ -20,6 +20,8 @@ DIFFERS = {
     "collectors.gitlab_events.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_runners.enabled": False,
     "collectors.gitlab_runners.token": "${GITLAB_TOKEN:-}",
+    "collectors.gitlab_tests.enabled": False,
+    "collectors.gitlab_tests.token": "${GITLAB_TOKEN:-}",
     "collectors.jenkins.enabled": False,
     "collectors.jenkins_nodes.enabled": False,
     "collectors.postgres.enabled": False,

@@ -90,12 +90,18 @@ def end(source: DemoSource, directory: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def frozen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The DSN of a stand-in in which nothing happens any more."""
+def frozen_source(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoSource]:
+    """A stand-in in which nothing happens any more."""
     directory = tmp_path_factory.mktemp("standin")
     source = demo_source(directory, moving=False)
-    yield source.block["databases"]["main"]["dsn"]
+    yield source
     end(source, directory)
+
+
+@pytest.fixture(scope="session")
+def frozen(frozen_source: DemoSource) -> str:
+    """Its DSN."""
+    return str(frozen_source.block["databases"]["main"]["dsn"])
 
 
 @pytest.fixture

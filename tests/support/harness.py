@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from collectors._standin.client import StandIn as AnyStandIn
 from collectors._standin.times import parse
-from collectors.gitlab import GitLab, GitLabEvents, GitLabRunners
+from collectors.gitlab import GitLab, GitLabEvents, GitLabRunners, GitLabTests
 from collectors.gitlab.standin.client import StandIn
 from collectors.gitlab.standin.options import Options
 from collectors.gitlab.standin.site import Site
@@ -64,7 +65,7 @@ class Exporter:
 
     def __init__(
         self,
-        server: StandIn,
+        server: AnyStandIn,
         folder: Path,
         clock: FixedClock,
         block: Mapping[str, Any] | None = None,
@@ -148,8 +149,9 @@ class Lab:
 
     cls: Watcher = GitLab
     watched: ClassVar[Mapping[str, Any]] = {"all_projects": "visible"}
+    first_project: ClassVar[str] = "/projects/101/"  # what the addresses of the first one have in common
 
-    def __init__(self, server: StandIn, folder: Path, **block: Any) -> None:
+    def __init__(self, server: AnyStandIn, folder: Path, **block: Any) -> None:
         self.server = server
         self.clock = FixedClock(datetime.fromisoformat(START))
         self._folder = folder
@@ -211,6 +213,12 @@ class FleetLab(Lab):
     watched: ClassVar[Mapping[str, Any]] = {"instance": True}
 
 
+class ReportsLab(Lab):
+    """A lab in which reports of tests are read."""
+
+    cls = GitLabTests
+
+
 class EventsLab(Lab):
     """A lab in which events are read, and kept for a sink that takes nothing out."""
 
@@ -241,4 +249,4 @@ class EventsLab(Lab):
         return [int(one.id.rpartition("/")[2]) for one in self.told() if key in (None, one.key)]
 
 
-__all__ = ["PROJECT", "SINK", "START", "EventsLab", "Exporter", "FleetLab", "Lab", "gitlab"]
+__all__ = ["PROJECT", "SINK", "START", "EventsLab", "Exporter", "FleetLab", "Lab", "ReportsLab", "gitlab"]

@@ -32,3 +32,4 @@ class JenkinsLab(Lab):
 
     cls = Jenkins
     watched: ClassVar[Mapping[str, Any]] = {"user": USER}
+    first_project: ClassVar[str] = "/job/acme/job/p/"

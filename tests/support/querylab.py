@@ -21,6 +21,7 @@ from exporter.parts import Parts
 from exporter.rendering import Format
 from exporter.rounds.round import CollectorRounds, UnitState, Visit
 from exporter.store.sql import SqlStore
+from tests.support.stores import ready_store
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 _OURS = re.compile(r"(ci_exporter|process|python)_")
@@ -63,13 +64,13 @@ class QueryLab:
     ``block`` is what stands under ``collectors.postgres``; files that it names are relative to ``folder``.
     """
 
-    def __init__(self, folder: Path, dsn: str, *, store: str = "sqlite://", **block: Any) -> None:
+    def __init__(self, folder: Path, dsn: str, *, store: str = "", **block: Any) -> None:
         self.folder = folder
         self.dsn = dsn
         self.clock = FixedClock(START)
         self.block: dict[str, Any] = {"databases": {"t": {"dsn": dsn, "files": ["*.collector.yml"]}}, **block}
         self.settings: dict[str, Any] = {}
-        self._store_url = store
+        self._store_url = store or ready_store(folder)
         self._parts: Parts | None = None
 
     # -- what there is ---------------------------------------------------------------------------

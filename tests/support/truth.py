@@ -73,3 +73,59 @@ def difference(expected: Totals, counted: Totals) -> dict[tuple[str, ...], tuple
         for key in expected.keys() | counted.keys()
         if expected[key] != counted[key]
     }
+
+
+def expected_tests(reports: Iterable[Mapping[str, Any]]) -> Totals:
+    """``(project, suite, status) -> tests`` of the stand-in's reports, each try of a suite once."""
+    total: Totals = Counter()
+    for project, suite in _tries(reports):
+        for status in ("success", "failed", "error", "skipped"):
+            total[project, suite["name"], status] += suite[f"{status}_count"]
+    return +total
+
+
+def expected_suites(reports: Iterable[Mapping[str, Any]]) -> Totals:
+    """``(project, suite, status) -> suites`` of the stand-in's reports, each try of a suite once."""
+    return Counter((project, suite["name"], _ended(suite)) for project, suite in _tries(reports))
+
+
+def expected_reports(reports: Iterable[Mapping[str, Any]]) -> Totals:
+    """``(project, status) -> reports``, a repeated one once."""
+    total: dict[tuple[Any, ...], str] = {}
+    for report in reports:
+        suites = report["test_suites"]
+        statuses = {_ended(suite) for suite in suites}
+        key = (report["project"], *sorted((suite["name"], tuple(suite["build_ids"])) for suite in suites))
+        if suites:
+            total[key] = next((one for one in ("failed", "error") if one in statuses), "success")
+    return Counter((key[0], status) for key, status in total.items())
+
+
+def _tries(reports: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    tries = {
+        (report["project"], suite["name"], tuple(suite["build_ids"])): suite
+        for report in reports
+        for suite in report["test_suites"]
+    }
+    return [(key[0], suite) for key, suite in tries.items()]
+
+
+def _ended(suite: Mapping[str, Any]) -> str:
+    if suite["suite_error"]:
+        return "error"
+    return "failed" if suite["failed_count"] or suite["error_count"] else "success"
+
+
+def counted_tests(exposition: str) -> Totals:
+    """What ``ci_test_cases_total`` says, in the form of `expected_tests`; zeros left out."""
+    return _totals(exposition, "ci_test_cases", ("project", "suite", "status"))
+
+
+def counted_suites(exposition: str) -> Totals:
+    """What ``ci_test_suite_reports_total`` says, in the form of `expected_suites`."""
+    return _totals(exposition, "ci_test_suite_reports", ("project", "suite", "status"))
+
+
+def counted_reports(exposition: str) -> Totals:
+    """What ``ci_test_reports_total`` says, in the form of `expected_reports`."""
+    return _totals(exposition, "ci_test_reports", ("project", "status"))

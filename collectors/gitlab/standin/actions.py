@@ -11,6 +11,7 @@ from collectors.gitlab.standin.records import (
     BridgePlan,
     Job,
     JobPlan,
+    JobTests,
     MergeRequest,
     Pipeline,
     Plan,
@@ -228,7 +229,12 @@ def _attempt(entry: dict[str, Any]) -> Attempt:
         _ms(entry.get("run", 30)),
         str(entry.get("outcome", "success")),
         str(entry.get("reason", "")),
+        JobTests(**_tests(entry["tests"])) if "tests" in entry else None,
     )
+
+
+def _tests(entry: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
 
 
 def _bridge(entry: dict[str, Any]) -> BridgePlan:

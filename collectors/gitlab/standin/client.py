@@ -36,7 +36,21 @@ class StandIn(AnyStandIn):
         """The runners as they are, and the jobs that wait or run."""
         return self.control("GET", "fleet")
 
+    def test_reports(self) -> list[dict[str, Any]]:
+        """What the tests of each execution of a pipeline came to that ended while the world moved."""
+        reports: list[dict[str, Any]] = self.control("GET", "test_reports")["test_reports"]
+        return reports
+
     def events(self) -> list[dict[str, Any]]:
         """Every event that could be seen by now, by id, each with its text as it is sent."""
         events: list[dict[str, Any]] = self.control("GET", "events")["events"]
         return events
+
+    def hooks(self) -> dict[str, Any]:
+        """How the delivery of webhooks stands: how many wait, and the statuses of the answers."""
+        return self.control("GET", "hooks")
+
+    def take_hooks(self) -> list[dict[str, Any]]:
+        """The webhooks that were made without an address to send them to, each with headers and body."""
+        taken: list[dict[str, Any]] = self.control("DELETE", "hooks")["hooks"]
+        return taken

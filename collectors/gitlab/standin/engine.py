@@ -7,9 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from operator import attrgetter
 from random import Random
+from typing import Any
 
 from collectors._standin.times import HOUR, SECOND, Timeline
-from collectors.gitlab.standin import history
+from collectors.gitlab.standin import history, testreports
 from collectors.gitlab.standin.composite import composite, latest, transition, union_seconds
 from collectors.gitlab.standin.diary import Diary
 from collectors.gitlab.standin.fleet import Fleet
@@ -44,6 +45,7 @@ class Engine:
         self.projects: dict[int, Project] = {}
         self.pipeline_ids = itertools.count(1_001)
         self.job_ids = itertools.count(1)
+        self.tell: Callable[[str, Any], None] = lambda _kind, _about: None  # whom webhooks are for
 
     def create(
         self,
@@ -70,6 +72,7 @@ class Engine:
         self._touch(pipeline)
         if source == "push":
             self.diary.pushed(pipeline)
+            self.tell("push", pipeline)
         self._plan_follow_ups(pipeline, "created")
         self.timeline.after(self.chance.randrange(200, 900), partial(self._begin, pipeline, plan))
         return pipeline
@@ -112,6 +115,7 @@ class Engine:
         self._touch(pipeline)
         if status in COMPLETED:
             self._completed(pipeline)
+        self.tell("pipeline", pipeline)
 
     def _duration(self, pipeline: Pipeline) -> int:
         now = self.timeline.now
@@ -123,6 +127,7 @@ class Engine:
         measured = [job.plan.coverage for job in latest(pipeline) if job.plan.coverage is not None]
         pipeline.coverage = sum(measured) / len(measured) if measured else pipeline.coverage
         self.ledger.pipeline(pipeline, self.timeline.now)
+        self.ledger.test_reports.append(testreports.truth(pipeline, self.timeline.now))
         self._plan_follow_ups(pipeline, "finished")
         bridge = pipeline.bridge
         if bridge and bridge.plan.bridge and bridge.plan.bridge.depend and bridge.status == "running":
@@ -167,10 +172,15 @@ class Engine:
         if before not in ("success", "skipped") and job.plan.when != "always":
             job.status = "skipped"
             self.ledger.job(job, self.timeline.now)
+            self._tell(job)
         elif job.plan.when == "manual" and not job.played:
             job.status = "manual"
         else:
             self._prelude(job, 0)
+
+    def _tell(self, job: Job) -> None:
+        if not job.is_bridge:
+            self.tell("job", job)
 
     def _later(self, job: Job, delay: int, action: Callable[[Job], None]) -> None:
         version = job.version
@@ -193,6 +203,7 @@ class Engine:
         job.status, job.queued_at = "pending", self.timeline.now
         if not job.is_bridge:
             self.fleet.active[job.id] = job
+        self._tell(job)
         delay = 300 if job.is_bridge else job.plan.attempt(job.attempt).queue
         self._later(job, delay, self._run)
         self._refresh(job.pipeline)
@@ -202,6 +213,7 @@ class Engine:
             self._wait_on(job)
             return
         job.status, job.started_at = "running", self.timeline.now
+        self._tell(job)
         if job.is_bridge:
             self._trigger(job)
         else:
@@ -259,6 +271,7 @@ class Engine:
         job.version += 1
         self.fleet.active.pop(job.id, None)
         self.ledger.job(job, self.timeline.now)
+        self._tell(job)
 
     def _clone(self, job: Job) -> Job:
         """A new job of the same name; the old one stays, hidden as retried."""
@@ -268,6 +281,7 @@ class Engine:
         job.retried = True
         jobs = self.thaw(pipeline)
         jobs.append(new)
+        self._tell(new)
         return new
 
     def thaw(self, pipeline: Pipeline) -> list[Job]:

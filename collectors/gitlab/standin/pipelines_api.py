@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from collectors._standin.asking import Answer, Query, Refusal
-from collectors.gitlab.standin import history
+from collectors.gitlab.standin import history, testreports
 from collectors.gitlab.standin.params import offset_page
 from collectors.gitlab.standin.projects_api import find_project
 from collectors.gitlab.standin.records import COMPLETED, KNOWN_STATUSES, Job, Pipeline, Project, sha_of
@@ -112,6 +112,18 @@ class PipelinesApi:
         rows.sort(key=lambda job: job.id, reverse=True)
         write = self.render.bridge if bridges else self.render.job
         return offset_page(query, rows, lambda job: write(job, now), counted=False)
+
+    def test_report_summary(self, query: Query, key: str, number: str) -> Answer:
+        """``GET …/test_report_summary``, since 14.2; a job's part is there a little after its end."""
+        if self.world.before((14, 2)):
+            raise Refusal(404, {"error": "404 Not Found"})
+        pipeline = self._pipeline(query, key, number)
+        made_by = self.world.now - testreports.MADE_AFTER
+        return Answer(testreports.summary(testreports.parts(pipeline, made_by)))
+
+    def test_report(self, query: Query, key: str, number: str) -> Answer:
+        """``GET …/test_report``, read from what the jobs left."""
+        return Answer(testreports.report(testreports.parts(self._pipeline(query, key, number))))
 
     def jobs(self, query: Query, key: str) -> Answer:
         """``GET /projects/:id/jobs``, newest first, without totals; by keyset when asked."""

@@ -138,6 +138,7 @@ class Population:
         project.merge_requests[iid] = request
         if told:
             self.engine.diary.merge_request(project, request, "opened")
+            self.engine.tell("merge_request", (project, request, "open"))
         return request
 
     def end_mr(self, project: Project, request: MergeRequest, state: str) -> None:
@@ -145,6 +146,7 @@ class Population:
         request.state = state
         request.done_at = request.updated_at = self.engine.timeline.now
         self.engine.diary.merge_request(project, request, "accepted" if state == "merged" else state)
+        self.engine.tell("merge_request", (project, request, "merge" if state == "merged" else "close"))
         if state == "merged":
             project.branches.pop(request.source_branch, None)
 

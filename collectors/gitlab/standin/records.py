@@ -79,13 +79,29 @@ class MergeRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class JobTests:
+    """What a job's tests come to; ``failed`` and ``error`` are names. ``broken`` is why none can read it."""
+
+    success: int = 0
+    failed: tuple[str, ...] = ()
+    error: tuple[str, ...] = ()
+    skipped: int = 0
+    seconds: float = 1.0
+    broken: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
-    """One execution of a job: milliseconds it waits and runs, and how it ends."""
+    """One execution of a job: milliseconds it waits and runs, and how it ends.
+
+    ``tests`` are what it reports, ``None`` for what jobs of its name usually do.
+    """
 
     queue: int = 1_000
     run: int = 30_000
     outcome: str = "success"
     reason: str = ""
+    tests: JobTests | None = None
 
 
 @dataclass(frozen=True, slots=True)

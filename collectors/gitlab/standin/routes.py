@@ -52,6 +52,8 @@ def routes(world: World, render: Render) -> dict[tuple[str, ...], Handler]:
         "projects/:id/pipelines/:id": pipelines.pipeline,
         "projects/:id/pipelines/:id/jobs": pipelines.pipeline_jobs,
         "projects/:id/pipelines/:id/bridges": pipelines.bridges,
+        "projects/:id/pipelines/:id/test_report": pipelines.test_report,
+        "projects/:id/pipelines/:id/test_report_summary": pipelines.test_report_summary,
         "projects/:id/jobs": pipelines.jobs,
         "projects/:id/jobs/:id": pipelines.job,
         "projects/:id/merge_requests": projects.merge_requests,

@@ -13,6 +13,7 @@ from collectors._standin.site import Site as StandInSite
 from collectors._standin.times import iso
 from collectors.gitlab.standin.actions import Actions
 from collectors.gitlab.standin.events_api import EventsApi
+from collectors.gitlab.standin.post import Post
 from collectors.gitlab.standin.render import Render
 from collectors.gitlab.standin.routes import Handler, graphql_api, routes, split
 from collectors.gitlab.standin.world import World
@@ -38,10 +39,14 @@ class Site(StandInSite):
         render = Render(base_url, world.options.offset, world.options.version, world.fleet)
         self._routes = routes(world, render)
         self._events = EventsApi(world, render)
+        self._post = Post(world, base_url)
         self.controls |= {
             ("GET", "events"): lambda _: self._events.truth(),
             ("GET", "fleet"): lambda _: {"now": iso(world.now), **world.fleet.told(world.now)},
             ("GET", "state"): lambda _: self._state(),
+            ("GET", "test_reports"): lambda _: {"test_reports": world.ledger.test_reports},
+            ("GET", "hooks"): lambda _: self._post.state(),
+            ("DELETE", "hooks"): lambda _: self._post.take(),
         }
 
     def api(self, request: Request) -> Reply:
@@ -133,6 +138,8 @@ class Site(StandInSite):
         if given.get("action") == "set_graphql":
             self._set_graphql(bool(given.get("enabled", True)), given.get("missing", ()))
             return {}
+        if given.get("action") == "hooks":
+            return self._post.set(given)
         return self.actions.run(given)
 
     def truth(self, asked: Mapping[str, str]) -> object:

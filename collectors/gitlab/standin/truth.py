@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from collectors.gitlab.standin.records import Execution, Job, Pipeline
 
 
@@ -60,6 +62,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.entries: list[Execution] = []
+        self.test_reports: list[dict[str, Any]] = []
         self.deleted_pipelines: dict[int, int] = {}
         self.deleted_projects: dict[int, int] = {}
 

@@ -74,6 +74,10 @@ class World:
             passed = (time.monotonic() - self._begun) * self.options.speed
             self.timeline.advance_to(self._served_from + int(passed * 1000))
 
+    def before(self, version: tuple[int, int]) -> bool:
+        """Whether the GitLab that it claims to be is older than *version*."""
+        return tuple(map(int, self.options.version.split(".")[:2])) < version
+
     def truth(self, *, past: bool = True, jobs: bool = True) -> Iterator[Execution]:
         """Every finished execution, those of history first unless not *past*; *jobs* cost most time."""
         if past:

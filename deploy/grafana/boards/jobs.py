@@ -1,4 +1,4 @@
-"""The board of jobs: which fail, which are flaky, which are slow."""
+"""The board of jobs: which fail, which are flaky, which are slow, and what their tests say."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from deploy.grafana.boards.promql import (
     top,
     total,
 )
+from deploy.grafana.boards.tested import tests
 
 # Prometheus has a label `job` of its own, and so calls ours `exported_job`: see README.md here.
 _SCOPE = f'{SELECTED}, exported_job=~"$ci_job"'
@@ -44,13 +45,14 @@ def jobs() -> Dashboard:
     return board(
         "jobs",
         "Jobs and flaky jobs",
-        "Which jobs fail and why, which succeed only when tried again, which are slow or wait long.",
+        "Which jobs fail and why, which succeed only when tried again, which are slow, what tests say.",
         variables=ci_choices(ref_choice(), label_choice("ci_job", "Job", series, "exported_job")),
         rows=[
             Row(1, "In this time range", _numbers()),
             Row(2, "Flaky jobs: retries", _flaky()),
             Row(3, "Failures and their reasons", _failures()),
             Row(4, "Durations and queue times", _times()),
+            Row(6, "Tests (needs collectors.gitlab_tests)", tests()),
             Row(5, "Newest job of each ref (needs jobs.status: true)", [_newest()], collapsed=True),
         ],
     )

@@ -129,7 +129,9 @@ class Line:
         if code == KafkaError._AUTHENTICATION:
             self.refused_login = True
         if code == KafkaError._ALL_BROKERS_DOWN:
-            self.trouble = f"no broker can be reached: {self._detail or error.str()}"
+            # It may say so before it says of any of them what is wrong.
+            detail = self._detail or f"{self._settings.bootstrap_servers}: {error.str()}"
+            self.trouble = f"no broker can be reached: {detail}"
         elif code not in _TRANSIENT:
             self.trouble = error.str()
 

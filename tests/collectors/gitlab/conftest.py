@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import PROJECT, EventsLab, FleetLab, Lab, gitlab
+from tests.support.harness import PROJECT, EventsLab, FleetLab, Lab, ReportsLab, gitlab
 
 
 @pytest.fixture
@@ -34,6 +34,23 @@ def lab(lab_of: Callable[..., Lab]) -> Lab:
     made = lab_of()
     made.exporter.poll()
     return made
+
+
+@pytest.fixture
+def reports_of(tmp_path: Path) -> Iterator[Callable[..., ReportsLab]]:
+    """Makes a lab whose reports of tests are read, with one project, `PROJECT`, unless ``world`` gives
+    options of a stand-in."""
+    with ExitStack() as stack:
+
+        def make(world: dict[str, Any] | None = None, **block: Any) -> ReportsLab:
+            server = stack.enter_context(gitlab(**(world or {})))
+            if world is None:
+                server.action("create_project", path=PROJECT)
+            lab = ReportsLab(server, tmp_path, **block)
+            stack.callback(lab.close)
+            return lab
+
+        yield make
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import selectors
 import socket
 import threading
 import time
@@ -26,6 +27,7 @@ from exporter.selfmetrics import SelfMetrics
 from exporter.store.sql import SqlStore
 from tests.support.postgres import PostgresServer
 from tests.support.process import PATIENCE, free_port, wait_until
+from tests.support.stores import ready_store
 
 LISTENING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ci-exporter (listen)'"
 
@@ -57,7 +59,7 @@ class Service:
         self.clock = SystemClock()
         self.metrics = SelfMetrics("0")
         self.exposition = Exposition()
-        self.store = SqlStore(f"sqlite:///{folder / 'store.db'}")
+        self.store = SqlStore(ready_store(folder))
         self.engine = Engine(
             self.store, self.metrics, self.clock, capacity=2, retention_days=400, stopping=self.stopping
         )
@@ -226,10 +228,11 @@ def test_files_on_one_channel_all_run_and_others_do_not(
     before = len(collector.runs)
     sql("NOTIFY c")
     wait_until(lambda: len(collector.runs) >= before + 2, "both runs")
-    time.sleep(0.3)
-    assert sorted(keys(collector, before)) == ["main/a", "main/b"]
+    # What else that brought, would come before what the next brings.
     sql(f'NOTIFY "{"ż" * 31}"')
-    wait_until(lambda: keys(collector)[-1] == "main/d", "the run of the third")
+    wait_until(lambda: "main/d" in keys(collector, before), "the run of the third")
+    wait_until(service.idle, "the end")
+    assert sorted(keys(collector, before)) == ["main/a", "main/b", "main/d"]
 
 
 def test_nothing_listens_where_nothing_asks_for_it(
@@ -253,7 +256,8 @@ def test_a_reload_changes_the_channel(
 ) -> None:
     old = service.start(service.collector(postgres_database, service.file("a", "c1")))
     service.settle(old, sql)
-    new = service.collector(postgres_database, service.file("a", "c2"))
+    files = [service.file("a", "c2"), service.file("b", "c3")]
+    new = service.collector(postgres_database, *files)
     service.engine.replace([service.rounds(new)])
     began = time.monotonic()
     old.close()
@@ -262,10 +266,12 @@ def test_a_reload_changes_the_channel(
     service.settle(new, sql)
     before = len(new.runs)
     sql("NOTIFY c1")
-    time.sleep(0.4)
-    assert len(new.runs) == before
+    sql("NOTIFY c3")  # which comes after it
+    wait_until(lambda: "main/b" in keys(new, before), "the run of the other file")
+    wait_until(service.idle, "its end")
+    assert keys(new, before) == ["main/b"]
     sql("NOTIFY c2")
-    wait_until(lambda: len(new.runs) == before + 1, "the run")
+    wait_until(lambda: keys(new, before) == ["main/b", "main/a"], "the run")
 
 
 def test_start_is_idempotent_and_close_is_quick_and_final(
@@ -402,7 +408,12 @@ def test_a_server_that_closes_idle_sessions_leaves_this_one(
     sql(f"ALTER DATABASE {name} SET idle_session_timeout = 300")
     collector = service.start(service.collector(postgres_database, service.file("a", "c")))
     service.settle(collector, sql)
-    time.sleep(0.8)
+    with psycopg.connect(postgres_database, autocommit=True) as idler, selectors.DefaultSelector() as ends:
+        ends.register(idler.fileno(), selectors.EVENT_READ)
+        assert ends.select(PATIENCE), "it closes a session that was idle for a shorter time"
+    before = len(collector.runs)
+    sql("NOTIFY c")
+    wait_until(lambda: len(collector.runs) > before, "it still listens")
     assert "listening interrupted" not in caplog.text
 
 

@@ -15,6 +15,7 @@ from exporter.errors import ConfigError
 from exporter.store.sql import SqlStore
 from tests.support.lookout import TARGET, Lookout, job
 from tests.support.process import run_cli
+from tests.support.stores import ready_store
 
 BRANCH = {"kind": "branch_broken", "name": "main"}
 
@@ -34,7 +35,7 @@ def lines(folder: Path, lookout: Lookout, *rules: dict[str, Any], **alerts: Any)
 
 @pytest.fixture
 def lookout(tmp_path: Path) -> Lookout:
-    return Lookout(lambda: SqlStore(f"sqlite:///{tmp_path}/s.db"))
+    return Lookout(lambda: SqlStore(ready_store(tmp_path, "s.db")))
 
 
 def test_it_tells_what_would_have_been_sent(tmp_path: Path, lookout: Lookout) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,8 +34,8 @@ class History(Source):
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    store = SqlStore(f"sqlite:///{tmp_path}/pipelines.db")
+def store(sqlite_url: str) -> Iterator[SqlStore]:
+    store = SqlStore(sqlite_url)
     yield store
     store.close()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,12 +66,12 @@ class Process:
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+def process(sqlite_url: str) -> Iterator[Callable[..., Process]]:
     """Starts processes on one store."""
     started: list[Process] = []
 
     def start(*args: Any, **options: Any) -> Process:
-        started.append(Process(f"sqlite:///{tmp_path}/store.db", *args, **options))
+        started.append(Process(sqlite_url, *args, **options))
         return started[-1]
 
     yield start

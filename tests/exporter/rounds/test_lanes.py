@@ -26,8 +26,8 @@ CLOSE = timedelta(seconds=10)  # to an instant in 7 hours, from which jitter wou
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    one = Service(f"sqlite:///{tmp_path}/pipelines.db", capacity=1)
+def service(sqlite_url: str) -> Iterator[Service]:
+    one = Service(sqlite_url, capacity=1)
     yield one
     if not one.stopped:
         one.stop()
@@ -220,7 +220,7 @@ def _ended(threads: list[threading.Thread]) -> list[threading.Thread]:
 
 
 def test_waking_while_another_process_polls_does_nothing(service: Service, tmp_path: Path) -> None:
-    lease = FileLease(tmp_path / "pipelines.db")
+    lease = FileLease(tmp_path / "store.db")
     assert lease.acquire()
     source = service.source("fake", *units("db", "1"))
     service.start(source)
@@ -418,7 +418,7 @@ def test_a_poll_that_ends_while_standing_by_shows_nothing(
     source.answers["1"] = [gate.poll("1", Batch(samples={DEPTH: [Sample(("q",), 5.0)]}))]
     service.start(source)
     wait_until(lambda: gate.inside, "the poll")
-    other = FileLease(tmp_path / "pipelines.db")
+    other = FileLease(tmp_path / "store.db")
     wait_until(lambda: (service.engine._lease.release(), other.acquire())[1], "the lease for another process")
     wait_until(lambda: value(service.world, "ci_exporter_leader") == 0, "standing by")
     gate.free.set()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +19,8 @@ ONE, TWO = Unit("1", "group/app"), Unit("2", "group/lib")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    store = SqlStore(f"sqlite:///{tmp_path}/pipelines.db")
+def store(sqlite_url: str) -> Iterator[SqlStore]:
+    store = SqlStore(sqlite_url)
     yield store
     store.close()
 

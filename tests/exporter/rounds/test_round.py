@@ -58,8 +58,8 @@ class Bench:
 
 
 @pytest.fixture
-def store() -> Iterator[SqlStore]:
-    store = SqlStore("sqlite://")
+def store(sqlite_url: str) -> Iterator[SqlStore]:
+    store = SqlStore(sqlite_url)
     yield store
     store.close()
 
@@ -378,6 +378,13 @@ def test_plain_samples_are_shown_and_stay_when_the_store_is_followed(bench: Benc
     source.units = []
     rounds.discover()
     assert "ci_depth{" not in bench.text()
+
+
+def test_quiet_samples_are_shown_and_are_no_news(bench: Bench) -> None:
+    _, rounds, state = sampler(bench, depth(5), replace(depth(6), quiet=True))
+    visits = [rounds.visit(state) for _ in range(2)]
+    assert [visit.result for visit in visits if visit] == [FetchResult.TASK, FetchResult.EMPTY]
+    assert 'ci_depth{queue="q"} 6.0' in bench.text()
 
 
 def test_plain_samples_of_a_unit_that_vanished_while_it_was_polled_are_not_shown(bench: Bench) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,8 +64,8 @@ class Lab:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    store = SqlStore(f"sqlite:///{tmp_path}/pipelines.db")
+def lab(sqlite_url: str) -> Iterator[Lab]:
+    store = SqlStore(sqlite_url)
     one = Lab(store)
     one.source.units = [ONE]
     one.rounds.discover()
@@ -206,8 +205,8 @@ def test_the_backoff_is_written_only_when_it_changes(lab: Lab, monkeypatch: pyte
 # -- on the engine -------------------------------------------------------------------------------
 
 
-def test_work_under_way_and_capacity_are_read_at_the_scrape(tmp_path: Path) -> None:
-    service = Service(f"sqlite:///{tmp_path}/pipelines.db", capacity=2)
+def test_work_under_way_and_capacity_are_read_at_the_scrape(sqlite_url: str) -> None:
+    service = Service(sqlite_url, capacity=2)
     work = service.world.metrics.work
     gate, inside = threading.Event(), threading.Semaphore(0)
 
@@ -234,8 +233,8 @@ def test_work_under_way_and_capacity_are_read_at_the_scrape(tmp_path: Path) -> N
     service.store.close()
 
 
-def test_a_poll_that_nobody_wants_any_more_is_skipped(tmp_path: Path) -> None:
-    service = Service(f"sqlite:///{tmp_path}/pipelines.db", capacity=1)
+def test_a_poll_that_nobody_wants_any_more_is_skipped(sqlite_url: str) -> None:
+    service = Service(sqlite_url, capacity=1)
     work = service.world.metrics.work
     gate = threading.Event()
     source = service.source("fake", ONE, TWO)

@@ -23,6 +23,7 @@ from exporter.sinks.base import Sink
 from exporter.sinks.couriers import Couriers
 from exporter.store.sql import SqlStore
 from tests.support.process import wait_until
+from tests.support.stores import ready_store
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 PATIENCE = 30.0
@@ -68,7 +69,7 @@ class Recorder(Sink):
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[SqlStore]:
-    opened = SqlStore(f"sqlite:///{tmp_path / 'store.db'}")
+    opened = SqlStore(ready_store(tmp_path))
     yield opened
     opened.close()
 
@@ -204,7 +205,7 @@ def test_a_sink_that_another_process_dropped_is_subscribed_when_it_begins(
     """Two replicas of which only one is configured with the sink yet, as while they are updated."""
     sink = Recorder("kafka", store)
     couriers.exchange([sink], 0)
-    other = SqlStore(f"sqlite:///{tmp_path / 'store.db'}")
+    other = SqlStore(ready_store(tmp_path))
     other.outbox.unsubscribe_others([])
     other.close()
     couriers.lead(True)

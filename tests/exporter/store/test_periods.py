@@ -81,6 +81,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield store
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(actions, max_size=8))
 def test_they_are_true_after_any_saves_retries_deletions_and_prunes(shared: SqlStore, steps: Any) -> None:

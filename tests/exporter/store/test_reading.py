@@ -6,11 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
 from exporter.contract import Batch, Unit
 from exporter.model.runs import Status
 from exporter.store.sql import SqlStore
+from tests.support.stores import ready_store
 
 
 def test_a_view_is_of_one_moment_whatever_is_saved_meanwhile(
@@ -49,6 +51,7 @@ def test_processes_that_register_a_new_target_at_once_agree(
     assert all(one == found[0] for one in found)
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_registering_pruning_and_saving_at_once_neither_fails_nor_loses_a_count(
     make: Any, open_store: Callable[[], SqlStore]
 ) -> None:
@@ -75,7 +78,7 @@ def test_registering_pruning_and_saving_at_once_neither_fails_nor_loses_a_count(
 
 
 def test_unfinished_runs_are_found_without_reading_all(tmp_path: Any, make: Any) -> None:
-    store = SqlStore(f"sqlite:///{tmp_path}/store.db")
+    store = SqlStore(ready_store(tmp_path))
     asked: list[tuple[str, Any]] = []
     sa.event.listen(store._engine, "after_cursor_execute", lambda *args: asked.append((args[2], args[3])))
     store.known(1).unfinished()

@@ -13,6 +13,7 @@ from exporter.model.runs import Status
 from exporter.store.remembering import _MOST, RememberedHistory
 from exporter.store.sql import SqlStore
 from tests.support.fakes import NOW, run
+from tests.support.stores import ready_store
 
 
 class Counting:
@@ -32,7 +33,7 @@ class Counting:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Any:
-    made = SqlStore(f"sqlite:///{tmp_path}/pipelines.db")
+    made = SqlStore(ready_store(tmp_path))
     (unit,) = made.register("fake", [Unit("1", "group/app", default_branch="main")], backfill_days=1, now=NOW)
     made.save(unit.id, Batch(runs=(run(1), run(2, Status.FAILED))), NOW)
     yield made, unit

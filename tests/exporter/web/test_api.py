@@ -19,6 +19,7 @@ from exporter.clock import FixedClock
 from exporter.model.runs import PipelineRun, RefKind, Status
 from exporter.store.sql import SqlStore
 from tests.support.runs import NOW, ODD, START, Told, fill, history_of
+from tests.support.stores import ready_store
 
 Ask = Callable[..., Any]
 AS_GLOB = ODD.replace(",", "?")  # a comma stands between two patterns
@@ -26,7 +27,7 @@ AS_GLOB = ODD.replace(",", "?")  # a comma stands between two patterns
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SqlStore, Told]]:
-    store = SqlStore(f"sqlite:///{tmp_path_factory.mktemp('api')}/runs.db")
+    store = SqlStore(ready_store(tmp_path_factory.mktemp("api")))
     yield store, fill(store, 3000)
     store.close()
 
@@ -541,7 +542,7 @@ def test_without_a_history_there_is_no_api(serve: Ask, connect: Ask) -> None:
 def test_a_store_on_disk_that_is_gone_is_told_without_its_path(
     tmp_path: Path, serve: Ask, connect: Ask, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = SqlStore(f"sqlite:///{tmp_path}/secret-place.db")
+    store = SqlStore(ready_store(tmp_path, "secret-place.db"))
     fill(store, 50)
     client = connect(serve(history=history_of(store)))
     assert client.get("/api/projects").status == 200

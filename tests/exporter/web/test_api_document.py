@@ -28,6 +28,7 @@ from exporter.web.gate import Gate
 from exporter.web.server import WebServer, bind
 from exporter.web.webconfig import RateLimit, WebConfig
 from tests.support.runs import NOW, PROJECTS, fill, history_of
+from tests.support.stores import ready_store
 
 load_all_checks()
 DOCUMENT = openapi(ENDPOINTS, __version__)
@@ -86,7 +87,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[ASGI
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebParts]:
     """Parts on a real store."""
-    store = SqlStore(f"sqlite:///{tmp_path_factory.mktemp('fuzz')}/runs.db")
+    store = SqlStore(ready_store(tmp_path_factory.mktemp("fuzz")))
     fill(store, 200)
     yield _parts(history_of(store))
     store.close()
@@ -119,6 +120,7 @@ def test_everything_in_the_document_is_described() -> None:
     assert all(one["description"] for table in schemas for one in table["properties"].values())
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 @schema.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_is_asked_the_answer_is_as_documented(case: Any, url: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from exporter.store.sql import SqlStore
 from tests.support.lookout import WAIT, Lookout, channels
+from tests.support.stores import ready_store
 
 Watch = Callable[..., Lookout]
 BRANCH = {"kind": "branch_broken"}
@@ -23,7 +24,7 @@ def watch(tmp_path: Path) -> Watch:
 
     def begin(*rules: dict[str, Any], **settings: Any) -> Lookout:
         named = {"channels": channels("chat") | DUTY} | settings
-        return Lookout(lambda: SqlStore(f"sqlite:///{tmp_path}/s.db"), *rules, **named)
+        return Lookout(lambda: SqlStore(ready_store(tmp_path)), *rules, **named)
 
     return begin
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import zoneinfo
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +20,7 @@ from exporter.store.sql import SqlStore
 from exporter.store.tables import outbox
 from tests.contracts.test_store import REFUSE, kind_of
 from tests.support.lookout import WAIT, Lookout, channels
+from tests.support.stores import ready_store
 
 Watch = Callable[..., Lookout]
 BROKEN = "firing: acme/app: main is broken"
@@ -137,6 +136,7 @@ def test_what_becomes_one_message_can_be_chosen(watch: Watch, by: str, messages:
     assert sorted(one.title for one in lookout.messages()) == sorted(messages)
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_a_group_of_hundreds_stays_a_short_message(watch: Watch) -> None:
     lookout = watch({"kind": "run_failed"})
     for serial in range(150):
@@ -363,11 +363,8 @@ STEPS = st.lists(
 @pytest.mark.no_cover
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=STEPS, changes=st.integers(2, 6))
-def test_no_start_is_told_twice_without_an_end(
-    steps: list[str], changes: int, tmp_path_factory: Any, sqlite_template: Path
-) -> None:
-    file = shutil.copy(sqlite_template, tmp_path_factory.mktemp("s"))
-    url = f"sqlite:///{file}"
+def test_no_start_is_told_twice_without_an_end(steps: list[str], changes: int, tmp_path_factory: Any) -> None:
+    url = ready_store(tmp_path_factory.mktemp("s"))
     stores: list[SqlStore] = []
 
     def open_store() -> SqlStore:

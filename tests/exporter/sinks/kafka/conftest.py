@@ -21,6 +21,7 @@ from exporter.sinks.kafka.sink import KafkaSink
 from exporter.store.sql import SqlStore
 from tests.support.engine import wait_until
 from tests.support.kafka import Cluster
+from tests.support.stores import ready_store
 
 TOPIC = "data-bus"
 TIME = datetime(2026, 3, 1, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -46,7 +47,7 @@ class Rig:
     """A store with a cluster beside it, and sinks from one to the other."""
 
     def __init__(self, folder: Path, cluster: Cluster) -> None:
-        self.url = f"sqlite:///{folder}/store.db"
+        self.url = ready_store(folder)
         self.cluster = cluster
         self.store = SqlStore(self.url)
         self.metrics = SelfMetrics("0")

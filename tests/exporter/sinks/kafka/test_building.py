@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka import KafkaError
 from pydantic import ValidationError
 
 from exporter.cli import main
@@ -174,6 +175,18 @@ def test_a_refused_login_is_tried_with_the_password_that_is_in_the_file_now(tmp_
         assert not line.log_in_again()
         file.unlink()
         assert line.log_in_again()  # back to the one that was read at the start
+    finally:
+        line.close()
+
+
+def test_brokers_that_are_down_are_named_though_nothing_was_said_of_them_yet():
+    line = Line(settings(bootstrap_servers="127.0.0.1:9"))
+    try:
+        line._note(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+        assert line.trouble == "no broker can be reached: 127.0.0.1:9: 1/1 brokers are down"
+        line._note(KafkaError(KafkaError._TRANSPORT, "127.0.0.1:9/bootstrap: Connect failed"))
+        line._note(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+        assert line.trouble == "no broker can be reached: 127.0.0.1:9/bootstrap: Connect failed"
     finally:
         line.close()
 

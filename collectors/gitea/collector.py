@@ -1,0 +1,292 @@
+"""The collector of Gitea Actions: it looks where something happened, and reads only that."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, ClassVar
+
+from collectors._ci import CiCollector
+from collectors._http import NotThere
+from collectors.gitea import discovery
+from collectors.gitea.client import GiteaClient, repository_scope, unavailable
+from collectors.gitea.news import News
+from collectors.gitea.overview import Overview
+from collectors.gitea.reader import Look, Memory, Reader, concerns_all
+from collectors.gitea.settings import GiteaConfig
+from collectors.gitlab.values import parse_instant
+from exporter.contract import (
+    Batch,
+    Context,
+    DemoSource,
+    Discovery,
+    Known,
+    Position,
+    Trouble,
+    Unit,
+    UnitTrouble,
+)
+from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.model.runs import RefKind
+
+log = logging.getLogger(__name__)
+
+_READ_PER_BATCH = 50  # runs read in full before they are saved: bounds memory, and loss at a kill
+_DETAILS_PER_POLL = 5
+_UNREAD_PER_POLL = 5
+_FAILED_PER_BACKFILL = 5
+_LONG_UNFINISHED = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where the polling of one repository stands, as saved with each batch.
+
+    ``seen`` is the id up to which the list of ``kind`` was looked at, and all that was new is saved.
+    ``looked_at`` is when refs and the runs that go on were last read. ``unread`` are runs of which Gitea
+    said nothing usable: they are tried again later, so that they neither hold up the others nor get lost.
+    ``left`` is how many runs of the last look are still to be read.
+    """
+
+    seen: int = 0
+    kind: str = ""
+    looked_at: datetime | None = None
+    unread: tuple[int, ...] = ()
+    left: int = 0
+
+    @classmethod
+    def parse(cls, text: str | None) -> Cursor:
+        """The cursor in *text*; the beginning for one that cannot be read."""
+        try:
+            fields = json.loads(text or "{}")
+            looked_at = fields.get("looked_at")
+            return cls(
+                int(fields.get("seen", 0)),
+                str(fields.get("kind", "")),
+                parse_instant(looked_at) if looked_at else None,
+                tuple(int(run_id) for run_id in fields.get("unread", ())),
+            )
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+            log.warning("a stored cursor could not be read; reading the repository anew")
+            return cls()
+
+    def __str__(self) -> str:
+        fields: dict[str, Any] = {"seen": self.seen, "kind": self.kind}
+        if self.looked_at:
+            fields["looked_at"] = self.looked_at.isoformat()
+        fields |= {name: value for name in ("unread", "left") if (value := getattr(self, name))}
+        return json.dumps(fields)
+
+
+class Gitea(CiCollector[GiteaConfig]):
+    """Runs and jobs of Gitea Actions.
+
+    A round costs one call for an instance or organisation in which nothing happened, one per repository
+    where there is no such list, and two per changed run: the run, and its jobs.
+    """
+
+    name = "gitea"
+    provider: ClassVar[str] = "gitea"
+    unit_noun = "repositories"
+    config_model = GiteaConfig
+
+    def __init__(self, config: GiteaConfig, context: Context) -> None:
+        super().__init__(config, context)
+        self._client = GiteaClient(config, context, self.name)
+        self._news = News(self._client)
+        self._memory = Memory()
+        self._overviews: dict[str, Overview] = {}
+
+    @property
+    def target(self) -> str:
+        """The host and path of the instance; the scheme may change without a new history."""
+        return f"gitea:{self.config.instance_name or self.config.host_and_path}"
+
+    def credentials_changed(self) -> bool:
+        """Whether the token file holds another token than the refused one."""
+        return self._client.credentials_changed()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._client.close()
+
+    def discover(self) -> Discovery:
+        """Every repository to watch."""
+        found = discovery.discover(self._client, self.config)
+        overviews = dict(self._overviews)
+        for scope, units in found.scopes.items():
+            overviews.setdefault(scope, self._overview(scope)).watch(units)
+        self._overviews = overviews
+        return found.discovery
+
+    def _overview(self, scope: str) -> Overview:
+        every = self.config.poll_interval_seconds
+        return Overview(scope, self._news, self.context.clock, every, self.context.wake)
+
+    # -- polls -----------------------------------------------------------------------------------
+
+    def poll(self, unit: Unit, position: Position) -> Batch:
+        """What is new in one repository; nothing is asked if the look at its scope says that nothing is."""
+        cursor = Cursor.parse(position.cursor)
+        overview = next((one for one in self._overviews.values() if one.has(unit)), None)
+        if overview is None:
+            return self._read(unit, cursor, position)
+        if overview.quiet(unit) and not self._has_more_to_do(cursor, position.known):
+            return Batch()
+        overview.begin(unit)
+        try:
+            batch = self._read(unit, cursor, position)
+        except BaseException:
+            overview.forget(unit)
+            raise
+        if batch.more:
+            overview.forget(unit)
+        return batch
+
+    def _has_more_to_do(self, cursor: Cursor, known: Known) -> bool:
+        """Whether something is to be asked though nothing is new."""
+        pending = cursor.left or cursor.unread or known.unfinished() or known.incomplete(1)
+        return bool(pending) or self._due(cursor)
+
+    def _due(self, cursor: Cursor) -> bool:
+        """Whether the slower matters are."""
+        if cursor.looked_at is None:
+            return True
+        passed = (self.context.clock.now() - cursor.looked_at).total_seconds()
+        return not 0 <= passed < self.schedule.discover
+
+    def _read(self, unit: Unit, cursor: Cursor, position: Position) -> Batch:
+        reader = self._reader(unit, position.known, cursor.unread)
+        look = self._look(reader, cursor, position)
+        left = look.runs[_READ_PER_BATCH:]
+        try:
+            for run_id in look.runs[:_READ_PER_BATCH]:
+                reader.read(run_id)
+        except SourceError as error:
+            if concerns_all(error) or not reader.runs:
+                raise
+            left = look.runs  # what was read is known by then
+        refs: dict[RefKind, frozenset[str]] = {}
+        if not left:
+            cursor = replace(cursor, seen=look.newest, kind=self._news.kind)
+            cursor, refs = self._slower_matters(reader, cursor, position)
+        cursor = replace(cursor, unread=tuple(sorted(reader.unread)), left=len(left))
+        if left is not look.runs and left:
+            self._memory.left[unit.key] = (str(cursor), Look(left, look.newest))
+        return self._batch(reader, cursor, more=bool(left), refs=refs)
+
+    def _look(self, reader: Reader, cursor: Cursor, position: Position) -> Look:
+        """What is to be read: the rest of the last look if what came before is saved, or of a new one."""
+        saved, rest = self._memory.left.pop(reader.unit.key, ("", None))
+        if rest is not None and saved == position.cursor:
+            return rest
+        seen = cursor.seen if cursor.kind == self._news.kind else 0
+        try:
+            return reader.look(seen, position.counts_from)
+        except NotThere as error:
+            raise unavailable(error) from error
+
+    def _slower_matters(
+        self, reader: Reader, cursor: Cursor, position: Position
+    ) -> tuple[Cursor, dict[RefKind, frozenset[str]]]:
+        """What need not happen at once; returns the cursor, and the refs that exist if they were read.
+
+        A failure in here is told, and left to the next poll: what changed was read already.
+        """
+        refs: dict[RefKind, frozenset[str]] = {}
+        try:
+            for run_id in sorted(reader.unread)[:_UNREAD_PER_POLL]:
+                reader.read(run_id)
+            if self._due(cursor):
+                refs = reader.read_refs()
+                reader.look_deeper(position.counts_from)
+                cursor = replace(cursor, looked_at=self.context.clock.now())
+            for run in position.known.incomplete(_DETAILS_PER_POLL):
+                reader.read_once(run.run_id)
+        except (Unauthorized, UnitUnavailable):
+            raise
+        except SourceError as error:
+            refs = {}
+            detail = f"details or refs are put off: {error}"
+            reader.trouble = UnitTrouble(reader.unit.name, Trouble.BAD_DATA, detail)
+        return cursor, refs
+
+    def backfill(self, unit: Unit, start: datetime, end: datetime, known: Known) -> Iterator[Batch]:
+        """Batches that together hold every run that is new and changed in [*start*, *end*).
+
+        Raises:
+            SourceError: some could not be read; by then all others were, unless nothing worked any more.
+        """
+        failed: dict[int, SourceError] = {}
+        for page in self._client.newest_runs(repository_scope(unit.name)):
+            reader = self._reader(unit, known, ())
+            times = {run.run_id: run.completed_at or run.started_at for run in page}
+            stored = known.updated_at(times)
+            for run_id, at in sorted(times.items()):
+                if at is None or not start <= at < end or stored.get(run_id, start) >= at != start:
+                    continue
+                try:
+                    reader.read(run_id)
+                except SourceError as error:
+                    if concerns_all(error) or len(failed) >= _FAILED_PER_BACKFILL:
+                        raise
+                    failed[run_id] = error
+            yield self._batch(reader, None)
+            if all(at is not None and at < start for at in times.values()):
+                break
+        if failed:
+            first = next(iter(failed.values()))
+            raise SourceError(f"{len(failed)} runs could not be read: {first}") from first
+
+    def _reader(self, unit: Unit, known: Known, unread: tuple[int, ...]) -> Reader:
+        return Reader(
+            unit,
+            known,
+            client=self._client,
+            config=self.config,
+            clock=self.context.clock,
+            news=self._news,
+            memory=self._memory,
+            unread=unread,
+        )
+
+    def _batch(
+        self,
+        reader: Reader,
+        cursor: Cursor | None,
+        *,
+        more: bool = False,
+        refs: dict[RefKind, frozenset[str]] | None = None,
+    ) -> Batch:
+        """What was read, as one batch."""
+        return Batch(
+            cursor=str(cursor) if cursor else None,
+            runs=tuple(reader.runs),
+            jobs=tuple(reader.jobs),
+            deleted_runs=tuple(reader.deleted),
+            refs=refs or {},
+            refs_read_at=cursor.looked_at if cursor and refs else None,
+            more=more,
+            busy=self._busy(reader),
+            trouble=reader.trouble,
+        )
+
+    def _busy(self, reader: Reader) -> bool:
+        """Whether a run is under way, so that its end is to be expected soon."""
+        oldest = self.context.clock.now() - _LONG_UNFINISHED
+        runs = reader.unfinished | {run.run_id: run for run in reader.runs}
+        return any(
+            not run.status.finished and run.created_at > oldest and run.run_id not in reader.deleted
+            for run in runs.values()
+        )
+
+    @classmethod
+    def start_demo(cls, directory: Path) -> DemoSource:
+        """Start a stand-in Gitea, and watch its repositories."""
+        from collectors.gitea.standin.demo import demo_source
+
+        return demo_source(directory)

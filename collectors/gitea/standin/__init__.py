@@ -1,0 +1,1 @@
+"""A Gitea that is only simulated: for the demo, and for tests."""

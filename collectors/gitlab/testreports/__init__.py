@@ -1,0 +1,1 @@
+"""Reports of tests in GitLab's pipelines."""

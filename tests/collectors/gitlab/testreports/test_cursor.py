@@ -1,0 +1,82 @@
+"""What lasts from poll to poll survives being written down."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from collectors._testing import Case, Newest, RefKey
+from collectors.gitlab.testreports.cursor import State, Waiting
+from exporter.model.runs import RefKind
+
+NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
+
+
+def waiting(run_id: int) -> Waiting:
+    return Waiting(run_id, "v1", "push", NOW, NOW + timedelta(seconds=30), counts=False, kind=RefKind.TAG)
+
+
+def full() -> State:
+    newest = Newest(
+        7,
+        NOW,
+        2.5,
+        {"success": 3, "failed": 1},
+        {"failed": 1},
+        "key",
+        {Case("unit", "spec", 'says "ä"'): "F.F"},
+    )
+    return State(
+        updated_at=NOW,
+        children_at=NOW,
+        refs_read_at=NOW,
+        seen={7: NOW},
+        running={8: NOW},
+        queue={9: waiting(9)},
+        suites=["unit"],
+        looked={"main": 7},
+        newest={RefKey("main", "branch", "push"): newest},
+    )
+
+
+def test_it_is_read_as_it_was_written() -> None:
+    assert State.parse(str(full())) == full()
+    assert State.parse(str(State())) == State.parse(None) == State()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[", "[]", "7", '{"updated_at": 7}', '{"seen": []}', '{"queue": [[1]]}', '{"newest": [["main", {}]]}'],
+)
+def test_one_that_cannot_be_read_begins_anew(text: str, caplog: pytest.LogCaptureFixture) -> None:
+    assert State.parse(text) == State()
+    assert "could not be read" in caplog.text
+
+
+def test_a_report_that_cannot_be_read_is_tried_ever_more_rarely_and_then_given_up() -> None:
+    one: Waiting | None = waiting(1)
+    waits = []
+    while (one := one.put_off(NOW, "down" * 100)) is not None:
+        waits.append((one.due - NOW).total_seconds())
+        assert len(one.error) == 200
+    assert waits[:3] == [30, 60, 120]
+    assert max(waits) == 3_600
+    assert 86_400 < sum(waits) < 2 * 86_400
+
+
+def test_what_no_list_can_bring_any_more_is_forgotten() -> None:
+    state, overlap = full(), timedelta(seconds=60)
+    state.seen |= {number: NOW - timedelta(seconds=60 * number) for number in range(5)}
+    state.running[6] = NOW - timedelta(days=2)
+    state.forget(overlap, NOW)
+    assert set(state.seen) == {7, 0, 1, 2}
+    assert set(state.running) == {8}
+    assert state.busy(NOW)
+
+
+def test_suites_keep_their_names_and_others_get_none() -> None:
+    state = State()
+    assert [state.suite_label(name, 2) for name in ("b", "a", "c", "b")] == ["b", "a", "other", "b"]
+    assert state.suites == ["b", "a"]
+    assert [state.suite_label(name, 1) for name in ("b", "a")] == ["b", "other"]
