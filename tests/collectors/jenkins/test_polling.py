@@ -345,7 +345,7 @@ def test_a_configuration_that_cannot_work_is_refused(block: dict[str, Any], mess
 def test_a_missing_file_of_the_authority_is_an_error_of_the_configuration(
     lab_of: Make, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match="collectors.jenkins.ca_file"):
+    with pytest.raises(ConfigError, match=r"collectors\.jenkins\.ca_file"):
         lab_of(ca_file=tmp_path / "none.pem")
 
 
