@@ -81,6 +81,8 @@ class Reader:
             return self._first(job, last)
         if last.number > mark.number:
             return self._after(job, last, mark)
+        if self._is_there(job, mark):
+            return []  # what we look at is older than what we know, from a hook or another process
         self._note_gone(job, last.number, mark.number)
         return self._first(job, last) if last.timestamp > mark.timestamp else [last]
 
@@ -107,6 +109,11 @@ class Reader:
             if min((one.number for one in page), default=0) <= mark.number:
                 break
         return [found[number] for number in sorted(found)]
+
+    def _is_there(self, job: Job, mark: Mark) -> bool:
+        """Whether the build of *mark* exists, and is no other of the same number."""
+        body = self._client.build(job.full_name, mark.number)
+        return body is not None and mapping.build(body, self._unknown).timestamp == mark.timestamp
 
     def _note_gone(self, job: Job, last: int, before: int) -> None:
         """Note that the builds after number *last* up to *before* do not exist any more."""
@@ -185,11 +192,17 @@ class Reader:
             self.trouble = UnitTrouble(self.seen.unit.name, Trouble.BAD_DATA, detail)
             found = []
         else:
-            # One that is missing may have been discarded; where there never was one, there is no such plugin.
-            self._memory.stages = True if body is not None else self._memory.stages or False
+            self._note_stages(job, build, told=body is not None)
         with self._memory.turn:
             self._memory.tries.pop(key, None)
         return found
+
+    def _note_stages(self, job: Job, build: Build, *, told: bool) -> None:
+        """Note whether Jenkins tells of stages at all, if the answer for one build says so."""
+        if told:
+            self._memory.stages = True
+        elif self._memory.stages is None and self._client.build(job.full_name, build.number) is not None:
+            self._memory.stages = False  # it is not that the build was discarded meanwhile
 
     def _stages_of(self, body: object, run: PipelineRun) -> list[JobRun]:
         return mapping.stages(body, run, unstable=self._config.unstable, unknown=self._unknown)
@@ -219,10 +232,11 @@ class Reader:
             if run.run_id in self.runs:
                 continue
             job = jobs.get(run.ref if self.seen.multibranch else None)
-            if job is None:
-                self.deleted.add(run.run_id)  # with its branch
+            number = mapping.number_of(job.ref, run.run_id) if job else 0
+            if job is None or mapping.run_id(job.ref, number) != run.run_id:
+                self.deleted.add(run.run_id)  # with its branch, or when the job was of another sort
             else:
-                wanted.setdefault(job.name, set()).add(mapping.number_of(job.ref, run.run_id))
+                wanted.setdefault(job.name, set()).add(number)
         left = _REREADS
         for name, numbers in wanted.items():
             job = self.seen.jobs.get(name)

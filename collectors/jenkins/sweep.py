@@ -109,9 +109,11 @@ class Sweeper:
             self._sweep = self._failure = None
 
     def _alone_of(self, unit: Unit) -> Seen:
+        now = self._context.clock.now()
         body = self._client.items(unit.key, 1)
+        self._served.add(unit.key)  # the last look at all is older than this one
         item = mapping.item(body, "", self._context.api.unknown_value, full_name=unit.key)
-        return self._seen(item, self._context.clock.now())
+        return self._seen(item, now)
 
     def _look(self, key: str) -> Sweep:
         self._asking.add(key)

@@ -373,10 +373,10 @@ class Beans:
             "_class": "hudson.model.ComputerSet",
             "displayName": "Nodes",
             "busyExecutors": 0,
-            "totalExecutors": 2 * len(names),
+            "totalExecutors": 4 * len(names),
             "computer": lambda: [
                 self._computer("Built-In Node", 0, ("built-in",)),
-                *(self._computer(name, 2, (name, "linux")) for name in names),
+                *(self._computer(name, 4, (name, "linux")) for name in names),
             ],
         }
 

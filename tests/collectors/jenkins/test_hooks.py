@@ -147,6 +147,23 @@ def test_a_hook_is_answered_by_a_look_at_its_job_alone(pushed: Lab) -> None:
     assert sum(counted_runs(pushed.exporter.text).values()) == 1
 
 
+def test_a_sweep_from_before_a_hook_takes_back_nothing(pushed: Lab) -> None:
+    pushed.pipeline()
+    pushed.run(60, 60)
+    sweeper = pushed.exporter.collector._sweeper
+    before = sweeper.all()
+    pushed.pipeline()
+    pushed.advance(60)
+    deliver(pushed, PUSHED)
+    text = pushed.exporter.text
+    assert sum(counted_runs(text).values()) == 2
+    sweeper._sweep = before  # as another process that led before might still have it
+    sweeper._served.clear()
+    sweeper._taken_at = pushed.clock.monotonic()
+    pushed.exporter.poll()
+    assert pushed.exporter.text == text
+
+
 def test_hooks_and_polls_racing_on_the_same_builds_count_each_once(pushed: Lab) -> None:
     for number in range(6):
         pushed.pipeline(story="failing", ref="main" if number % 2 else "other")

@@ -71,7 +71,7 @@ def test_executors_are_told_by_whether_they_work(nodes_of: Callable[..., NodesLa
     lab.run(30, 30)
     assert lab.exporter.value("ci_runner_jobs_running", runner="runner-1") == 1
     assert lab.exporter.value("ci_runner_executors", runner="runner-1", state="busy") == 1
-    assert lab.exporter.value("ci_runner_executors", runner="runner-1", state="idle") == 1
+    assert lab.exporter.value("ci_runner_executors", runner="runner-1", state="idle") == 3
     assert lab.exporter.value("ci_runner_executors", runner="Built-In Node", state="idle") == 0
 
 
