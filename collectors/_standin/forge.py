@@ -81,8 +81,8 @@ class Job:
 class Run:
     """One run; ``attempt`` counts its executions, ``started_at`` is of the present one.
 
-    ``asked_at`` is when the present attempt was asked for. ``ended`` holds a copy of the run as it was at the end
-    of each earlier attempt.
+    ``asked_at`` is when the present attempt was asked for. ``ended`` holds a copy of the run as it was at
+    the end of each earlier attempt.
     """
 
     id: int

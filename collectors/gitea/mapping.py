@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from collectors import _fleet
+from collectors._fleet import Runner
 from collectors.gitlab.values import Json
 from collectors.gitlab.values import instant_or_none as _instant_or_none
 from collectors.gitlab.values import integer as _integer
@@ -244,6 +246,9 @@ def record(
     Gitea gives no time of change: the newest of all times, of *jobs* too, takes its place.
     """
     jobs = list(jobs)
+    again = not run.has_attempts and any(
+        job.attempt > 1 for job in jobs
+    )  # and then the creation is the first one's
     finished_at = None
     if run.status.finished:
         ends = [job.completed_at for job in jobs if job.completed_at]
@@ -261,7 +266,7 @@ def record(
         started_at=run.started_at,
         finished_at=finished_at,
         duration_seconds=_between(run.started_at, finished_at),
-        queue_seconds=_between(created, run.started_at),
+        queue_seconds=None if again else _between(created, run.started_at),
         username=run.username or None,
         web_url=run.web_url or None,
         sha=run.sha or None,
@@ -326,3 +331,26 @@ def name(ref: Any) -> str:
 def pull_ref(pull: Any) -> str:
     """The ref that runs for a pull request are for."""
     return f"refs/pull/{_integer(_object(pull, 'pull request'), 'number')}/head"
+
+
+def runner(
+    value: Any,
+    runner_type: str,
+    *,
+    groups: frozenset[str] | None = None,
+    projects: frozenset[str] | None = None,
+) -> Runner:
+    """One runner, and whose jobs it takes; Gitea calls tags labels, and every job has some."""
+    entry = _object(value, "runner")
+    labels = [_text(_object(label, "label"), "name") for label in entry.get("labels") or ()]
+    return Runner(
+        runner_id=_integer(entry, "id"),
+        runner_type=runner_type,
+        status=_fleet.ONLINE if _text(entry, "status") == "online" else _fleet.OFFLINE,
+        paused=entry.get("disabled") is True,
+        description=_text_or_empty(entry, "name"),
+        tags=tuple(labels),
+        run_untagged=False,
+        groups=groups,
+        projects=projects,
+    )

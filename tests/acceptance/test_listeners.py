@@ -18,6 +18,8 @@ import pytest
 from tests.support.process import PATIENCE, ROOT, ExporterProcess, free_port, run_cli, wait_until
 from tests.support.tools import require
 
+pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
+
 Make = Callable[..., ExporterProcess]
 ACTIVATE = [sys.executable, str(ROOT / "tests" / "support" / "activate.py")]
 PATHS = {

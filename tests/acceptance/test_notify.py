@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.process import ROOT, run_cli
+from tests.support.process import ROOT, run_cli, run_here
 from tests.support.receivers import Answer, MailServer, Services
 
 Write = Callable[..., str]
@@ -41,9 +41,9 @@ def write(tmp_path: Path) -> Write:
 
 def test_a_sample_is_sent_at_once(services: Services, write: Write) -> None:
     config = write(team={"url": f"json://{services.address}/hook"}, other={"url": "json://127.0.0.1:1/x"})
-    done = run_cli("notify", "test", "--channel", "team", "--config", config)
+    done = run_here("notify", "test", "--channel", "team", "--config", config)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("team: sent in 0.")
+    assert re.match(r"team: sent in \d+\.\d", done.stdout)
     (request,) = services.requests
     assert request.json["title"].startswith("Test message of ci-exporter on ")
     assert request.json["type"] == "info"
@@ -52,7 +52,7 @@ def test_a_sample_is_sent_at_once(services: Services, write: Write) -> None:
 def test_what_went_wrong_is_told_in_a_sentence(services: Services, write: Write) -> None:
     services.answer = lambda _request: Answer(403, b'{"error": "invalid_token 693a91f6-secret"}')
     config = write(team={"url": f"json://{services.address}/hook/693a91f6-secret"})
-    done = run_cli("notify", "test", "--channel", "team", "--config", config)
+    done = run_here("notify", "test", "--channel", "team", "--config", config)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("ci-exporter: team: JSON answered 403: invalid_token ")
     assert "Traceback" not in done.stderr
@@ -74,28 +74,28 @@ def test_all_channels_are_tried_though_one_fails(services: Services, write: Writ
 
 
 def test_a_sample_for_the_log_is_a_line_of_it(write: Write) -> None:
-    done = run_cli("notify", "test", "--channel", "trial", "--config", write(trial={"log": True}))
+    done = run_here("notify", "test", "--channel", "trial", "--config", write(trial={"log": True}))
     assert (done.returncode, done.stdout[:15]) == (0, "trial: sent in ")
     assert json.loads(done.stderr)["title"].startswith("Test message of ci-exporter on ")
 
 
 def test_an_unknown_channel_is_answered_with_those_there_are(write: Write) -> None:
     config = write(team={"url": "json://127.0.0.1:1/x"}, ops={"url": "json://127.0.0.1:1/x"})
-    done = run_cli("notify", "test", "--channel", "taem", "--config", config)
+    done = run_here("notify", "test", "--channel", "taem", "--config", config)
     assert done.returncode == 2
     told = "unknown channel; did you mean team? Allowed here: ops, team"
     assert done.stderr == f"ci-exporter: {told}\n"
 
 
 def test_without_any_channel_it_says_where_to_write_one(write: Write) -> None:
-    done = run_cli("notify", "test", "--all", "--config", write())
+    done = run_here("notify", "test", "--all", "--config", write())
     assert done.returncode == 2
     assert done.stderr == "ci-exporter: no channel is configured: write one under alerts.channels\n"
 
 
 def test_a_url_that_nobody_understands_is_told_with_its_line_and_without_it(write: Write) -> None:
     config = write(team={"url": "slakc://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"})
-    done = run_cli("notify", "test", "--channel", "team", "--config", config)
+    done = run_here("notify", "test", "--channel", "team", "--config", config)
     assert done.returncode == 2
     assert done.stderr.startswith(
         f"ci-exporter: {config}:4: alerts.channels.team.url: is no URL that apprise"
@@ -105,7 +105,7 @@ def test_a_url_that_nobody_understands_is_told_with_its_line_and_without_it(writ
 
 def test_check_finds_what_no_channel_can_be_made_of(write: Write) -> None:
     config = write(team={"url": "dingtalk://"}, ops={"url": "nothing"}, good={"url": "json://127.0.0.1:1/x"})
-    done = run_cli("check", "--config", config)
+    done = run_here("check", "--config", config)
     assert done.returncode == 2
     assert sorted(re.findall(r"alerts\.channels\.\w+\.url", done.stderr)) == [
         "alerts.channels.ops.url",
@@ -118,7 +118,7 @@ def test_the_configuration_is_shown_without_the_tokens_in_urls(write: Write) -> 
         a={"url": "dingtalk://SECabc123def456@0a1b2c3d4e5f"},
         b={"alertmanager": {"url": "http://ci:hunter22@127.0.0.1:9093", "token": "0a1b2c3d"}},
     )
-    done = run_cli("check", "--config", config)
+    done = run_here("check", "--config", config)
     assert done.returncode == 0, done.stderr
     told = done.stdout + done.stderr
     assert not [secret for secret in ("SECabc", "0a1b2c3d", "hunter22") if secret in told]

@@ -26,6 +26,8 @@ from tests.support.postgres import PostgresServer
 from tests.support.process import PATIENCE, ROOT, SOON, ExporterProcess, free_port, wait_until
 from tests.support.prometheus import Prometheus
 
+pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
+
 SECRET = "wr0ng-s3cret"
 HEAVY_ROWS = 20_000
 OURS = "FROM pg_stat_activity WHERE application_name = 'ci-exporter'"
@@ -343,7 +345,6 @@ def test_a_running_query_ends_with_the_program(server: PostgresServer, serve: Se
     assert server.wait_for(f"SELECT count(*) = 0 {OURS}") < 20, "the query does not end by itself"
 
 
-@pytest.mark.no_cover
 def test_killed_again_and_again_each_merge_is_counted_once(
     serve: Serve, database: str, stack: ExitStack
 ) -> None:

@@ -16,6 +16,7 @@ from exporter.plugins import collector_classes
 from exporter.rounds.round import Visit
 from exporter.runnermetrics import FetchResult
 from tests.support.giteas import GiteaLab, gitea
+from tests.support.githubs import GitHubLab, github
 from tests.support.harness import Lab, gitlab
 from tests.support.jenkins import JenkinsLab, jenkins
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
@@ -50,6 +51,16 @@ def _gitea(folder: Path) -> Iterator[Lab]:
 
 
 @contextmanager
+def _github(folder: Path) -> Iterator[Lab]:
+    with github() as server:
+        for path in PROJECTS:
+            server.action("create_project", path=path)
+        lab = GitHubLab(server, folder)
+        yield lab
+        lab.close()
+
+
+@contextmanager
 def _jenkins(folder: Path) -> Iterator[Lab]:
     with jenkins() as server:
         for path, kind in zip(PROJECTS, ("multibranch", "pipeline"), strict=True):
@@ -59,7 +70,7 @@ def _jenkins(folder: Path) -> Iterator[Lab]:
         lab.close()
 
 
-LABS = {"gitea": _gitea, "gitlab": _gitlab, "jenkins": _jenkins}
+LABS = {"gitea": _gitea, "github_actions": _github, "gitlab": _gitlab, "jenkins": _jenkins}
 POLLED = sorted(name for name, cls in collector_classes().items() if cls.provider)
 
 
@@ -80,6 +91,7 @@ def settled(lab: Lab) -> None:
     lab.run(600, 30, tries=3)
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_counts_every_execution_once(lab: Lab) -> None:
     for fault in (*FAULTS, None):
         for project in PROJECTS:

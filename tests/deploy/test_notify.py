@@ -90,7 +90,8 @@ def test_stopping_is_told_at_sigterm(start: Start) -> None:
     assert exporter.terminate(60) == 0
     # A sign of life may have been on its way.
     assert [one for one in manager.waiting() if WATCHDOG not in one] == [{"STOPPING": "1"}]
-    assert "hangs" not in exporter.log_path.read_text()
+    # A busy machine may have been late before that, and rightly said so.
+    assert "hangs" not in exporter.log_path.read_text().split('"message": "stopping"')[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])

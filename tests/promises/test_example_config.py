@@ -15,6 +15,12 @@ from exporter.plugins import collector_classes
 
 DIFFERS = {
     "metrics.enabled": True,
+    "collectors.gitea.enabled": False,
+    "collectors.gitea.token": "${GITEA_TOKEN:-}",
+    "collectors.gitea_runners.enabled": False,
+    "collectors.gitea_runners.token": "${GITEA_TOKEN:-}",
+    "collectors.github_actions.enabled": False,
+    "collectors.github_actions.token": "${GITHUB_TOKEN:-}",
     "collectors.gitlab.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_events.enabled": False,
     "collectors.gitlab_events.token": "${GITLAB_TOKEN:-}",
@@ -70,8 +76,8 @@ def test_it_takes_the_token_from_the_environment(tree: Path) -> None:
 
 
 def test_it_stays_loadable_with_the_list_entries_that_it_shows(tree: Path, text: str, tmp_path: Path) -> None:
-    shown = re.sub(r"^    (groups: \[\]|overlays: \{\}).*\n", "", text, flags=re.MULTILINE)
-    shown = re.sub(r"^    # (groups:|overlays:|  )", r"    \1", shown, flags=re.MULTILINE)
+    shown = re.sub(r"^    (groups: \[\]|organizations: \[\]|overlays: \{\}).*\n", "", text, flags=re.MULTILINE)
+    shown = re.sub(r"^    # (groups:|organizations:|overlays:|  )", r"    \1", shown, flags=re.MULTILINE)
     path = tmp_path / "config.yaml"
     path.write_text(shown)
     block: Any = load(path, models=MODELS, env={}).collectors["gitlab"]

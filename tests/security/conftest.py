@@ -31,7 +31,7 @@ def make_target(tmp_path: Path) -> Iterator[MakeTarget]:
     with ExitStack() as stack:
 
         def make(*, bricks: int = 10, name: str = "target", **metrics: object) -> Target:
-            return stack.enter_context(Target(tmp_path, bricks=bricks, name=name, measured=True, **metrics))
+            return stack.enter_context(Target(tmp_path, bricks=bricks, name=name, **metrics))
 
         yield make
 

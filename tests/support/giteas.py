@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from collectors._standin.forge import Options
 from collectors._standin.times import parse
-from collectors.gitea import Gitea
+from collectors.gitea import Gitea, GiteaRunners
 from collectors.gitea.standin.client import StandIn
 from collectors.gitea.standin.site import Site
 from collectors.gitea.standin.world import GiteaForge
@@ -34,3 +34,10 @@ class GiteaLab(Lab):
     cls: Watcher = Gitea
     watched: ClassVar[Mapping[str, Any]] = {"instance": True}
     first_project: ClassVar[str] = "/repos/acme/p/"
+
+
+class GiteaFleetLab(Lab):
+    """A lab in which all runners of a Gitea are watched."""
+
+    cls: Watcher = GiteaRunners
+    watched: ClassVar[Mapping[str, Any]] = {"instance": True}

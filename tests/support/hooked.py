@@ -20,7 +20,7 @@ from exporter.hooks import Hook, HookNews, NotUnderstood
 from exporter.model.runs import PipelineRun, RefKind, Status
 from exporter.model.views import UnitView
 
-SECRET = "hook-secret-Lw7q"  # noqa: S105 - nothing is behind it
+SECRET = "hook-secret-Lw7q"
 ABOUT = "2026-03-01T12:00:00+00:00"
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import io
+import logging
 import os
 import signal
 import socket
@@ -11,13 +13,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from unittest.mock import patch
 
 import requests
 import yaml
+
+from exporter import logs
+from exporter.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
@@ -81,6 +87,26 @@ def run_cli(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess
         env={**_environment(), **(env or {})},
         check=False,
     )
+
+
+def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """What `run_cli` gives, in a tenth of the time: the command runs in this process.
+
+    For commands that end by themselves, where a test is about what they say.
+    """
+    output, errors = io.StringIO(), io.StringIO()
+    loggers = [logging.getLogger(name) for name in ("", *logs.CHATTY)]
+    levels, handlers = [one.level for one in loggers], [*loggers[0].handlers]
+    environment = patch.dict(os.environ, _environment(), clear=True)
+    with environment, redirect_stdout(output), redirect_stderr(errors):
+        try:
+            code = main(arguments)
+        finally:
+            logging.captureWarnings(False)
+            loggers[0].handlers[:] = handlers
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+    return subprocess.CompletedProcess(arguments, code, output.getvalue(), errors.getvalue())
 
 
 @contextmanager

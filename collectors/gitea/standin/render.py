@@ -152,8 +152,16 @@ class Render:
         run, (status, conclusion) = job.run, _STATUSES[job.status]
         api = f"{self._base}/api/v1/repos/{run.project.path}/actions"
         number = int(job.runner.rpartition("-")[2] or 0)
-        step = {"name": "Run make", "number": 0, "status": "queued"}
-        times = {"started_at": _NO_TIME, "completed_at": _NO_TIME}
+        started, completed = moment(job.started_at), moment(job.finished_at)
+        ended = {"conclusion": conclusion} if conclusion else {}
+        step = {
+            "name": "Run make",
+            "number": 0,
+            "status": "completed" if conclusion else "queued",
+            **ended,
+            "started_at": started if conclusion else _NO_TIME,
+            "completed_at": completed,
+        }
         return {
             "id": job.id,
             "url": f"{api}/jobs/{job.id}",
@@ -166,12 +174,12 @@ class Render:
             "head_sha": run.sha,
             **({"head_branch": run.ref} if run.ref_kind == "branch" else {}),
             "status": status,
-            **({"conclusion": conclusion} if conclusion else {}),
+            **ended,
             **({"runner_id": number, "runner_name": job.runner} if number else {}),
-            "steps": [{**step, **times}] if number else [],
+            "steps": [step] if number else [],
             "created_at": moment(job.created_at),
-            "started_at": moment(job.started_at),
-            "completed_at": moment(job.finished_at),
+            "started_at": started,
+            "completed_at": completed,
         }
 
     def runner(self, number: int, *, busy: bool, online: bool = True) -> Json:

@@ -23,8 +23,7 @@ from exporter.model.runs import PipelineRun, RefKind, Status
 log = logging.getLogger(__name__)
 
 _REPORTS_PER_POLL = 50  # bounds memory, and what a kill has to read again
-_MOST_WAITING = 200
-_PAGES_PER_POLL = 20
+_PAGES_PER_POLL = 200
 _FAILED_IN_A_ROW = 3  # reports after which the others are not tried
 _UNDER_WAY = frozenset(
     word
@@ -95,7 +94,7 @@ class Reader:
         """
         after, page, news = self._after(source), 1, False
         for _ in range(_PAGES_PER_POLL):
-            if len(self.state.queue) >= _MOST_WAITING:
+            if self.state.full():
                 self.left = True
                 return news
             entries = self.client.changed_pipelines(self.unit.key, after, page, source=source)
@@ -111,8 +110,7 @@ class Reader:
             after, page = (newest, 1) if newest > after else (after, page + 1)
             if page == 1:
                 self._reach(source, entries)
-        self.more = True
-        return news
+        raise SourceError(f"the list of changed pipelines does not end after {_PAGES_PER_POLL} pages")
 
     def _after(self, source: str | None) -> datetime:
         """From when on to ask for changes; a cursor that ran ahead (by GitLab's clock) is held back."""
@@ -183,9 +181,12 @@ class Reader:
         state.looked = {ref: number for ref, number in state.looked.items() if ref in names}
 
     def _look_at(self, entry: pipelines.ListEntry, kind: RefKind) -> None:
-        """Have the newest pipeline of a ref read, if it ended before anybody watched."""
+        """Have the newest pipeline of a ref read and shown, unless it was.
+
+        It is not counted: what ended since somebody watches is so when the list of changes brings it.
+        """
         unread = entry.run_id > self.state.looked.get(entry.ref, 0) and entry.run_id not in self.state.queue
-        if unread and entry.status in _REPORTING and entry.updated_at < self.counts_from:
+        if unread and entry.status in _REPORTING:
             self._await(entry, counts=False, kind=kind)
 
     # -- reports -------------------------------------------------------------------------------
@@ -217,6 +218,7 @@ class Reader:
             self.state.queue[one.run_id] = later
         else:
             del self.state.queue[one.run_id]
+            self._looked_at(one)
             log.warning("report of tests given up", extra={"project": self.unit.name, "run": one.run_id})
 
     def _read_one(self, one: Waiting) -> None:
@@ -227,6 +229,10 @@ class Reader:
             if one.counts:
                 self.observations += _testing.observations(self.provider, report, self._suite_label)
             self._show(one, report)
+        self._looked_at(one)
+
+    def _looked_at(self, one: Waiting) -> None:
+        """Remember not to look at the pipeline again just because it is the newest of its ref."""
         self.state.looked[one.ref] = max(one.run_id, self.state.looked.get(one.ref, 0))
 
     def _suite_label(self, name: str) -> str:

@@ -71,6 +71,7 @@ def test_only_as_many_days_as_wanted(lab_of: Callable[..., Lab]) -> None:
     assert_history(lab, 3)
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_a_kill_in_the_middle_loses_and_doubles_nothing(lab_of: Callable[..., Lab]) -> None:
     lab = lab_of(world=WORLD, backfill_days=10, per_page=10)
     for calls in range(10, 200, 37):
@@ -105,6 +106,7 @@ def test_a_second_backfill_reads_no_details(lab_of: Callable[..., Lab]) -> None:
     assert set(lab.calls()) == {"GET /projects", "GET /projects/:id/pipelines"}
 
 
+@pytest.mark.no_cover
 def test_an_interrupted_backfill_goes_on_where_it_was(lab_of: Callable[..., Lab]) -> None:
     lab = lab_of(world=WORLD)
     lab.server.faults({"kind": "status", "status": 429, "retry_after": 3600, "skip": 150})
@@ -140,6 +142,7 @@ def test_one_broken_pipeline_costs_only_itself(lab_of: Callable[..., Lab]) -> No
     assert {entry["pipeline_id"] for entry in truth} - read == {broken}
 
 
+@pytest.mark.no_cover
 def test_memory_is_bounded(lab_of: Callable[..., Lab]) -> None:
     lab = lab_of(world={"projects": 1, "history_days": 5, "history_pipelines": 160})
     (state,) = lab.exporter.rounds.states()

@@ -39,7 +39,7 @@ def settle(lab: Lab) -> None:
     """Let everything under way end, and the exporter see it, without faults."""
     lab.server.faults()
     lab.act("pause")
-    lab.run(3_000, 60, tries=4)
+    lab.run(3_000, 200, tries=4)
 
 
 def truth_of(lab: Lab) -> dict[str, Any]:

@@ -498,6 +498,7 @@ def test_a_pipeline_that_nobody_can_read_does_not_hold_up_the_others(lab: Lab) -
     assert lab.exporter.rounds.troubles() == []
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_every_pipeline_put_off_gets_its_turn(lab_of: Callable[..., Lab]) -> None:
     lab = lab_of()
     lab.exporter.poll()

@@ -13,7 +13,7 @@ import yaml
 
 from collectors.postgres.database import Database
 from collectors.postgres.spec import Query
-from tests.support.process import free_port, run_cli
+from tests.support.process import free_port, run_here
 
 Check = Callable[..., subprocess.CompletedProcess[str]]
 Sql = Callable[[str], Any]
@@ -54,7 +54,7 @@ def check(postgres_database: str, tmp_path: Path) -> Check:
                 }
             )
         )
-        return run_cli("check", "--online", "--config", str(path))
+        return run_here("check", "--online", "--config", str(path))
 
     return run
 

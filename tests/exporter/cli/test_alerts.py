@@ -14,7 +14,7 @@ from exporter.config.load import Config, load
 from exporter.errors import ConfigError
 from exporter.store.sql import SqlStore
 from tests.support.lookout import TARGET, Lookout, job
-from tests.support.process import run_cli
+from tests.support.process import run_here
 from tests.support.stores import ready_store
 
 BRANCH = {"kind": "branch_broken", "name": "main"}
@@ -112,11 +112,11 @@ def test_a_template_that_is_wrong_is_told_with_its_line(tmp_path: Path) -> None:
 def test_the_command_tells_it_too(tmp_path: Path, lookout: Lookout) -> None:
     lookout.run("failed")
     config(tmp_path, rules=[BRANCH])
-    done = run_cli("check", "--config", str(tmp_path / "config.yaml"))
+    done = run_here("check", "--config", str(tmp_path / "config.yaml"))
     assert done.returncode == 0, done.stderr
     assert "alerts: in the last 7 days, the rules would have sent 0 messages" in done.stderr
     config(tmp_path, rules=[BRANCH | {"title": "{{ nobody }}"}])
-    done = run_cli("check", "--config", str(tmp_path / "config.yaml"))
+    done = run_here("check", "--config", str(tmp_path / "config.yaml"))
     assert done.returncode == 2
     assert (
         "alerts.rules.0.title: the template fails when it tells firing: 'nobody' is undefined" in done.stderr

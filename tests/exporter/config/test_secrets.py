@@ -193,6 +193,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(secret=SECRETS, shape=st.sampled_from(SHAPES), in_env=st.booleans())
 def test_no_error_ever_holds_a_secret(file, models, secret, shape, in_env):

@@ -526,6 +526,7 @@ def test_the_page_is_absent_without_a_history(serve: Callable[..., Any], connect
     assert [client.get(path).status for path in ("/status", "/status/app.css")] == [404, 404]
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_the_number_of_questions_does_not_grow_with_the_projects(site: Site) -> None:
     asked: list[str] = []
     history = site.history

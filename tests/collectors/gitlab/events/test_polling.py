@@ -275,6 +275,7 @@ def test_after_a_clock_was_set_back_whole_lists_are_read_again(events_of: Labs) 
 # -- what it costs -------------------------------------------------------------------------------
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 @pytest.mark.parametrize(("count", "admin"), [(500, True), (50, False)])
 def test_a_round_of_a_thousand_idle_ones_costs_three_calls(events_of: Labs, count: int, admin: bool) -> None:
     lab = events_of({"projects": count, "users": count, "admin": admin})

@@ -65,7 +65,7 @@ class Browser:
         return [entry for entry in entries if all(entry[key] == value for key, value in wanted.items())]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def browse() -> Callable[..., Browser]:
     """Makes a browser over a world of some options, that starts at a fixed time."""
     return lambda **options: Browser(Options(**{"start": START, "projects": 6, **options}))

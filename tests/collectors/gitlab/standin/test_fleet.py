@@ -203,6 +203,7 @@ LIVELY = Options(
 )
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_equal_seeds_give_equal_fleets_however_time_is_cut() -> None:
     at_once, in_steps = World(LIVELY), World(LIVELY)
     at_once.advance(HOUR)

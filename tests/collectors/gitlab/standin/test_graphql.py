@@ -34,13 +34,30 @@ REFUSED = (
 Ask = Callable[..., dict[str, Any]]
 
 
-@pytest.fixture
-def world(browse: Any) -> Any:
+def lively(browse: Any) -> Any:
     """Half an hour of a busy world with 14 runners, read by an administrator."""
-    lively = {"pipelines_per_hour": 600, "history_days": 1, "history_pipelines": 100}
-    browser = browse(runners=14, admin=True, stories={"no_runner": 30}, **lively)
+    busy = {"pipelines_per_hour": 600, "history_days": 1, "history_pipelines": 100}
+    browser = browse(runners=14, admin=True, stories={"no_runner": 30}, **busy)
     browser.run(1800)
     return browser
+
+
+@pytest.fixture(scope="module")
+def shared(browse: Any) -> Any:
+    """A world for those who leave it as it is: it takes half a second to make."""
+    return lively(browse)
+
+
+@pytest.fixture
+def own(browse: Any) -> Any:
+    """A world that a test may change."""
+    return lively(browse)
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> Any:
+    """The test's own world if it uses one, else the shared one."""
+    return request.getfixturevalue("own" if "own" in request.fixturenames else "shared")
 
 
 @pytest.fixture
@@ -81,6 +98,7 @@ def test_runners_are_told_as_they_are(world: Any, ask: Ask) -> None:
     assert any(runner["running"] for runner in truth)
 
 
+@pytest.mark.usefixtures("own")
 def test_pages_are_newest_first_and_hold_on_when_runners_come_and_go(world: Any, ask: Ask) -> None:
     first = ask(COLLECTOR_QUERY, first=5)["data"]["runners"]
     assert [number(node["id"]) for node in first["nodes"]] == [14, 13, 12, 11, 10]
@@ -206,6 +224,7 @@ def test_what_does_not_exist_is_null_without_an_error(ask: Ask) -> None:
     assert answer == {"data": {"group": None, "project": None}}
 
 
+@pytest.mark.usefixtures("own")
 def test_who_is_no_administrator_gets_an_error_for_runners_and_no_jobs(world: Any, ask: Ask) -> None:
     world.act("set_admin", admin=False)
     answer = ask('{ runners { count } jobs(statuses: PENDING) { count } group(fullPath: "acme") { id } }')
@@ -232,6 +251,7 @@ def test_an_unknown_field_or_argument_fails_the_whole_query(ask: Ask) -> None:
     assert error["extensions"]["code"] == "argumentNotAccepted"
 
 
+@pytest.mark.usefixtures("own")
 def test_an_older_gitlab_lacks_fields_and_arguments(world: Any, ask: Ask) -> None:
     missing = ["CiRunner.jobExecutionStatus", "Query.jobs.runnerTypes"]
     world.act("set_graphql", missing=missing)
@@ -251,6 +271,7 @@ def test_what_is_missing_has_to_be_in_the_schema(world: Any, name: str) -> None:
     assert (answer["status"], answer["error"]) == (400, f"ValueError: no {name} in the schema")
 
 
+@pytest.mark.usefixtures("own")
 def test_without_the_library_there_is_no_graphql(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "collectors.gitlab.standin.graphql_api", None)
     assert world.raw("/api/graphql", "POST", {"query": "{ metadata { version } }"}).status == 404
@@ -309,6 +330,7 @@ def test_a_list_of_queries_gets_a_list_of_answers(world: Any) -> None:
     assert list(second) == ["errors"]
 
 
+@pytest.mark.usefixtures("own")
 def test_it_can_be_off_and_needs_the_token(world: Any) -> None:
     query = {"query": "{ metadata { version } }"}
     wrong = world.raw("/api/graphql", "POST", query, **{"private-token": "wrong"})
@@ -320,6 +342,7 @@ def test_it_can_be_off_and_needs_the_token(world: Any) -> None:
     assert world.raw("/api/graphql", "POST", query).status == 404
 
 
+@pytest.mark.usefixtures("own")
 def test_requests_are_counted_limited_and_spoiled_as_all_others(world: Any) -> None:
     query = {"query": "{ metadata { version } }"}
     world.control("POST", "faults", {"rules": [{"kind": "status", "status": 502, "path": "graphql"}]})

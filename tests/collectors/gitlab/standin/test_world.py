@@ -52,6 +52,7 @@ def test_any_partition_of_time_gives_the_same_truth(at_once: World, cuts: list[i
     assert told(world) == told(at_once)
 
 
+@pytest.mark.no_cover  # long, through code that smaller tests cover
 def test_reading_changes_nothing(browse: Any) -> None:
     read, unread = (
         browse(pipelines_per_hour=60, history_days=1),
