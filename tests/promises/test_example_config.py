@@ -32,6 +32,8 @@ DIFFERS = {
     "collectors.gitlab_runners.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_tests.enabled": False,
     "collectors.gitlab_tests.token": "${GITLAB_TOKEN:-}",
+    "collectors.jenkins.enabled": False,
+    "collectors.jenkins_nodes.enabled": False,
     "collectors.postgres.enabled": False,
     "collectors.reports.enabled": False,
     "collectors.postgres.databases": {"main"},
