@@ -90,6 +90,7 @@ class Post:
         if self._orders.url:
             self._sender = Sender(self._orders)
         self._world.engine.tell = self._tell
+        self._world.deployments.tell = partial(self._tell, "deployment")
         return {}
 
     def state(self) -> dict[str, Any]:
@@ -105,8 +106,6 @@ class Post:
     def _tell(self, kind: str, about: Any) -> None:
         """Make the hook of what just happened; it says what is so now, however late it is sent."""
         orders, chance = self._orders, self._chance
-        if kind == "job" and about.plan.stage == "deploy" and about.finished_at:
-            self._tell("deployment", about)
         if kind not in orders.events:
             return
         letter = self._letter(self._renders[kind](about))

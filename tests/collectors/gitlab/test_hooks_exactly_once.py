@@ -28,12 +28,16 @@ Letters = list[dict[str, Any]]
 
 def deliver(lab: Lab, letters: Letters) -> set[str]:
     """Have the rounds hear hooks; returns the keys of the projects that they want polled."""
-    exporter, wanted = lab.exporter, set()
+    exporter, wanted, changed = lab.exporter, set(), set()
     for letter in letters:
         headers = {name.lower(): value for name, value in letter["headers"].items()}
         for news in exporter.collector.read_hook(Hook(headers, letter["body"].encode(), lab.clock.now())):
-            if exporter.rounds.receive(news.unit, news.batch):
+            received = exporter.rounds.receive(news.unit, news.batch)
+            if received and received.wakes:
                 wanted.add(news.unit.key)
+            if received and received.unit_id is not None:
+                changed.add(received.unit_id)
+    exporter.rounds.show(sorted(changed))
     return wanted
 
 
