@@ -92,7 +92,8 @@ class HookReader:
             "push": self._push,
             "tag_push": self._push,
             "merge_request": self._merge_request,
-            "deployment": self._deployment,
+            "deployment": self._of_no_pipeline,
+            "note": self._of_no_pipeline,
         }
 
     def read(self, hook: Hook) -> list[HookNews]:
@@ -142,12 +143,12 @@ class HookReader:
 
         For a merge request, the payload names its source branch in place of the pipeline's own ref.
         """
-        known = self._memory.refs.get((unit.key, integer(attributes, "id")))
-        if known is not None:
-            return known
         source, tag = attributes.get("source"), attributes.get("tag")
         if not isinstance(source, str) or not isinstance(tag, bool):
             return None  # an old GitLab
+        known = self._memory.refs.get((unit.key, integer(attributes, "id")))
+        if known is not None:
+            return known
         child = source == mapping.CHILD
         if child and not self._config.child_pipelines:
             return RunRef(RefKind.BRANCH, "", counts=False)
@@ -213,8 +214,8 @@ class HookReader:
             return []
         return [HookNews(unit)]
 
-    def _deployment(self, body: Json) -> list[HookNews]:
-        """Nothing: its job tells the same."""
+    def _of_no_pipeline(self, body: Json) -> list[HookNews]:
+        """Nothing: of a deployment, its job tells the same; others are for other collectors."""
         unit_of(body)
         return []
 
