@@ -87,8 +87,7 @@ class Post:
             raise ValueError(f"hooks: {sorted(known)}")
         self._orders = Orders(**wanted | {"events": tuple(wanted.get("events", _EVENTS))})
         self._chance = dice(self._orders.seed)
-        if self._orders.url:
-            self._sender = Sender(self._orders)
+        self._sender = Sender(self._orders) if self._orders.url else None
         self._world.engine.tell = self._tell
         self._world.deployments.tell = partial(self._tell, "deployment")
         return {}
