@@ -78,9 +78,8 @@ class Overview:
                 self._quiet.add(unit.key)
 
     def forget(self, unit: Unit) -> None:
-        """The repository could not be read to the end."""
-        with self._turn:
-            self._quiet.discard(unit.key)
+        """There is something of the repository to be read; at once, also while a look is under way."""
+        self._quiet.discard(unit.key)
 
     def _look(self, asking: Unit) -> None:
         """Read the list down to what was seen before; a repository with news is not quiet any more."""
