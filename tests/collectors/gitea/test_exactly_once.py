@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from collectors._standin.times import HOUR, SECOND, parse
-from exporter.errors import StoreError
+from exporter.errors import SourceError, StoreError
 from tests.support.giteas import GiteaLab, gitea
 from tests.support.harness import START
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
@@ -156,3 +156,21 @@ def test_a_window_of_the_past_is_read_once(lab: GiteaLab) -> None:
             store.save(state.stored.id, batch, end)
     lab.restart()
     settle(lab)
+
+
+def test_a_window_of_the_past_with_runs_that_cannot_be_read_says_so_at_its_end(lab: GiteaLab) -> None:
+    runs = [lab.pipeline() for _ in range(3)]
+    lab.advance(120)
+    state = lab.exporter.rounds.states()[0]
+    lab.server.faults({"kind": "wrong_shape", "shape": "null", "path": f"/runs/{runs[1]}$"})
+    known = lab.exporter.store.known(state.stored.id)
+    start, end = lab.clock.now() - timedelta(hours=1), lab.clock.now()
+    brought: list[int] = []
+
+    def read() -> None:
+        for batch in lab.exporter.collector.backfill(state.stored.unit, start, end, known):
+            brought.extend(run.run_id for run in batch.runs)
+
+    with pytest.raises(SourceError, match="1 runs could not be read"):
+        read()
+    assert brought == [runs[0], runs[2]]
