@@ -270,6 +270,7 @@ def run(
         finished_at=one.finished_at if state.finished else None,
         duration_seconds=one.duration / 1000 if state.finished else None,
         queue_seconds=None if one.queuing is None else one.queuing / 1000,
+        number=one.number,
         username=one.user or None,
         web_url=f"{url}{one.number}/",
         sha=one.sha or None,
