@@ -150,6 +150,7 @@ class Reader:
         build = self._settled(job, build)
         run = self._run(job, build)
         if self._config.refs.count == "selected" and not run.selected:
+            self.deleted.add(run.run_id)  # before it checked out anything, it was for no ref
             return
         if run.status.finished:
             stored = self._known.updated_at([run.run_id]).get(run.run_id)
