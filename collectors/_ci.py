@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from exporter import ci_families
-from exporter.contract import Collector, Context, PolledConfig
+from exporter.contract import Collector, CollectorConfig, Context, PolledConfig
 from exporter.families import Samples
 from exporter.model.runs import RefKind
 from exporter.model.views import UnitView
@@ -83,15 +83,19 @@ class Jobs(_Part):
     status: bool = Field(default=False, description="also the state of each job of the newest run of a ref")
 
 
-class CiConfig(PolledConfig):
-    """The keys of every CI collector."""
+class RunsConfig(CollectorConfig):
+    """The keys of every collector that keeps runs."""
 
     refs: Refs = Field(default_factory=Refs, description="which refs get series of their own")
     jobs: Jobs = Field(default_factory=Jobs, description="jobs")
     dense: bool = Field(default=False, description="a 0 for every status that a ref does not have")
 
 
-C = TypeVar("C", bound=CiConfig)
+class CiConfig(RunsConfig, PolledConfig):
+    """The keys of every CI system that is polled."""
+
+
+C = TypeVar("C", bound=RunsConfig)
 
 
 class CiCollector(Collector[C], Generic[C]):

@@ -57,6 +57,7 @@ def api_client(
     base_url: str = "",
     credentials: Credentials | None = None,
     accept: str = "application/json",
+    cls: type[ApiClient] = ApiClient,
 ) -> ApiClient:
     """The client of *collector* for the API at *base_url*, by default at the configured address.
 
@@ -65,7 +66,7 @@ def api_client(
     """
     if config.ca_file and not config.ca_file.is_file():
         raise ConfigError(f"collectors.{collector}.ca_file: {config.ca_file} is no file")
-    return ApiClient(
+    return cls(
         base_url or config.url,
         credentials or config.token_credentials(),
         limiter=RateLimiter(config.operations_per_second, context.stopping),

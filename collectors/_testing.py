@@ -140,10 +140,6 @@ class Newest:
             report.key,
         )
 
-    def failing(self) -> list[Case]:
-        """The tests that failed in it."""
-        return [case for case, ends in self.history.items() if ends.endswith(_FAILED)]
-
 
 def remembered(before: Mapping[Case, str], failed: Iterable[Case], ran: Iterable[str]) -> dict[Case, str]:
     """The history after one more report, in which *failed* failed and the suites *ran* were understood.

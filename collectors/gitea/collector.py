@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 
 from collectors._ci import CiCollector
 from collectors._http import NotThere
-from collectors.gitea import discovery
+from collectors._values import parse_instant
+from collectors.gitea import discovery, hooks
 from collectors.gitea.client import GiteaClient, repository_scope, unavailable
 from collectors.gitea.news import News
 from collectors.gitea.overview import Overview
 from collectors.gitea.reader import Look, Memory, Reader, concerns_all
 from collectors.gitea.settings import GiteaConfig
-from collectors.gitlab.values import parse_instant
 from exporter.contract import (
     Batch,
     Context,
@@ -31,6 +31,7 @@ from exporter.contract import (
     UnitTrouble,
 )
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.hooks import Hook, HookNews
 from exporter.model.runs import RefKind
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,8 @@ class Gitea(CiCollector[GiteaConfig]):
     provider: ClassVar[str] = "gitea"
     unit_noun = "repositories"
     config_model = GiteaConfig
+    hook_name: ClassVar[str] = "gitea"
+    adopts: ClassVar[bool] = False
 
     def __init__(self, config: GiteaConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -116,6 +119,7 @@ class Gitea(CiCollector[GiteaConfig]):
 
     def discover(self) -> Discovery:
         """Every repository to watch."""
+        self._client.recognise()
         found = discovery.discover(self._client, self.config)
         overviews = dict(self._overviews)
         for scope, units in found.scopes.items():
@@ -126,6 +130,29 @@ class Gitea(CiCollector[GiteaConfig]):
     def _overview(self, scope: str) -> Overview:
         every = self.config.poll_interval_seconds
         return Overview(scope, self._news, self.context.clock, every, self.context.wake)
+
+    # -- hooks -----------------------------------------------------------------------------------
+
+    def accepts_hooks(self) -> bool:
+        """Whether there is a secret that they are signed with."""
+        return bool(self.config.hooks.key)
+
+    def hook_is_authentic(self, hook: Hook) -> bool:
+        """Whether *hook* is signed with that secret."""
+        return hooks.is_authentic(hook, self.config.hooks.key)
+
+    def hook_id(self, hook: Hook) -> str:
+        """The id of the delivery."""
+        return hooks.delivery(hook)
+
+    def read_hook(self, hook: Hook) -> Iterable[HookNews]:
+        """That there is news of a repository, which is polled at once: Gitea's words do not suffice."""
+        unit = hooks.changed_repository(hook)
+        if unit is None:
+            return []
+        for overview in self._overviews.values():
+            overview.forget(unit)
+        return [HookNews(unit)]
 
     # -- polls -----------------------------------------------------------------------------------
 

@@ -144,7 +144,7 @@ class Reader:
     # -- one run ---------------------------------------------------------------------------------
 
     def read(self, run_id: int) -> None:
-        """Read one run in full, with jobs and earlier attempts; nothing of it is kept if a part is missing."""
+        """Read one run in full, with jobs and earlier attempts; of one that lacks a part nothing is kept."""
         runs, jobs = len(self.runs), len(self.jobs)
         key = (self.unit.key, run_id)
         try:
@@ -177,7 +177,7 @@ class Reader:
             created = mapping.created_at(attempt, jobs, self._clock.now())
             first = first or created
             self.runs.append(mapping.record(attempt, jobs, created, selects, first=first))
-            self._take_jobs([job for job in jobs if not job.is_copy])
+            self._take_jobs(attempt, [job for job in jobs if not job.is_copy])
 
     def _leave_out(self, run_id: int) -> None:
         """Remember not to read the run again before it changes; the store need not know it."""
@@ -197,10 +197,17 @@ class Reader:
             earlier = [attempt for attempt in found if attempt is not None]
         return [*earlier, run]
 
-    def _take_jobs(self, jobs: list[mapping.Job]) -> None:
+    def _take_jobs(self, run: mapping.Run, jobs: list[mapping.Job]) -> None:
         waits = self._memory.waits
+
+        def queue_seconds(job: mapping.Job) -> float | None:
+            """Unknown for one that is run again in place: its creation is that of the first time."""
+            if not run.jobs_tell_waits or (job.attempt > 1 and not run.has_attempts):
+                return None
+            return waits.seconds(self.unit.key, job, jobs)
+
         if self._config.jobs.enabled:
-            self.jobs += [mapping.job_record(job, waits.seconds(self.unit.key, job, jobs)) for job in jobs]
+            self.jobs += [mapping.job_record(job, queue_seconds(job)) for job in jobs]
         waits.note(self.unit.key, jobs)
 
     def _put_off(self, key: tuple[str, int], error: SourceError) -> None:

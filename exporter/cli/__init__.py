@@ -22,6 +22,7 @@ _COMMANDS = {
     "once": "exporter.cli.commands:once",
     "backfill": "exporter.cli.commands:backfill_",
     "notify": "exporter.cli.notifying:notify",
+    "report": "exporter.cli.report:report",
     "collectors": "exporter.cli.catalogue:collectors",
     "metrics": "exporter.cli.catalogue:metrics",
     "version": "exporter.cli.catalogue:version",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter import __version__
+from exporter.cli.reportflags import add_report
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     _once(_with_config(commands.add_parser("once", help="one round of every collector, then exit")))
     _backfill(_with_config(commands.add_parser("backfill", help="fill in history; safe to interrupt")))
     _notify(commands.add_parser("notify", help="try the channels of alerts"))
+    add_report(commands.add_parser("report", help="report a run from inside a job, where nothing can poll"))
     commands.add_parser("collectors", help="list the collectors there are")
     metrics = commands.add_parser("metrics", help="list every metric family")
     metrics.add_argument("--format", choices=("table", "markdown", "json"), default="table")

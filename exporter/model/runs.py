@@ -70,7 +70,8 @@ class PipelineRun:
     """One execution of a pipeline, as last seen.
 
     Identity: ``run_id`` within its unit (project). The same run can be executed again; an execution
-    is told from the next one by ``attempt`` where the source counts them, from 1 on, and else by ``finished_at``.
+    is told from the next one by ``attempt`` where the source counts them, from 1 on, and else by
+    ``finished_at``.
 
     ``finished_at``, ``duration_seconds`` and ``queue_seconds`` are ``None`` while unknown, and
     ``finished_at`` always is while the run is not finished (a source may show the old one during a

@@ -117,3 +117,11 @@ def test_an_execution_made_out_from_other_evidence_is_one_that_was_seen_within_i
     for seen in (60, 63, 75):
         assert new_execution(inferred, {stamp(make, seen)}, make.START) is None
     assert new_execution(inferred, {stamp(make, 59), stamp(make, 76)}, make.START) is not None
+
+
+def test_an_execution_that_is_told_late_is_one_that_was_made_out_within_its_span(make: Any) -> None:
+    late = make.run(status=Status.FAILED, end=63, ended_by=make.at(60))
+    assert new_execution(late, set(), make.START) == Counted(stamp(make, 63), True)
+    for seen in (60, 61, 63):
+        assert new_execution(late, {stamp(make, seen)}, make.START) is None
+    assert new_execution(late, {stamp(make, 59), stamp(make, 64)}, make.START) is not None

@@ -15,14 +15,27 @@ from exporter.plugins import collector_classes
 
 DIFFERS = {
     "metrics.enabled": True,
+    "collectors.gitea.enabled": False,
+    "collectors.gitea.token": "${GITEA_TOKEN:-}",
+    "collectors.gitea_runners.enabled": False,
+    "collectors.gitea_runners.token": "${GITEA_TOKEN:-}",
+    "collectors.github_actions.enabled": False,
+    "collectors.github_actions.token": "${GITHUB_TOKEN:-}",
     "collectors.gitlab.token": "${GITLAB_TOKEN:-}",
+    "collectors.gitlab_changes.enabled": False,
+    "collectors.gitlab_changes.token": "${GITLAB_TOKEN:-}",
+    "collectors.gitlab_deployments.enabled": False,
+    "collectors.gitlab_deployments.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_events.enabled": False,
     "collectors.gitlab_events.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_runners.enabled": False,
     "collectors.gitlab_runners.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_tests.enabled": False,
     "collectors.gitlab_tests.token": "${GITLAB_TOKEN:-}",
+    "collectors.jenkins.enabled": False,
+    "collectors.jenkins_nodes.enabled": False,
     "collectors.postgres.enabled": False,
+    "collectors.reports.enabled": False,
     "collectors.postgres.databases": {"main"},
     "collectors.postgres.databases.<name>.dsn": "${DATABASE_URL:-}",
     "sinks.kafka.enabled": False,
@@ -73,8 +86,10 @@ def test_it_takes_the_token_from_the_environment(tree: Path) -> None:
 
 
 def test_it_stays_loadable_with_the_list_entries_that_it_shows(tree: Path, text: str, tmp_path: Path) -> None:
-    shown = re.sub(r"^    (groups: \[\]|overlays: \{\}).*\n", "", text, flags=re.MULTILINE)
-    shown = re.sub(r"^    # (groups:|overlays:|  )", r"    \1", shown, flags=re.MULTILINE)
+    shown = re.sub(
+        r"^    (groups: \[\]|organizations: \[\]|overlays: \{\}).*\n", "", text, flags=re.MULTILINE
+    )
+    shown = re.sub(r"^    # (groups:|organizations:|overlays:|  )", r"    \1", shown, flags=re.MULTILINE)
     path = tmp_path / "config.yaml"
     path.write_text(shown)
     block: Any = load(path, models=MODELS, env={}).collectors["gitlab"]

@@ -25,7 +25,7 @@ _TRUE = (
     " allow_fast_forward_only_merge allow_rebase_update default_allow_maintainer_edit"
 )
 _FALSE = (
-    "empty fork template mirror archived ignore_whitespace_conflicts allow_manual_merge internal"
+    "fork template mirror archived ignore_whitespace_conflicts allow_manual_merge internal"
     " autodetect_manual_merge default_delete_branch_after_merge"
 )
 _ZERO = "stars_count forks_count open_issues_count open_pr_counter release_counter"
@@ -83,6 +83,7 @@ class Render:
             "owner": self.user(3, owner, project.created_at, visibility="private"),
             "name": name,
             "full_name": project.path,
+            "empty": not project.default_branch,
             "private": True,
             "size": 26,
             "languages_url": f"{api}/languages",
@@ -152,8 +153,16 @@ class Render:
         run, (status, conclusion) = job.run, _STATUSES[job.status]
         api = f"{self._base}/api/v1/repos/{run.project.path}/actions"
         number = int(job.runner.rpartition("-")[2] or 0)
-        step = {"name": "Run make", "number": 0, "status": "queued"}
-        times = {"started_at": _NO_TIME, "completed_at": _NO_TIME}
+        started, completed = moment(job.started_at), moment(job.finished_at)
+        ended = {"conclusion": conclusion} if conclusion else {}
+        step = {
+            "name": "Run make",
+            "number": 0,
+            "status": "completed" if conclusion else "queued",
+            **ended,
+            "started_at": started if conclusion else _NO_TIME,
+            "completed_at": completed,
+        }
         return {
             "id": job.id,
             "url": f"{api}/jobs/{job.id}",
@@ -166,12 +175,12 @@ class Render:
             "head_sha": run.sha,
             **({"head_branch": run.ref} if run.ref_kind == "branch" else {}),
             "status": status,
-            **({"conclusion": conclusion} if conclusion else {}),
+            **ended,
             **({"runner_id": number, "runner_name": job.runner} if number else {}),
-            "steps": [{**step, **times}] if number else [],
+            "steps": [step] if number else [],
             "created_at": moment(job.created_at),
-            "started_at": moment(job.started_at),
-            "completed_at": moment(job.finished_at),
+            "started_at": started,
+            "completed_at": completed,
         }
 
     def runner(self, number: int, *, busy: bool, online: bool = True) -> Json:

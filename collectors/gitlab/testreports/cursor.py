@@ -20,6 +20,8 @@ _UNDER_WAY = timedelta(days=1)
 _LONGEST_WAIT = timedelta(hours=1)
 _MOST_TRIES = 30
 _LONGEST_ERROR = 200
+_MOST_WAITING = 200
+_MOST_PUT_OFF = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ class Waiting:
     def of(cls, entry: ListEntry, due: datetime, *, counts: bool, kind: RefKind | None = None) -> Waiting:
         """What a list of pipelines tells of it."""
         return cls(entry.run_id, entry.ref, entry.source, entry.updated_at, due, counts, kind)
+
+    def is_due(self, now: datetime) -> bool:
+        """Whether it is time to read it; it is, too, if a clock that was set back would have it wait."""
+        return not timedelta() < self.due - now <= _LONGEST_WAIT
 
     def put_off(self, now: datetime, error: str) -> Waiting | None:
         """The same after one more try failed; ``None`` after so many that it is given up, a day later."""
@@ -97,15 +103,19 @@ class State:
         fields["newest"] = [[*key, _of_newest(one)] for key, one in self.newest.items()]
         return json.dumps({name: value for name, value in fields.items() if value})
 
+    def full(self) -> bool:
+        """Whether so many reports wait that the lists can wait, too; those put off take little room."""
+        untried = sum(not one.tries for one in self.queue.values())
+        return untried >= _MOST_WAITING or len(self.queue) >= _MOST_PUT_OFF
+
     def busy(self, now: datetime) -> bool:
         """Whether a pipeline is under way, or a report waits to be read."""
         return bool(self.queue) or any(time > now - _UNDER_WAY for time in self.running.values())
 
     def forget(self, overlap: timedelta, now: datetime) -> None:
         """Drop what no list can bring any more."""
-        ends = [end for end in (self.updated_at, self.children_at) if end]
-        oldest = min(*ends, now) - 2 * overlap if ends else None
-        self.seen = {number: time for number, time in self.seen.items() if oldest is None or time >= oldest}
+        oldest = min(self.updated_at or now, now) - 2 * overlap
+        self.seen = {number: time for number, time in self.seen.items() if time >= oldest}
         self.running = {number: time for number, time in self.running.items() if time > now - _UNDER_WAY}
 
     def suite_label(self, name: str, most: int) -> str:

@@ -23,8 +23,7 @@ from exporter.model.runs import PipelineRun, RefKind, Status
 log = logging.getLogger(__name__)
 
 _REPORTS_PER_POLL = 50  # bounds memory, and what a kill has to read again
-_MOST_WAITING = 200
-_PAGES_PER_POLL = 20
+_PAGES_PER_POLL = 200
 _FAILED_IN_A_ROW = 3  # reports after which the others are not tried
 _UNDER_WAY = frozenset(
     word
@@ -58,6 +57,7 @@ class Reader:
     def read(self, refs_every: float) -> None:
         """What changed, every *refs_every* seconds which refs there are, and the reports that are due."""
         state, now = self.state, self.clock.now()
+        self._obey()
         last = state.refs_read_at
         refs_due = last is None or not 0 <= (now - last).total_seconds() < refs_every
         news = self._list(None)
@@ -95,7 +95,7 @@ class Reader:
         """
         after, page, news = self._after(source), 1, False
         for _ in range(_PAGES_PER_POLL):
-            if len(self.state.queue) >= _MOST_WAITING:
+            if self.state.full():
                 self.left = True
                 return news
             entries = self.client.changed_pipelines(self.unit.key, after, page, source=source)
@@ -111,8 +111,7 @@ class Reader:
             after, page = (newest, 1) if newest > after else (after, page + 1)
             if page == 1:
                 self._reach(source, entries)
-        self.more = True
-        return news
+        raise SourceError(f"the list of changed pipelines does not end after {_PAGES_PER_POLL} pages")
 
     def _after(self, source: str | None) -> datetime:
         """From when on to ask for changes; a cursor that ran ahead (by GitLab's clock) is held back."""
@@ -150,6 +149,18 @@ class Reader:
         rest = min(settle, max(timedelta(), entry.updated_at + settle - now))
         self.state.queue[entry.run_id] = Waiting.of(entry, now + rest, counts=counts, kind=kind)
 
+    def _obey(self) -> None:
+        """Forget what is shown and is not wanted any more: the configuration may have changed."""
+        newest, selects = self.state.newest, self.config.refs.selects
+        for key, one in list(newest.items()):
+            is_child = key.source == pipelines.CHILD and not self.config.child_pipelines
+            if is_child or not selects(RefKind(key.kind), key.ref):
+                del newest[key]
+                self.changed = True
+            elif one.history and not self.config.cases.wanted_of(self.unit.name):
+                newest[key] = replace(one, history={})
+                self.changed = True
+
     # -- refs ----------------------------------------------------------------------------------
 
     def _read_refs(self) -> None:
@@ -183,9 +194,12 @@ class Reader:
         state.looked = {ref: number for ref, number in state.looked.items() if ref in names}
 
     def _look_at(self, entry: pipelines.ListEntry, kind: RefKind) -> None:
-        """Have the newest pipeline of a ref read, if it ended before anybody watched."""
+        """Have the newest pipeline of a ref read and shown, unless it was.
+
+        It is not counted: what ended since somebody watches is so when the list of changes brings it.
+        """
         unread = entry.run_id > self.state.looked.get(entry.ref, 0) and entry.run_id not in self.state.queue
-        if unread and entry.status in _REPORTING and entry.updated_at < self.counts_from:
+        if unread and entry.status in _REPORTING:
             self._await(entry, counts=False, kind=kind)
 
     # -- reports -------------------------------------------------------------------------------
@@ -193,7 +207,9 @@ class Reader:
     def _read_due(self) -> int:
         """Read the reports that are due, and return how many; one that cannot be read is put off."""
         now, queue = self.clock.now(), self.state.queue
-        due = sorted((one for one in queue.values() if one.due <= now), key=lambda one: (one.due, one.run_id))
+        due = sorted(
+            (one for one in queue.values() if one.is_due(now)), key=lambda one: (one.due, one.run_id)
+        )
         self.more |= len(due) > _REPORTS_PER_POLL
         in_a_row = 0
         for one in due[:_REPORTS_PER_POLL]:
@@ -217,6 +233,7 @@ class Reader:
             self.state.queue[one.run_id] = later
         else:
             del self.state.queue[one.run_id]
+            self._looked_at(one)
             log.warning("report of tests given up", extra={"project": self.unit.name, "run": one.run_id})
 
     def _read_one(self, one: Waiting) -> None:
@@ -227,6 +244,10 @@ class Reader:
             if one.counts:
                 self.observations += _testing.observations(self.provider, report, self._suite_label)
             self._show(one, report)
+        self._looked_at(one)
+
+    def _looked_at(self, one: Waiting) -> None:
+        """Remember not to look at the pipeline again just because it is the newest of its ref."""
         self.state.looked[one.ref] = max(one.run_id, self.state.looked.get(one.ref, 0))
 
     def _suite_label(self, name: str) -> str:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from exporter.errors import ConfigError, ExporterError, StoreError
 from exporter.web.app import LandingPage, WebParts, build_app
@@ -24,6 +26,7 @@ PATHS = {
     Group.HEALTH: {"/healthz", "/-/healthy", "/-/ready"},
     Group.ADMIN: {"/-/config", "/-/reload", "/log_level"},
     Group.API: {"/api/openapi.json", "/api/pipelines", "/api/projects", "/api/stats/summary"},
+    Group.HOOKS: {"/hooks/some"},
 }
 ALL = {path for paths in PATHS.values() for path in paths}
 A, B, C = "127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"
@@ -114,6 +117,7 @@ def test_an_address_that_cannot_be_read_is_told(opened: Open) -> None:
         ("health", Group.HEALTH),
         ("admin", Group.ADMIN),
         ("api", Group.API),
+        ("hooks", Group.HOOKS),
         ("ci-exporter.socket", Group.METRICS),
         ("", Group.METRICS),
     ],
@@ -147,13 +151,21 @@ class Silent:
         raise StoreError("there is no store")
 
 
+class Door:
+    """Hooks that nobody sends."""
+
+    async def answer(self, request: Request) -> Response:
+        raise AssertionError(request.url)
+
+
 @pytest.fixture
 def answering(parts: WebParts, connect: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
     """A client of a server for some groups."""
     with ExitStack() as stack:
 
         def start(groups: set[Group], **changes: Any) -> Any:
-            given = {"config": lambda: "a: 1\n", "lifecycle": True, "history": Silent(), **changes}
+            served = {"history": Silent(), "hooks": Door()}
+            given = {"config": lambda: "a: 1\n", "lifecycle": True, **served, **changes}
             changed = replace(parts, **given)
             server = WebServer(build_app(changed, groups), bind([A]))
             stack.callback(server.stop, 1.0)

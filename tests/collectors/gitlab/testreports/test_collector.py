@@ -10,6 +10,7 @@ import pytest
 
 from collectors._standin.times import parse
 from exporter.contract import Trouble
+from exporter.errors import StoreError
 from exporter.runnermetrics import FetchResult
 from tests.support.harness import PROJECT, START, ReportsLab, gitlab
 from tests.support.truth import counted_reports, counted_suites, counted_tests
@@ -150,6 +151,22 @@ def test_no_more_suites_are_named_than_wanted(reports_of: Make) -> None:
     }
 
 
+def test_what_the_configuration_wants_no_more_is_not_shown(reports_of: Make) -> None:
+    lab = reports_of(cases={"enabled": True})
+    child = {"jobs": [job("long", success=7)]}
+    lab.pipeline(job(success=1, failed=["one"]), {"name": "trigger", "downstream": child})
+    request = f"refs/merge-requests/{lab.act('open_mr', project=PROJECT)['iid']}/head"
+    lab.pipeline(job(success=1), ref=request)
+    lab.run(120, 30)
+    assert len(lab.exporter.lines("ci_test_last_run_id")) == 3
+    assert failing(lab) == {"test_one"}
+    lab.restart(cases={"enabled": False}, child_pipelines=False, refs={"change_requests": {"enabled": False}})
+    lab.exporter.poll()
+    assert len(lab.exporter.lines("ci_test_last_run_id")) == 1
+    assert lab.exporter.lines("ci_test_last_run_id", ref="main", source="push")
+    assert failing(lab) == set()
+
+
 def test_the_newest_report_from_before_the_start_is_shown_and_not_counted(tmp_path: Path) -> None:
     with gitlab(start=parse(START) - 600_000) as server:
         server.action("create_project", path=PROJECT)
@@ -263,6 +280,30 @@ def test_many_pipelines_that_ended_at_one_instant_are_all_read(reports_of: Make)
     assert counted_reports(lab.exporter.text) == {(PROJECT, "success"): 11}
 
 
+def test_a_long_backlog_is_read_in_parts(reports_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collectors.gitlab.testreports.cursor._MOST_WAITING", 4)
+    monkeypatch.setattr("collectors.gitlab.testreports.reader._REPORTS_PER_POLL", 3)
+    lab = reports_of(per_page=2)
+    for _ in range(12):
+        lab.pipeline(job(success=1))
+        lab.advance(2)
+    lab.advance(300)
+    visits = lab.exporter.poll()
+    assert counted_reports(lab.exporter.text) == {(PROJECT, "success"): 12}
+    assert [visit.wait for visit in visits if visit] == [0, 0, 0, 30]
+
+
+def test_a_list_without_an_end_is_a_failed_poll(reports_of: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collectors.gitlab.testreports.reader._PAGES_PER_POLL", 3)
+    lab = reports_of(per_page=1)
+    for _ in range(5):
+        lab.pipeline(job(success=1))
+    lab.advance(300)
+    (visit,) = lab.exporter.poll()
+    assert visit
+    assert visit.result is FetchResult.ERROR
+
+
 @pytest.mark.parametrize("children", [True, False])
 def test_children_are_read_if_wanted(reports_of: Make, children: bool) -> None:
     lab = reports_of(child_pipelines=children)
@@ -341,14 +382,10 @@ def test_a_test_that_comes_and_goes_is_flaky_also_after_a_restart(reports_of: Ma
     lab = reports_of(cases={"enabled": True})
     for failed in (["one"], ["two"], ["one", "two"], ["two"]):
         lab.pipeline(job(success=5, failed=failed))
-        lab.run(60)
+        lab.run(60, 30)
         lab.restart()
         lab.exporter.poll()
     assert flips(lab) == {"test_one": 3}
-    for _ in range(20):
-        lab.pipeline(job(success=5, failed=["two"]))
-        lab.run(60, 30)
-    assert flips(lab) == {}
     assert failing(lab) == {"test_two"}
 
 
@@ -424,6 +461,47 @@ def test_one_report_that_cannot_be_read_holds_up_no_other(lab: ReportsLab) -> No
     lab.run(600, 60)
     assert troubles(lab) == []
     assert counted_reports(lab.exporter.text) == {(PROJECT, "success"): 2}
+
+
+def test_a_poll_that_could_not_be_saved_is_read_again(
+    lab: ReportsLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.pipeline(job(success=1))
+    lab.advance(60)
+    with monkeypatch.context() as patch:
+
+        def fail(*_: Any) -> None:
+            raise StoreError("the disk is full")
+
+        patch.setattr(lab.exporter.store, "save", fail)
+        lab.exporter.poll()
+    assert lab.calls()[SUMMARY] == 1
+    assert counted_reports(lab.exporter.text) == {}
+    lab.restart()
+    lab.run(60)
+    assert lab.calls()[SUMMARY] == 1
+    assert counted_reports(lab.exporter.text) == {(PROJECT, "success"): 1}
+
+
+def test_a_refused_token_stops_everything(lab: ReportsLab) -> None:
+    lab.act("set_token", token="another")
+    lab.exporter.poll()
+    assert "401" in (lab.exporter.rounds.halted or "")
+    assert not lab.exporter.rounds.resume()
+
+
+def test_many_reports_that_cannot_be_read_fail_the_poll(lab: ReportsLab) -> None:
+    for _ in range(5):
+        lab.pipeline(job(success=1))
+    lab.server.faults({"kind": "wrong_shape", "shape": "object", "path": "/test_report_summary"})
+    lab.advance(60)
+    (visit,) = lab.exporter.poll()
+    assert visit
+    assert visit.result is FetchResult.ERROR
+    assert lab.calls()[SUMMARY] == 3
+    lab.server.faults()
+    lab.run(240, 60)
+    assert counted_reports(lab.exporter.text) == {(PROJECT, "success"): 5}
 
 
 def test_a_null_is_no_deleted_pipeline(lab: ReportsLab) -> None:

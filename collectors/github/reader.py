@@ -1,0 +1,288 @@
+"""Reading the runs of one repository: what is news, its jobs, and the attempts that passed unseen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+from collectors.github import mapping
+from collectors.github.client import GitHubClient
+from collectors.github.mapping import Entry, Job
+from collectors.github.settings import GitHubConfig
+from exporter.contract import Context, Known, Trouble, Unit, UnitTrouble
+from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
+
+_BAD_ANSWERS = 3  # unusable answers for one run after which it is left out, so that others go on
+_UNREADS_PER_POLL = 5
+_MOST_NAMES = 50_000
+_LONG_UNFINISHED = timedelta(days=1)
+_UNDER_WAY = (Status.CREATED, Status.PENDING, Status.RUNNING)
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is worth knowing from one poll to the next, but not worth storing; shared by all repositories.
+
+    ``tags`` says of names that are no default branch whether they are tags; ``bad`` how often in a row a run
+    could not be understood; ``read_at`` when an unfinished run was last read; all by ``(repository id, …)``.
+    ``checked_at`` is when the runs created in a window were last looked at, by repository and its start.
+    ``refs`` are those that exist, and the ETag of their list. ``told`` are runs of which a webhook said that
+    there is more to read, by repository id.
+    """
+
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    tags: dict[tuple[str, str], bool] = field(default_factory=dict)
+    bad: dict[tuple[str, int], int] = field(default_factory=dict)
+    read_at: dict[tuple[str, int], datetime] = field(default_factory=dict)
+    checked_at: dict[str, dict[datetime, datetime]] = field(default_factory=dict)
+    refs: dict[tuple[str, str], tuple[str, frozenset[str]]] = field(default_factory=dict)
+    told: dict[str, set[int]] = field(default_factory=dict)
+
+    def tell(self, unit: str, run_id: int) -> None:
+        """Note that there is more to read of a run."""
+        with self.turn:
+            self.told.setdefault(unit, set()).add(run_id)
+
+    def take_told(self, unit: str) -> list[int]:
+        """What was told of a repository since this was last asked."""
+        with self.turn:
+            return sorted(self.told.pop(unit, ()))
+
+    def remember_tag(self, unit: str, name: str, is_tag: bool) -> None:
+        """Note what sort of ref *name* is."""
+        with self.turn:
+            if len(self.tags) >= _MOST_NAMES:
+                self.tags.clear()
+            self.tags[unit, name] = is_tag
+
+
+class Reader:
+    """One poll of one repository; what it has read is in its public attributes."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        known: Known,
+        counts_from: datetime,
+        *,
+        client: GitHubClient,
+        config: GitHubConfig,
+        context: Context,
+        memory: Memory,
+        attempts: dict[int, int],
+        unread: Iterable[int] = (),
+    ) -> None:
+        self.unit = unit
+        self.path = quote(unit.name)
+        self.runs: dict[int, PipelineRun] = {}
+        self.past: list[PipelineRun] = []
+        self.jobs: list[JobRun] = []
+        self.deleted: list[int] = []
+        self.attempts = dict(attempts)
+        self.unread = set(unread)
+        self.trouble: UnitTrouble | None = None
+        self.renamed: str | None = None
+        self._known = known
+        self._counts_from = counts_from
+        self._client = client
+        self._config = config
+        self._clock = context.clock
+        self._unknown = context.api.unknown_value
+        self._memory = memory
+        self._unfinished: dict[int, PipelineRun] | None = None
+
+    @property
+    def unfinished(self) -> dict[int, PipelineRun]:
+        """The stored runs that are not finished, by id."""
+        if self._unfinished is None:
+            self._unfinished = {run.run_id: run for run in self._known.unfinished()}
+        return self._unfinished
+
+    # -- what is news ----------------------------------------------------------------------------
+
+    def entries(self, values: Sequence[object]) -> list[Entry]:
+        """The runs of a page, the oldest first; all of them must be of this repository.
+
+        An entry that cannot be understood is put off without its neighbours, as long as it has an id.
+        """
+        found = [mapping.entry(value, self._unknown) for value in values]
+        for one in found:
+            self._check(one)
+        return sorted(found, key=lambda one: (one.created_at, one.run_id))
+
+    def _check(self, entry: Entry) -> None:
+        """Refuse runs of a stranger: another repository may have got the name that ours had."""
+        if entry.repository != self.unit.key:
+            detail = (
+                f"{self.unit.name} is another repository now; the one that was watched was moved or deleted"
+            )
+            raise UnitUnavailable(detail, Trouble.MOVED)
+        if entry.path != self.unit.name:
+            self.renamed = entry.path
+
+    def news(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Those of *entries* that the store does not have as they are now.
+
+        GitHub's times are whole seconds: of two states within one, the status and the attempt tell.
+        """
+        stored = self._known.updated_at([entry.run_id for entry in entries])
+        return [entry for entry in entries if self._is_news(entry, stored.get(entry.run_id))]
+
+    def _is_news(self, entry: Entry, stored: datetime | None) -> bool:
+        if entry.run_id in self.unread or entry.run_id in self.runs or not self._wanted(entry):
+            return False
+        if not entry.status.finished:
+            before = self.unfinished.get(entry.run_id)
+            return (
+                before is None or before.updated_at != entry.updated_at or before.status is not entry.status
+            )
+        if stored is None:
+            return entry.updated_at >= self._counts_from or entry.run_id in self.unfinished
+        if stored != entry.updated_at or entry.run_id in self.unfinished:
+            return True
+        return entry.attempt > 1 and self.attempts.get(entry.run_id, 0) < entry.attempt
+
+    def _wanted(self, entry: Entry) -> bool:
+        """Whether runs of such a ref count at all; asks nothing."""
+        if self._config.refs.count == "all":
+            return True
+        kind = RefKind.CHANGE_REQUEST if entry.change_request else None
+        kinds = [kind] if kind else [RefKind.BRANCH, RefKind.TAG]
+        return any(self._config.refs.selects(kind, self._name(entry)) for kind in kinds)
+
+    # -- refs ------------------------------------------------------------------------------------
+
+    def _name(self, entry: Entry) -> str:
+        if entry.change_request and entry.number is not None:
+            return mapping.change_request_ref(entry.number)
+        return entry.head
+
+    def kind_of(self, entry: Entry) -> RefKind | None:
+        """What sort of ref a run is for, ``None`` if only GitHub can tell."""
+        if entry.change_request:
+            return RefKind.CHANGE_REQUEST
+        if not entry.head or entry.head == self.unit.default_branch or ":" in entry.head:
+            return RefKind.BRANCH
+        is_tag = self._memory.tags.get((self.unit.key, entry.head))
+        return None if is_tag is None else RefKind.TAG if is_tag else RefKind.BRANCH
+
+    def _kind(self, entry: Entry) -> RefKind:
+        kind = self.kind_of(entry)
+        if kind is not None:
+            return kind
+        is_tag = self._client.is_tag(self.path, entry.head)
+        self._memory.remember_tag(self.unit.key, entry.head, is_tag)
+        return RefKind.TAG if is_tag else RefKind.BRANCH
+
+    # -- runs ------------------------------------------------------------------------------------
+
+    def read_run(self, run_id: int) -> None:
+        """Read one run by its id; one that is gone is noted as deleted."""
+        try:
+            value = self._client.run(self.path, run_id)
+            if value is None:
+                self.deleted.append(run_id)
+                self.unread.discard(run_id)
+                self._memory.read_at.pop((self.unit.key, run_id), None)
+                return
+            (entry,) = self.entries([value])
+        except SourceError as error:
+            self._put_off(run_id, error)
+            return
+        if self._wanted(entry):
+            self.read(entry)
+        self._memory.read_at[self.unit.key, run_id] = self._clock.now()
+
+    def read(self, entry: Entry) -> None:
+        """Read the rest of one run: its jobs, and the attempts that ended unseen.
+
+        Nothing of it is kept if a part of it cannot be read: saved without its jobs, it would look complete,
+        and they would never be asked for again.
+        """
+        try:
+            run, jobs, past = self._read(entry)
+        except SourceError as error:
+            self._put_off(entry.run_id, error)
+            return
+        self._memory.bad.pop((self.unit.key, entry.run_id), None)
+        self.unread.discard(entry.run_id)
+        if self._config.refs.count == "selected" and not run.selected:
+            return
+        self.runs[entry.run_id] = run
+        self.jobs += [job.record for job in jobs]
+        self.past += past
+        if entry.attempt > 1:
+            self.attempts[entry.run_id] = entry.attempt if run.status.finished else entry.attempt - 1
+
+    def _read(self, entry: Entry) -> tuple[PipelineRun, list[Job], list[PipelineRun]]:
+        waits = entry.attempt == 1 and not entry.status.finished and entry.status is not Status.RUNNING
+        jobs: list[Job] = []
+        if self._config.jobs.enabled and not waits:
+            jobs = mapping.jobs(self._client.jobs(self.path, entry.run_id), self._unknown)
+        kind = self._kind(entry)
+        past = []
+        for attempt in range(self.attempts.get(entry.run_id, 0) + 1, entry.attempt):
+            value = self._client.attempt(self.path, entry.run_id, attempt)
+            if value is not None:
+                (before,) = self.entries([value])
+                past.append(self._record(before, self._name(entry), kind, jobs))
+        return self._record(entry, self._name(entry), kind, jobs), jobs, past
+
+    def _record(self, entry: Entry, ref: str, kind: RefKind, jobs: list[Job]) -> PipelineRun:
+        selected = self._config.refs.selects(kind, ref)
+        return mapping.run(entry, ref, kind, jobs, selected=selected)
+
+    def list_newest(self, entries: Sequence[Entry]) -> None:
+        """Take over the newest run of each selected ref as the list tells it: shown, and not counted.
+
+        Their jobs are read later, if anybody wants to see them.
+        """
+        newest: dict[tuple[str, str, str, bool], Entry] = {}
+        for entry in entries:
+            newest[entry.pipeline, self._name(entry), entry.source, entry.change_request] = entry
+        for entry in newest.values():
+            if entry.run_id in self.runs or not entry.status.finished or not self._may_select(entry):
+                continue
+            kind = self._kind(entry)
+            if self._config.refs.selects(kind, self._name(entry)):
+                complete = not (self._config.jobs.enabled and self._config.jobs.status)
+                self.runs[entry.run_id] = mapping.run(
+                    entry, self._name(entry), kind, (), selected=True, complete=complete
+                )
+
+    def _may_select(self, entry: Entry) -> bool:
+        kinds = [RefKind.CHANGE_REQUEST] if entry.change_request else [RefKind.BRANCH, RefKind.TAG]
+        return any(self._config.refs.selects(kind, self._name(entry)) for kind in kinds)
+
+    def _put_off(self, run_id: int, error: SourceError) -> None:
+        """Raise *error*, unless this one run failed so often that it must not hold up the others."""
+        if concerns_all(error):
+            raise error
+        key = (self.unit.key, run_id)
+        self._memory.bad[key] = self._memory.bad.get(key, 0) + 1
+        if self._memory.bad[key] < _BAD_ANSWERS and run_id not in self.unread:
+            raise error
+        self.unread.add(run_id)
+        self.trouble = UnitTrouble(self.unit.name, Trouble.BAD_DATA, f"run {run_id} is put off: {error}")
+
+    def read_unread(self) -> None:
+        """Try again what was put off, what failed least often first."""
+        bad = self._memory.bad
+        waiting = sorted(self.unread, key=lambda run_id: (bad.get((self.unit.key, run_id), 0), run_id))
+        for run_id in waiting[:_UNREADS_PER_POLL]:
+            self.read_run(run_id)
+
+    def busy(self) -> bool:
+        """Whether a run is under way, so that its end is to be expected soon."""
+        oldest = self._clock.now() - _LONG_UNFINISHED
+        runs = self.unfinished | self.runs
+        return any(run.status in _UNDER_WAY and run.updated_at > oldest for run in runs.values())
+
+
+def concerns_all(error: SourceError) -> bool:
+    """Whether *error* would meet any other call of the repository as well, and not just this run."""
+    return isinstance(error, (Unauthorized, UnitUnavailable)) or error.retry_after is not None
