@@ -93,9 +93,9 @@ class GitHubActions(CiCollector[GitHubConfig]):
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:
         """Start the stand-in GitHub."""
-        from collectors.github.standin.demo import demo_source
+        from collectors.github.demos import runs_source
 
-        return demo_source(directory)
+        return runs_source(directory)
 
     # -- webhooks ----------------------------------------------------------------------------------
 
