@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,13 +75,17 @@ class Display:
             for unit_id, version in versions.items()
             if shown.get(unit_id) != version or str(unit_id) in starved
         ]
-        for start in range(0, len(stale), _VIEWS_AT_ONCE):
-            for view in self._views(stale[start : start + _VIEWS_AT_ONCE]):
-                self._follow_one(view)
+        self.show_each(stale)
         for unit_id in shown.keys() - versions.keys():
             self.forget(unit_id)
 
-    def _views(self, unit_ids: list[int]) -> list[UnitView]:
+    def show_each(self, unit_ids: Sequence[int]) -> None:
+        """Show units as the store has them now; one that cannot be shown is logged, and the others are."""
+        for start in range(0, len(unit_ids), _VIEWS_AT_ONCE):
+            for view in self._views(unit_ids[start : start + _VIEWS_AT_ONCE]):
+                self._follow_one(view)
+
+    def _views(self, unit_ids: Sequence[int]) -> list[UnitView]:
         return self._store.views(unit_ids, job_state=self._collector.job_state)
 
     def _follow_one(self, view: UnitView) -> None:

@@ -18,9 +18,10 @@ from exporter.store.inbox import Inbox, Waiting
 
 log = logging.getLogger(__name__)
 
-_AT_ONCE = 200  # more of them bring more news of one unit together, and let the others wait longer
+_AT_ONCE = 500  # of one collector: many of them bring news of the same units, which are saved together
 _BYTES_AT_ONCE = 16 * 1024 * 1024
 _LOOK_SECONDS = 0.25  # for hooks that another process received
+_LONGEST_REST_SECONDS = 0.3
 _RETRY_SECONDS = 2.0
 _TRIES = 3
 _NEXT_TRY = timedelta(seconds=60)
@@ -41,6 +42,7 @@ class _Read:
     failed: dict[int, Waiting] = field(default_factory=dict)
     ignored: dict[int, Waiting] = field(default_factory=dict)
     watched: set[int] = field(default_factory=set)
+    shown: list[int] = field(default_factory=list)
 
 
 class HookReader:
@@ -93,6 +95,7 @@ class HookReader:
         complained = False
         while not stopping.is_set():
             self._inbox.bell.clear()
+            began = self._clock.monotonic()
             try:
                 busy = self.read_all(stopping)
             except ExporterError as error:
@@ -105,8 +108,14 @@ class HookReader:
                 stopping.wait(_RETRY_SECONDS)
             else:
                 complained = False
-                if not busy:
-                    self._inbox.bell.wait(_LOOK_SECONDS)
+                self._rest(stopping, self._clock.monotonic() - began if busy else None)
+
+    def _rest(self, stopping: threading.Event, worked: float | None) -> None:
+        """Wait for hooks; as long as the last ones took, if any: who receives needs the processor, too."""
+        if worked is None:
+            self._inbox.bell.wait(_LOOK_SECONDS)
+        else:
+            stopping.wait(min(worked, _LONGEST_REST_SECONDS))
 
     def read_all(self, stopping: threading.Event) -> bool:
         """Read a batch for each collector; whether there was anything."""
@@ -133,6 +142,7 @@ class HookReader:
                 units.setdefault(news.unit.key, _Told(news.unit)).news.append((one, news))
         for told in units.values():
             self._save(name, rounds, told, read)
+        rounds.show(read.shown)
         ignored = {number: one for number, one in read.ignored.items() if number not in read.watched}
         self._metrics.count(name, Result.IGNORED, len(ignored))
         given_up = self._given_up(name, read.failed)
@@ -164,7 +174,7 @@ class HookReader:
         """
         try:
             for batch in _together([news.batch for _, news in told.news]):
-                watched = self._receive(name, rounds, told.unit, batch)
+                watched = self._receive(name, rounds, told.unit, batch, read)
         except StoreError:
             raise
         except Exception:  # noqa: BLE001 - as above
@@ -181,12 +191,18 @@ class HookReader:
         else:
             read.ignored |= numbers
 
-    def _receive(self, name: str, rounds: CollectorRounds, unit: Unit, batch: Batch | None) -> bool:
-        """Whether the unit is watched; what is said of it is saved and shown then."""
-        wakes = rounds.receive(unit, batch)
-        if wakes:
+    def _receive(
+        self, name: str, rounds: CollectorRounds, unit: Unit, batch: Batch | None, read: _Read
+    ) -> bool:
+        """Whether the unit is watched; what is said of it is saved then."""
+        received = rounds.receive(unit, batch)
+        if received is None:
+            return False
+        if received.wakes:
             self._wake(name, unit.key)
-        return wakes is not None
+        if received.unit_id is not None:
+            read.shown.append(received.unit_id)
+        return True
 
     def _fail(self, name: str, one: Waiting, read: _Read) -> None:
         """Book a hook that raised; to be called where that was caught."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -58,6 +58,18 @@ class Visit:
     wait: float
     at_least: float = 0.0
     exactly: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What is to be done once a hook is saved.
+
+    ``wakes`` asks for a poll: the hook said no more, or its unit was just adopted. ``unit_id`` is to
+    be shown anew, if it is not ``None``.
+    """
+
+    wakes: bool
+    unit_id: int | None = None
 
 
 def asked_wait(error: ExporterError) -> float:
@@ -400,11 +412,10 @@ class CollectorRounds:
         """Whether it is known which units there are."""
         return self._discovered
 
-    def receive(self, unit: Unit, batch: Batch | None) -> bool | None:
-        """Save and show what a hook says of *unit*; ``None`` if that is not watched.
+    def receive(self, unit: Unit, batch: Batch | None) -> Received | None:
+        """Save what a hook says of *unit*; ``None`` if that is not watched.
 
-        Otherwise whether the unit should be polled now: a hook without a *batch* says no more than that, and
-        a unit that was just adopted was never polled.
+        It is not shown yet: :meth:`show` does so for many units at once, in a part of the time.
         """
         state = self.state(unit.key)
         new = state is None
@@ -414,7 +425,7 @@ class CollectorRounds:
             state = self._adopt(unit)
         state.hooking.came(self._clock.monotonic(), wakes=batch is None)
         if batch is None:
-            return True
+            return Received(wakes=True)
         # The first history of a unit that is polled is complete when polls say so.
         batch = replace(batch, cursor=None, more=not self.adopts)
         saved = self._store.save(state.stored.id, batch, self._clock.now())
@@ -424,9 +435,12 @@ class CollectorRounds:
         if batch.samples is not None:
             known = state
             self._display.show_samples(state.stored.id, batch.samples, lambda: self.is_current(known))
-        if saved.changed or batch.unit or new:
-            self._display.show(state.stored.id)
-        return new
+        shows = bool(saved.changed or batch.unit or new)
+        return Received(wakes=new, unit_id=state.stored.id if shows else None)
+
+    def show(self, unit_ids: Sequence[int]) -> None:
+        """Show units as the store has them now; one that cannot be shown is logged."""
+        self._display.show_each(unit_ids)
 
     def _adopt(self, unit: Unit) -> UnitState:
         """Have *unit* from now on, though nobody discovered it."""

@@ -15,13 +15,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from exporter.hooks import Hook
-from exporter.store.statements import chunks, upsert
+from exporter.store.statements import chunks, made_once
 from exporter.store.tables import hooks, hooks_seen
 
 REMEMBERED = timedelta(hours=25)
 """How long a hook is known, so that a repetition is no news; senders repeat for a day at most."""
 _FORGOTTEN_AT_ONCE = 5_000
 _DIGEST_BYTES = 16
+_REMEMBER = made_once(
+    lambda insert: insert.on_conflict_do_nothing().returning(hooks_seen.c.digest), hooks_seen
+)
 _Connecting = Callable[[], AbstractContextManager[Connection]]
 
 
@@ -82,12 +85,12 @@ class Inbox:
         """Keep those of *arrived* that are new, all or none; which of them are."""
         new = [False] * len(arrived)
         with self._write() as connection:
-            remember = upsert(connection, hooks_seen).on_conflict_do_nothing()
+            remember = _REMEMBER(connection)
             # In one order, or two processes with the same hooks would wait for each other.
             for index in sorted(range(len(arrived)), key=lambda index: (arrived[index].digest, index)):
                 one = arrived[index]
                 row = {"digest": one.digest, "seen_at": one.hook.received_at}
-                new[index] = connection.execute(remember, row).rowcount == 1
+                new[index] = connection.execute(remember, row).first() is not None
             rows = [_row(one) for one, is_new in zip(arrived, new, strict=True) if is_new]
             if rows:
                 connection.execute(sa.insert(hooks), rows)

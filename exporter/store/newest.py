@@ -10,10 +10,21 @@ from sqlalchemy.engine import Connection
 
 from exporter.contract import Batch
 from exporter.model.runs import PipelineRun
-from exporter.store.statements import chunks, upsert
+from exporter.store.statements import Upsert, chunks, made_once
 from exporter.store.tables import latest, runs
 
 _KEYS = ("unit_id", "pipeline", "ref_kind", "ref", "source")
+
+
+def _raising(statement: Upsert) -> Upsert:
+    return statement.on_conflict_do_update(
+        index_elements=list(latest.primary_key.columns),
+        set_={"run_id": statement.excluded.run_id},
+        where=statement.excluded.run_id > latest.c.run_id,
+    )
+
+
+_RAISE = made_once(_raising, latest)
 
 
 def latest_key(run: PipelineRun) -> tuple[str, ...]:
@@ -68,13 +79,8 @@ class Newest:
     def _raise(self, newest: dict[tuple[str, ...], int]) -> None:
         if not newest:
             return
-        statement = upsert(self._connection, latest)
         self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=list(latest.primary_key.columns),
-                set_={"run_id": statement.excluded.run_id},
-                where=statement.excluded.run_id > latest.c.run_id,
-            ),
+            _RAISE(self._connection),
             [
                 dict(zip(_KEYS, (self._unit_id, *key), strict=True), run_id=run_id)
                 for key, run_id in sorted(newest.items())

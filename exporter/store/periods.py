@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from exporter.clock import EPOCH
-from exporter.store.statements import chunks, upsert
+from exporter.store.statements import Upsert, chunks, made_once
 from exporter.store.tables import periods, runs
 
 WIDTH = timedelta(days=14)
@@ -28,6 +28,14 @@ _COUNTED = (
     runs.c.duration_seconds,
     runs.c.queue_seconds,
 )
+
+
+def _adding(statement: Upsert) -> Upsert:
+    added = {name: periods.c[name] + statement.excluded[name] for name in _AMOUNTS}
+    return statement.on_conflict_do_update(index_elements=list(periods.primary_key.columns), set_=added)
+
+
+_ADD = made_once(_adding, periods)
 
 
 class Counted(NamedTuple):
@@ -97,10 +105,8 @@ class Periods:
         self._changes = {}
         if not changes:
             return
-        statement = upsert(self._connection, periods)
-        added = {name: periods.c[name] + statement.excluded[name] for name in _AMOUNTS}
         self._connection.execute(
-            statement.on_conflict_do_update(index_elements=list(periods.primary_key.columns), set_=added),
+            _ADD(self._connection),
             [
                 dict(
                     unit_id=self._unit_id,

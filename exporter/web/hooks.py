@@ -77,11 +77,20 @@ class HookDoor:
         """Those of *accepting* that take *hook* for authentic."""
 
         def prove() -> list[tuple[str, AcceptsHooks]]:
-            return [(name, one) for name, one in accepting if one.hook_is_authentic(hook)]
+            return [(name, one) for name, one in accepting if self._is_authentic(name, one, hook)]
 
         if len(hook.body) <= _LARGE_BYTES:
             return prove()
         return await asyncio.get_running_loop().run_in_executor(None, prove)
+
+    def _is_authentic(self, name: str, collector: AcceptsHooks, hook: Hook) -> bool:
+        try:
+            return collector.hook_is_authentic(hook)
+        except Exception:
+            # A bug of the collector's is no proof; nor must anyone be able to fill the log with it.
+            if name not in self.complained:
+                log.exception("a hook could not be proven", extra={"collector": name})
+            return False
 
     def _refuse(self, accepting: Sequence[tuple[str, AcceptsHooks]]) -> Response:
         for name, _ in accepting:

@@ -264,7 +264,8 @@ class GuardedProtocol(H11Protocol):
             self._writing = self.loop.call_later(seconds, self.cut)
 
     def _abandon(self) -> None:
-        """Let go of a request whose answer nobody will get."""
+        """Let go of a request whose answer nobody will get, and of its body."""
+        self.strict.release()
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

@@ -24,13 +24,20 @@ DIFFERS = {
     "collectors.github_runners.enabled": False,
     "collectors.github_runners.token": "${GITHUB_TOKEN:-}",
     "collectors.gitlab.token": "${GITLAB_TOKEN:-}",
+    "collectors.gitlab_changes.enabled": False,
+    "collectors.gitlab_changes.token": "${GITLAB_TOKEN:-}",
+    "collectors.gitlab_deployments.enabled": False,
+    "collectors.gitlab_deployments.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_events.enabled": False,
     "collectors.gitlab_events.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_runners.enabled": False,
     "collectors.gitlab_runners.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_tests.enabled": False,
     "collectors.gitlab_tests.token": "${GITLAB_TOKEN:-}",
+    "collectors.jenkins.enabled": False,
+    "collectors.jenkins_nodes.enabled": False,
     "collectors.postgres.enabled": False,
+    "collectors.reports.enabled": False,
     "collectors.postgres.databases": {"main"},
     "collectors.postgres.databases.<name>.dsn": "${DATABASE_URL:-}",
     "sinks.kafka.enabled": False,
@@ -56,8 +63,13 @@ def _load(tree: Path, env: dict[str, str]) -> Config:
     return load(tree / "config.example.yaml", models=MODELS, env=env)
 
 
-def _written(text: str, key: str) -> Any:
-    value = yaml.safe_load(text)
+@pytest.fixture(scope="module")
+def written(text: str) -> Any:
+    """The file as YAML."""
+    return yaml.safe_load(text)
+
+
+def _at(value: Any, key: str) -> Any:
     for step in key.split("."):
         value = next(iter(value.values())) if step == "<name>" else value[step]
     return value
@@ -76,7 +88,9 @@ def test_it_takes_the_token_from_the_environment(tree: Path) -> None:
 
 
 def test_it_stays_loadable_with_the_list_entries_that_it_shows(tree: Path, text: str, tmp_path: Path) -> None:
-    shown = re.sub(r"^    (groups: \[\]|organizations: \[\]|overlays: \{\}).*\n", "", text, flags=re.MULTILINE)
+    shown = re.sub(
+        r"^    (groups: \[\]|organizations: \[\]|overlays: \{\}).*\n", "", text, flags=re.MULTILINE
+    )
     shown = re.sub(r"^    # (groups:|organizations:|overlays:|  )", r"    \1", shown, flags=re.MULTILINE)
     path = tmp_path / "config.yaml"
     path.write_text(shown)
@@ -97,12 +111,12 @@ def test_it_stays_loadable_with_the_alerts_that_it_shows(text: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("key", PLAIN, ids=lambda key: key.key)
-def test_it_tells_every_key_with_its_default(text: str, key: Described) -> None:
-    written = _written(text, key.key)
+def test_it_tells_every_key_with_its_default(written: Any, key: Described) -> None:
+    told = _at(written, key.key)
     expected = DIFFERS.get(key.key, key.default)
     if isinstance(expected, set):
-        written = set(written)
-    assert (written if not isinstance(expected, list) or isinstance(written, list) else [written]) == expected
+        told = set(told)
+    assert (told if not isinstance(expected, list) or isinstance(told, list) else [told]) == expected
 
 
 @pytest.mark.parametrize("key", COMMENTED, ids=lambda key: key.key)
