@@ -177,6 +177,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
 
     def _read_some(self, reader: Reader, news: list[Entry]) -> bool:
         """Read *news*, the oldest first; false if there are more than a batch may hold."""
+        reader.learn_refs(news[:_CHANGED_PER_BATCH])
         for entry in news[:_CHANGED_PER_BATCH]:
             reader.read(entry)
         return len(news) <= _CHANGED_PER_BATCH
@@ -202,6 +203,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
         try:
             reader.read_unread()
             self._reread_unfinished(reader, cursor)
+            reader.read_running_jobs()
             for run in known.incomplete(_DETAILS_PER_POLL):
                 if run.run_id not in reader.runs or not reader.runs[run.run_id].complete:
                     reader.read_run(run.run_id)
@@ -261,6 +263,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
             news = reader.news(wanted)
             while news:
                 reader = self._reader(unit, known, start, Cursor())
+                reader.learn_refs(news[:_CHANGED_PER_BATCH])
                 for entry in news[:_CHANGED_PER_BATCH]:
                     try:
                         reader.read(entry)

@@ -105,12 +105,15 @@ class GitHubClient:
         """An earlier attempt of a run as it ended, ``None`` if it is not kept."""
         return self._or_none(f"repos/{repository}/actions/runs/{run_id}/attempts/{attempt}", "run_attempt")
 
-    def jobs(self, repository: str, run_id: int) -> list[Any]:
-        """Every job of a run, of all attempts."""
+    def jobs(self, repository: str, run_id: int, etag: str = "") -> tuple[list[Any], str] | None:
+        """Every job of a run, of all attempts, and an ETag; ``None`` if the first page is as with *etag*."""
         path = f"repos/{repository}/actions/runs/{run_id}/jobs"
+        answer = self._api.get(path, "jobs", {"per_page": self.per_page, "filter": "all"}, etag=etag)
+        if answer.status == 304:
+            return None
         try:
-            pages = self._pages(path, "jobs", "jobs", filter="all")
-            return [entry for page in pages for entry in page]
+            pages = self._pages_from(answer, "jobs", "jobs")
+            return [entry for page in pages for entry in page], answer.etag
         except NotThere as error:
             if error.status == 404:
                 # The run was there a moment ago: deleted since, or asked of a replica that lags.
@@ -158,8 +161,9 @@ class GitHubClient:
         return expect_list(self._body(answer, "refs"), "refs"), answer.etag
 
     def is_tag(self, repository: str, name: str) -> bool:
-        """Whether there is a tag of that name."""
-        return self._or_none(f"repos/{repository}/git/ref/tags/{quote(name)}", "tag") is not None
+        """Whether there is a tag of that name; taken for a branch where the token may not look."""
+        answer = self._api.get(f"repos/{repository}/git/ref/tags/{quote(name)}", "tag")
+        return answer.status == 200
 
     def open_change_requests(self, repository: str, etag: str) -> tuple[list[Any], str] | None:
         """Every open pull request, and an ETag if they are one page; ``None`` if they are as with it."""
@@ -197,6 +201,10 @@ class GitHubClient:
     def _pages(self, path: str, operation: str, key: str, **params: Any) -> Iterator[list[Any]]:
         """All pages of a list that is under *key* of an object."""
         answer = self._api.get(path, operation, {"per_page": self.per_page, **params})
+        return self._pages_from(answer, operation, key)
+
+    def _pages_from(self, answer: Answer, operation: str, key: str) -> Iterator[list[Any]]:
+        """The page in *answer*, and all that follow."""
         for _ in range(_MOST_PAGES):
             body = json_object(self._body(answer, operation), operation)
             yield expect_list(body.get(key), operation)

@@ -18,7 +18,10 @@ from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 
 _BAD_ANSWERS = 3  # unusable answers for one run after which it is left out, so that others go on
 _UNREADS_PER_POLL = 5
+_RUNNING_PER_POLL = 20
+_NAMES_ONE_BY_ONE = 2
 _MOST_NAMES = 50_000
+_MOST_RUNS = 5_000
 _LONG_UNFINISHED = timedelta(days=1)
 _UNDER_WAY = (Status.CREATED, Status.PENDING, Status.RUNNING)
 
@@ -30,8 +33,8 @@ class Memory:
     ``tags`` says of names that are no default branch whether they are tags; ``bad`` how often in a row a run
     could not be understood; ``read_at`` when an unfinished run was last read; all by ``(repository id, …)``.
     ``checked_at`` is when the runs created in a window were last looked at, by repository and its start.
-    ``refs`` are those that exist, and the ETag of their list. ``told`` are runs of which a webhook said that
-    there is more to read, by repository id.
+    ``refs`` are those that exist, and the ETag of their list; ``jobs`` the ETags of the jobs of runs.
+    ``told`` are runs of which a webhook said that there is more to read, by repository id.
     """
 
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -40,6 +43,7 @@ class Memory:
     read_at: dict[tuple[str, int], datetime] = field(default_factory=dict)
     checked_at: dict[str, dict[datetime, datetime]] = field(default_factory=dict)
     refs: dict[tuple[str, str], tuple[str, frozenset[str]]] = field(default_factory=dict)
+    jobs: dict[tuple[str, int], str] = field(default_factory=dict)
     told: dict[str, set[int]] = field(default_factory=dict)
 
     def tell(self, unit: str, run_id: int) -> None:
@@ -51,6 +55,13 @@ class Memory:
         """What was told of a repository since this was last asked."""
         with self.turn:
             return sorted(self.told.pop(unit, ()))
+
+    def remember_jobs(self, unit: str, run_id: int, etag: str) -> None:
+        """Note the ETag of the jobs of a run."""
+        with self.turn:
+            if len(self.jobs) >= _MOST_RUNS:
+                self.jobs.clear()
+            self.jobs[unit, run_id] = etag
 
     def remember_tag(self, unit: str, name: str, is_tag: bool) -> None:
         """Note what sort of ref *name* is."""
@@ -222,7 +233,7 @@ class Reader:
         waits = entry.attempt == 1 and not entry.status.finished and entry.status is not Status.RUNNING
         jobs: list[Job] = []
         if self._config.jobs.enabled and not waits:
-            jobs = mapping.jobs(self._client.jobs(self.path, entry.run_id), self._unknown)
+            jobs = self._jobs(entry.run_id) or []
         kind = self._kind(entry)
         past = []
         for attempt in range(self.attempts.get(entry.run_id, 0) + 1, entry.attempt):
@@ -231,6 +242,33 @@ class Reader:
                 (before,) = self.entries([value])
                 past.append(self._record(before, self._name(entry), kind, jobs))
         return self._record(entry, self._name(entry), kind, jobs), jobs, past
+
+    def _jobs(self, run_id: int, etag: str = "") -> list[Job] | None:
+        """The jobs of a run; ``None`` if they are as they were with *etag*."""
+        answer = self._client.jobs(self.path, run_id, etag)
+        if answer is None:
+            return None
+        self._memory.remember_jobs(self.unit.key, run_id, answer[1])
+        return mapping.jobs(answer[0], self._unknown)
+
+    def read_running_jobs(self) -> None:
+        """Look at the jobs of runs that go on: their ends are told by no list before the run's own."""
+        going = [run for run in self.unfinished.values() if run.status is Status.RUNNING]
+        for run in going[-_RUNNING_PER_POLL:]:
+            if run.run_id in self.runs or run.run_id in self.deleted or not self._config.jobs.enabled:
+                continue
+            jobs = self._jobs(run.run_id, self._memory.jobs.get((self.unit.key, run.run_id), ""))
+            self.jobs += [job.record for job in jobs or ()]
+
+    def learn_refs(self, entries: Sequence[Entry]) -> None:
+        """Find out in one call which of many names are tags; a few are asked for one by one."""
+        names = {entry.head for entry in entries if self.kind_of(entry) is None}
+        if len(names) <= _NAMES_ONE_BY_ONE:
+            return
+        answer = self._client.refs(self.path, "tags", "")
+        tags = {mapping.ref_name(value, "refs/tags/") for value in answer[0]} if answer else set()
+        for name in names:
+            self._memory.remember_tag(self.unit.key, name, name in tags)
 
     def _record(self, entry: Entry, ref: str, kind: RefKind, jobs: list[Job]) -> PipelineRun:
         selected = self._config.refs.selects(kind, ref)
@@ -244,8 +282,10 @@ class Reader:
         newest: dict[tuple[str, str, str, bool], Entry] = {}
         for entry in entries:
             newest[entry.pipeline, self._name(entry), entry.source, entry.change_request] = entry
-        for entry in newest.values():
-            if entry.run_id in self.runs or not entry.status.finished or not self._may_select(entry):
+        shown = [entry for entry in newest.values() if self._may_select(entry)]
+        self.learn_refs(shown)
+        for entry in shown:
+            if entry.run_id in self.runs or not entry.status.finished:
                 continue
             kind = self._kind(entry)
             if self._config.refs.selects(kind, self._name(entry)):

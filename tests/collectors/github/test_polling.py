@@ -282,3 +282,46 @@ def test_a_cursor_that_cannot_be_read_counts_nothing_twice(lab: GitHubLab) -> No
     lab.restart()
     lab.exporter.poll()
     agrees(lab)
+
+
+def test_a_token_that_may_read_nothing_but_actions_suffices(lab: GitHubLab) -> None:
+    lab.server.faults({"kind": "status", "status": 403, "path": "/(git|pulls)"})
+    lab.pipeline(ref="topic")
+    lab.run(120, 60)
+    lab.calls()
+    lab.run(120, 60)
+    assert set(lab.calls()) == {RUNS}
+    agrees(lab)
+
+
+def test_an_empty_repository_is_no_trouble(lab: GitHubLab) -> None:
+    lab.server.faults({"kind": "status", "status": 409, "path": "/git/"})
+    lab.advance(3600)
+    visits = lab.exporter.poll()
+    assert FetchResult.ERROR not in {visit.result for visit in visits if visit}
+    lab.calls()
+    lab.exporter.poll()
+    assert lab.calls() == {RUNS: 1}
+
+
+def test_a_job_counts_when_it_ends_though_its_run_goes_on(lab: GitHubLab) -> None:
+    lab.pipeline({"name": "short"}, {"name": "long", "seconds": 3600})
+    lab.run(180, 60)
+    assert counted_jobs(lab.exporter.text) == {("acme/p", "", "short", "success", ""): 1}
+    used = lab.server.limits()["used"]
+    lab.exporter.poll()
+    assert lab.server.limits()["used"] == used
+    lab.run(3600, 600)
+    agrees(lab)
+
+
+def test_what_sort_many_refs_are_is_asked_in_one_call(lab: GitHubLab) -> None:
+    for number in range(6):
+        lab.pipeline(ref=f"topic-{number}")
+    lab.pipeline(ref="v1", ref_kind="tag")
+    lab.advance(120)
+    lab.exporter.poll()
+    calls = lab.calls()
+    assert calls["GET /repos/:repo/git/matching-refs/:name"] == 1
+    assert "GET /repos/:repo/git/ref/:name" not in calls
+    agrees(lab)
