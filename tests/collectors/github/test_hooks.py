@@ -52,9 +52,9 @@ def deliver(lab: GitHubLab, run: int, *, attempt: int | None = None) -> None:
     payloads += [("workflow_run", {"action": shown["status"], "workflow_run": shown})]
     for event, payload in payloads:
         for news in read(lab, event, payload | {"repository": repository}):
-            if news.batch is not None:
-                (state,) = lab.exporter.rounds.states()
-                lab.exporter.store.save(state.stored.id, news.batch, lab.clock.now())
+            received = lab.exporter.rounds.receive(news.unit, news.batch)
+            if received and received.unit_id is not None:
+                lab.exporter.rounds.show([received.unit_id])
 
 
 def agrees(lab: GitHubLab) -> None:
@@ -122,6 +122,7 @@ def test_a_job_counts_from_its_hook_alone_and_once(hooked: GitHubLab) -> None:
     run = hooked.pipeline(story="failing")
     hooked.advance(300)
     deliver(hooked, run)
+    assert counted_jobs(hooked.exporter.text) == expected_jobs(hooked.server.truth())
     hooked.exporter.poll()
     agrees(hooked)
     deliver(hooked, run)
@@ -148,7 +149,7 @@ def test_where_no_jobs_are_read_the_hook_suffices(make_lab: Callable[..., GitHub
     run = lab.pipeline()
     lab.advance(300)
     deliver(lab, run)
-    lab.restart()
+    assert expected_runs(lab.server.truth()) == counted_runs(lab.exporter.text)
     lab.calls()
     lab.exporter.poll()
     assert expected_runs(lab.server.truth()) == counted_runs(lab.exporter.text)
