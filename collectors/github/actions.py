@@ -17,7 +17,7 @@ from collectors.github.discovery import Discoverer
 from collectors.github.hooks import HookReader
 from collectors.github.lookback import REACH, LookBack, slices
 from collectors.github.mapping import Entry
-from collectors.github.reader import Memory, Reader
+from collectors.github.reader import Memory, Reader, concerns_all
 from collectors.github.refs import RefReader
 from collectors.github.settings import GitHubConfig
 from exporter.clock import EPOCH
@@ -268,9 +268,10 @@ class GitHubActions(CiCollector[GitHubConfig]):
                     try:
                         reader.read(entry)
                     except SourceError as error:
-                        if error.retry_after is not None or len(failed) >= _FAILED_PER_BACKFILL:
+                        if concerns_all(error) or len(failed) >= _FAILED_PER_BACKFILL:
                             raise
                         failed[entry.run_id] = error
+                failed |= {run_id: SourceError("it was put off before") for run_id in reader.unread}
                 news = news[_CHANGED_PER_BATCH:]
                 yield self._batch(reader, None)
         if failed:

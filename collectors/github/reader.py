@@ -158,12 +158,14 @@ class Reader:
         return entry.attempt > 1 and self.attempts.get(entry.run_id, 0) < entry.attempt
 
     def _wanted(self, entry: Entry) -> bool:
-        """Whether runs of such a ref count at all; asks nothing."""
-        if self._config.refs.count == "all":
-            return True
-        kind = RefKind.CHANGE_REQUEST if entry.change_request else None
-        kinds = [kind] if kind else [RefKind.BRANCH, RefKind.TAG]
-        return any(self._config.refs.selects(kind, self._name(entry)) for kind in kinds)
+        """Whether runs of such a ref count at all, as far as that is known without asking."""
+        return self._config.refs.count == "all" or self._may_select(entry)
+
+    def _may_select(self, entry: Entry) -> bool:
+        """Whether the ref may get series of its own; sure once it is known what sort of ref it is."""
+        kind = self.kind_of(entry)
+        kinds = [RefKind.BRANCH, RefKind.TAG] if kind is None else [kind]
+        return any(self._config.refs.selects(one, self._name(entry)) for one in kinds)
 
     # -- refs ------------------------------------------------------------------------------------
 
@@ -215,26 +217,30 @@ class Reader:
         and they would never be asked for again.
         """
         try:
-            run, jobs, past = self._read(entry)
+            found = self._read(entry)
         except SourceError as error:
             self._put_off(entry.run_id, error)
             return
         self._memory.bad.pop((self.unit.key, entry.run_id), None)
         self.unread.discard(entry.run_id)
-        if self._config.refs.count == "selected" and not run.selected:
+        if found is None:
             return
+        run, jobs, past = found
         self.runs[entry.run_id] = run
         self.jobs += [job.record for job in jobs]
         self.past += past
         if entry.attempt > 1:
             self.attempts[entry.run_id] = entry.attempt if run.status.finished else entry.attempt - 1
 
-    def _read(self, entry: Entry) -> tuple[PipelineRun, list[Job], list[PipelineRun]]:
+    def _read(self, entry: Entry) -> tuple[PipelineRun, list[Job], list[PipelineRun]] | None:
+        """The run, its jobs, and its unseen attempts; ``None`` if runs of its ref do not count."""
+        kind = self._kind(entry)
+        if not self._wanted(entry):
+            return None
         waits = entry.attempt == 1 and not entry.status.finished and entry.status is not Status.RUNNING
         jobs: list[Job] = []
         if self._config.jobs.enabled and not waits:
             jobs = self._jobs(entry.run_id) or []
-        kind = self._kind(entry)
         past = []
         for attempt in range(self.attempts.get(entry.run_id, 0) + 1, entry.attempt):
             value = self._client.attempt(self.path, entry.run_id, attempt)
@@ -283,20 +289,19 @@ class Reader:
         for entry in entries:
             newest[entry.pipeline, self._name(entry), entry.source, entry.change_request] = entry
         shown = [entry for entry in newest.values() if self._may_select(entry)]
+        # What is known in full must not be overwritten with what the list tells.
+        stored = self._known.updated_at([entry.run_id for entry in shown])
+        unread_jobs = self._config.jobs.enabled and self._config.jobs.status
         self.learn_refs(shown)
         for entry in shown:
             if entry.run_id in self.runs or not entry.status.finished:
                 continue
             kind = self._kind(entry)
             if self._config.refs.selects(kind, self._name(entry)):
-                complete = not (self._config.jobs.enabled and self._config.jobs.status)
+                complete = entry.run_id not in stored and not unread_jobs
                 self.runs[entry.run_id] = mapping.run(
                     entry, self._name(entry), kind, (), selected=True, complete=complete
                 )
-
-    def _may_select(self, entry: Entry) -> bool:
-        kinds = [RefKind.CHANGE_REQUEST] if entry.change_request else [RefKind.BRANCH, RefKind.TAG]
-        return any(self._config.refs.selects(kind, self._name(entry)) for kind in kinds)
 
     def _put_off(self, run_id: int, error: SourceError) -> None:
         """Raise *error*, unless this one run failed so often that it must not hold up the others."""

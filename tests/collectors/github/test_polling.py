@@ -271,6 +271,20 @@ def test_only_runs_of_selected_refs_count_if_so_wanted(make_lab: Callable[..., G
     lab.run(120, 60)
     assert sum(counted_runs(lab.exporter.text).values()) == 1
     assert sum(counted_jobs(lab.exporter.text).values()) == 1
+    lab.calls()
+    lab.pipeline(ref="topic")
+    lab.run(120, 60)
+    assert JOBS not in lab.calls()
+
+
+def test_another_choice_of_refs_shows_what_is_known_and_loses_nothing(lab: GitHubLab) -> None:
+    lab.pipeline({"name": "unit", "queue": 9}, ref="topic")
+    lab.pipeline()
+    lab.run(120, 60)
+    lab.restart(refs={"branches": {"regexp": ".*"}})
+    lab.exporter.poll()
+    assert lab.exporter.value("ci_pipeline_last_queue_duration_seconds", ref="topic") == 10
+    agrees(lab)
 
 
 def test_a_cursor_that_cannot_be_read_counts_nothing_twice(lab: GitHubLab) -> None:
