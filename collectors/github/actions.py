@@ -17,7 +17,8 @@ from collectors.github.discovery import Discoverer
 from collectors.github.hooks import HookReader
 from collectors.github.lookback import REACH, LookBack, slices
 from collectors.github.mapping import Entry
-from collectors.github.reader import Memory, Reader, concerns_all
+from collectors.github.memory import Memory
+from collectors.github.reader import Reader, concerns_all
 from collectors.github.refs import RefReader
 from collectors.github.settings import GitHubConfig
 from exporter.clock import EPOCH

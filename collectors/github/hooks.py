@@ -8,7 +8,7 @@ from typing import Any
 from collectors._hooks import body_object, signed
 from collectors.github import mapping
 from collectors.github.mapping import Entry, Unknown
-from collectors.github.reader import Memory
+from collectors.github.memory import Memory
 from collectors.github.settings import GitHubConfig
 from exporter.contract import Batch, Unit
 from exporter.errors import BadAnswer

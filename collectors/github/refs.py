@@ -5,7 +5,8 @@ from __future__ import annotations
 from collectors._ci import Refs
 from collectors.github import mapping
 from collectors.github.client import GitHubClient
-from collectors.github.reader import Memory, Reader
+from collectors.github.memory import Memory
+from collectors.github.reader import Reader
 from exporter.errors import SourceError, Unauthorized
 from exporter.model.runs import RefKind
 
