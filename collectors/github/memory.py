@@ -6,6 +6,10 @@ import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from collectors.github.mapping import Entry
+from exporter.contract import Unit
+from exporter.model.runs import RefKind
+
 _MOST_NAMES = 50_000
 _MOST_RUNS = 5_000
 
@@ -46,6 +50,15 @@ class Memory:
             if len(self.jobs) >= _MOST_RUNS:
                 self.jobs.clear()
             self.jobs[unit, run_id] = etag
+
+    def kind_of(self, unit: Unit, entry: Entry) -> RefKind | None:
+        """What sort of ref a run is for, ``None`` if only GitHub can tell."""
+        if entry.change_request:
+            return RefKind.CHANGE_REQUEST
+        if not entry.head or entry.head == unit.default_branch or ":" in entry.head:
+            return RefKind.BRANCH
+        is_tag = self.tags.get((unit.key, entry.head))
+        return None if is_tag is None else RefKind.TAG if is_tag else RefKind.BRANCH
 
     def remember_tag(self, unit: str, name: str, is_tag: bool) -> None:
         """Note what sort of ref *name* is."""

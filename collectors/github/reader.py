@@ -115,28 +115,14 @@ class Reader:
 
     def _may_select(self, entry: Entry) -> bool:
         """Whether the ref may get series of its own; sure once it is known what sort of ref it is."""
-        kind = self.kind_of(entry)
+        kind = self._memory.kind_of(self.unit, entry)
         kinds = [RefKind.BRANCH, RefKind.TAG] if kind is None else [kind]
-        return any(self._config.refs.selects(one, self._name(entry)) for one in kinds)
+        return any(self._config.refs.selects(one, entry.ref) for one in kinds)
 
     # -- refs ------------------------------------------------------------------------------------
 
-    def _name(self, entry: Entry) -> str:
-        if entry.change_request and entry.number is not None:
-            return mapping.change_request_ref(entry.number)
-        return entry.head
-
-    def kind_of(self, entry: Entry) -> RefKind | None:
-        """What sort of ref a run is for, ``None`` if only GitHub can tell."""
-        if entry.change_request:
-            return RefKind.CHANGE_REQUEST
-        if not entry.head or entry.head == self.unit.default_branch or ":" in entry.head:
-            return RefKind.BRANCH
-        is_tag = self._memory.tags.get((self.unit.key, entry.head))
-        return None if is_tag is None else RefKind.TAG if is_tag else RefKind.BRANCH
-
     def _kind(self, entry: Entry) -> RefKind:
-        kind = self.kind_of(entry)
+        kind = self._memory.kind_of(self.unit, entry)
         if kind is not None:
             return kind
         is_tag = self._client.is_tag(self.path, entry.head)
@@ -198,8 +184,8 @@ class Reader:
             value = self._client.attempt(self.path, entry.run_id, attempt)
             if value is not None:
                 (before,) = self.entries([value])
-                past.append(self._record(before, self._name(entry), kind, jobs))
-        return self._record(entry, self._name(entry), kind, jobs), jobs, past
+                past.append(self._record(before, kind, jobs))
+        return self._record(entry, kind, jobs), jobs, past
 
     def _jobs(self, run_id: int, etag: str = "") -> list[Job] | None:
         """The jobs of a run; ``None`` if they are as they were with *etag*."""
@@ -220,7 +206,7 @@ class Reader:
 
     def learn_refs(self, entries: Sequence[Entry]) -> None:
         """Find out in one call which of many names are tags; a few are asked for one by one."""
-        names = {entry.head for entry in entries if self.kind_of(entry) is None}
+        names = {entry.head for entry in entries if self._memory.kind_of(self.unit, entry) is None}
         if len(names) <= _NAMES_ONE_BY_ONE:
             return
         answer = self._client.refs(self.path, "tags", "")
@@ -228,9 +214,9 @@ class Reader:
         for name in names:
             self._memory.remember_tag(self.unit.key, name, name in tags)
 
-    def _record(self, entry: Entry, ref: str, kind: RefKind, jobs: list[Job]) -> PipelineRun:
-        selected = self._config.refs.selects(kind, ref)
-        return mapping.run(entry, ref, kind, jobs, selected=selected)
+    def _record(self, entry: Entry, kind: RefKind, jobs: list[Job]) -> PipelineRun:
+        selected = self._config.refs.selects(kind, entry.ref)
+        return mapping.run(entry, kind, jobs, selected=selected)
 
     def list_newest(self, entries: Sequence[Entry]) -> None:
         """Take over the newest run of each selected ref as the list tells it: shown, and not counted.
@@ -239,21 +225,20 @@ class Reader:
         """
         newest: dict[tuple[str, str, str, bool], Entry] = {}
         for entry in entries:
-            newest[entry.pipeline, self._name(entry), entry.source, entry.change_request] = entry
+            newest[entry.pipeline, entry.ref, entry.source, entry.change_request] = entry
         shown = [entry for entry in newest.values() if self._may_select(entry)]
         # What is known in full must not be overwritten with what the list tells.
         stored = self._known.updated_at([entry.run_id for entry in shown])
         unread_jobs = self._config.jobs.enabled and self._config.jobs.status
         self.learn_refs(shown)
         for entry in shown:
-            if entry.run_id in self.runs or not entry.status.finished:
+            is_history = entry.updated_at < self._counts_from or entry.run_id in stored
+            if entry.run_id in self.runs or not (entry.status.finished and is_history):
                 continue
             kind = self._kind(entry)
-            if self._config.refs.selects(kind, self._name(entry)):
+            if self._config.refs.selects(kind, entry.ref):
                 complete = entry.run_id not in stored and not unread_jobs
-                self.runs[entry.run_id] = mapping.run(
-                    entry, self._name(entry), kind, (), selected=True, complete=complete
-                )
+                self.runs[entry.run_id] = mapping.run(entry, kind, (), selected=True, complete=complete)
 
     def _put_off(self, run_id: int, error: SourceError) -> None:
         """Raise *error*, unless this one run failed so often that it must not hold up the others."""
