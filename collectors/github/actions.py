@@ -223,14 +223,16 @@ class GitHubActions(CiCollector[GitHubConfig]):
     def _reread_unfinished(self, reader: Reader, cursor: Cursor) -> None:
         """Look again at unfinished runs that are too old for the newest page, the longest unread first."""
         now = self.context.clock.now()
+        before = self._memory.read_at.get(reader.unit.key, {})
+        read_at = {run_id: at for run_id, at in before.items() if run_id in reader.unfinished}
+        self._memory.read_at[reader.unit.key] = read_at
         due = []
         for run in reader.unfinished.values():
             on_page = cursor.oldest is None or run.created_at > cursor.oldest
-            key = (reader.unit.key, run.run_id)
-            read_at = self._memory.read_at.setdefault(key, now if on_page else EPOCH)
+            last = read_at.setdefault(run.run_id, now if on_page else EPOCH)
             wait = self._reread_wait(run, now, on_page=on_page)
-            if run.run_id not in reader.runs and (now - read_at).total_seconds() >= wait:
-                due.append((read_at, run.run_id))
+            if run.run_id not in reader.runs and (now - last).total_seconds() >= wait:
+                due.append((last, run.run_id))
         for _, run_id in sorted(due)[:_REREADS_PER_POLL]:
             reader.read_run(run_id)
 

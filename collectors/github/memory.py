@@ -18,9 +18,9 @@ _MOST_RUNS = 5_000
 class Memory:
     """What is worth knowing from one poll to the next, but not worth storing; shared by all repositories.
 
-    ``tags`` says of names that are no default branch whether they are tags; ``bad`` how often in a row a run
-    could not be understood; ``read_at`` when an unfinished run was last read; all by ``(repository id, …)``.
-    ``checked_at`` is when the runs created in a window were last looked at, by repository and its start.
+    ``tags`` says of names that are no default branch whether they are tags, ``bad`` how often in a row a run
+    could not be understood, by ``(repository id, …)``. ``read_at`` is when unfinished runs were last read,
+    ``checked_at`` when the runs created in a window were last looked at, by repository and its start.
     ``refs`` are those that exist, and the ETag of their list; ``jobs`` the ETags of the jobs of runs.
     ``told`` are runs of which a webhook said that there is more to read, by repository id.
     """
@@ -28,7 +28,7 @@ class Memory:
     turn: threading.Lock = field(default_factory=threading.Lock)
     tags: dict[tuple[str, str], bool] = field(default_factory=dict)
     bad: dict[tuple[str, int], int] = field(default_factory=dict)
-    read_at: dict[tuple[str, int], datetime] = field(default_factory=dict)
+    read_at: dict[str, dict[int, datetime]] = field(default_factory=dict)
     checked_at: dict[str, dict[datetime, datetime]] = field(default_factory=dict)
     refs: dict[tuple[str, str], tuple[str, frozenset[str]]] = field(default_factory=dict)
     jobs: dict[tuple[str, int], str] = field(default_factory=dict)

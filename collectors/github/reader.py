@@ -138,7 +138,6 @@ class Reader:
             if value is None:
                 self.deleted.append(run_id)
                 self.unread.discard(run_id)
-                self._memory.read_at.pop((self.unit.key, run_id), None)
                 return
             (entry,) = self.entries([value])
         except SourceError as error:
@@ -146,7 +145,8 @@ class Reader:
             return
         if self._wanted(entry):
             self.read(entry)
-        self._memory.read_at[self.unit.key, run_id] = self._clock.now()
+        if run_id in self.unfinished:
+            self._memory.read_at.setdefault(self.unit.key, {})[run_id] = self._clock.now()
 
     def read(self, entry: Entry) -> None:
         """Read the rest of one run: its jobs, and the attempts that ended unseen.

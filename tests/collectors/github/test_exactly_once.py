@@ -92,4 +92,6 @@ def test_totals_are_the_truth(make_lab: Callable[..., GitHubLab], seed: int, per
     truth = lab.server.truth()
     assert difference(expected_runs(truth), counted_runs(lab.exporter.text)) == {}
     assert difference(expected_jobs(truth), counted_jobs(lab.exporter.text)) == {}
+    runs = sum(entry["kind"] == "pipeline" for entry in truth["executions"])
+    assert lab.exporter.value("ci_pipeline_run_duration_seconds_count") == runs
     assert any(entry["execution"] > 2 for entry in truth["executions"])
