@@ -28,6 +28,8 @@ class Runner:
 
     ``tags`` are ``None`` while unknown. ``projects`` (ids) and ``groups`` (paths) are whose jobs a runner of
     that type takes, ``None`` if the source does not tell. ``jobs_running`` is ``None`` while unknown.
+    ``named`` is the name by which a source knows its runners that gives them no numbers; then the id is
+    only their place in the list.
     """
 
     runner_id: int
@@ -44,6 +46,12 @@ class Runner:
     projects: frozenset[str] | None = None
     groups: frozenset[str] | None = None
     jobs_running: int | None = None
+    named: str = ""
+
+    @property
+    def label(self) -> str:
+        """What tells its series from those of others."""
+        return self.named or str(self.runner_id)
 
     @property
     def available(self) -> bool:
@@ -165,7 +173,7 @@ def info(provider: str, runner: Runner) -> Sample:
     """The sample that describes *runner*."""
     about = (runner.description, runner.version, runner.platform, runner.architecture)
     labels = map(_short, (*about, ",".join(sorted(runner.tags or ()))))
-    return Sample((provider, str(runner.runner_id), runner.runner_type, *labels), 1.0)
+    return Sample((provider, runner.label, runner.runner_type, *labels), 1.0)
 
 
 def _short(text: str) -> str:
@@ -175,7 +183,7 @@ def _short(text: str) -> str:
 
 def _add_runner(found: dict[Family, list[Sample]], provider: str, runner: Runner) -> None:
     """Add what is exposed of one runner; what is unknown is left out."""
-    labels = (provider, str(runner.runner_id))
+    labels = (provider, runner.label)
     found[ci_families.RUNNER_INFO].append(info(provider, runner))
     found[ci_families.RUNNER_ONLINE].append(Sample(labels, float(runner.status == ONLINE)))
     found[ci_families.RUNNER_PAUSED].append(Sample(labels, float(runner.paused)))

@@ -114,9 +114,10 @@ class Discovery:
 class Observation(NamedTuple):
     """One event at a source that keeps no runs: an amount for a counter, or a value for a histogram.
 
-    It adds to the persisted total of *family* and *labels* (all of the family's, in order) unless one
-    with its ``key`` did so before; ``key`` is any text that tells this event from all others of the family.
-    What no total can take is left out: NaN, infinity, and an amount below zero for a counter.
+    It adds to the persisted total of *family* and *labels* (as :meth:`Collector.unit_samples` wants them
+    back; without the unit's name, which may change) unless one with its ``key`` did so before; ``key`` is
+    any text that tells this event from all others of the family. What no total can take is left out: NaN,
+    infinity, and an amount below zero for a counter.
     """
 
     family: Family

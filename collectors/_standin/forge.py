@@ -122,12 +122,16 @@ class Run:
 
 @dataclass(slots=True, eq=False)
 class Project:
-    """A repository, or whatever runs belong to; ``runs`` by id, oldest first."""
+    """A repository, or whatever runs belong to; ``runs`` by id, oldest first.
+
+    ``counts_once`` numbers all of its runs in one row, even where others have one for each ref.
+    """
 
     id: int
     path: str
     created_at: int
     default_branch: str = "main"
+    counts_once: bool = False
     runs: dict[int, Run] = field(default_factory=dict)
     numbers: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -240,7 +244,7 @@ class Forge:
         """Begin a run of *jobs*, which are the fields of a `Plan` each."""
         ref = ref or project.default_branch
         run_id = self._id()
-        counter = (pipeline, ref if self._numbered_by_ref else "")
+        counter = (pipeline, ref if self._numbered_by_ref and not project.counts_once else "")
         project.numbers[counter] = project.numbers.get(counter, 0) + 1
         run = Run(
             run_id,

@@ -8,12 +8,13 @@ from urllib.parse import quote
 
 from collectors._connection import api_client
 from collectors._http import Answer, NotThere
-from collectors.gitea import mapping
+from collectors.gitea import forgejo, mapping
 from collectors.gitea.settings import Connection
 from exporter.contract import Context, Trouble
 from exporter.errors import BadAnswer, SourceError, UnitUnavailable
 
 _MAX_PAGES = 1_000
+_TASK_PAGES = 4  # of Forgejo's tasks that are searched for those of one run
 _UNFINISHED = ("queued", "waiting", "in_progress")
 
 
@@ -27,6 +28,7 @@ class GiteaClient:
 
     def __init__(self, config: Connection, context: Context, collector: str) -> None:
         self.per_page = config.per_page
+        self.is_forgejo = False
         self._api = api_client(config, context, collector, base_url=api_url(config.url))
         self._unknown = context.api.unknown_value
 
@@ -47,11 +49,11 @@ class GiteaClient:
             raise NotThere(f"{operation} answered {answer.status}", answer.status)
         return answer.body
 
-    def _lists(self, path: str, operation: str, key: str, **params: Any) -> Iterator[list[Any]]:
-        """All pages of a list that stands under *key* of an object.
+    def _lists(self, path: str, operation: str, key: str = "", **params: Any) -> Iterator[list[Any]]:
+        """All pages of a list, which stands under *key* of an object, or is the answer itself.
 
-        By number, and to the first empty page: lists of runners have no link to the next one. A page that
-        comes twice stands in the place of another one: the list is not complete.
+        By number, for lists of runners have no link to the next one. A page that comes twice stands in the
+        place of another one: the list is not complete.
         """
         before: list[Any] = []
         for page in range(1, _MAX_PAGES + 1):
@@ -62,12 +64,17 @@ class GiteaClient:
             before = found
             if found:
                 yield found
-            # Gitea may give fewer than asked for: only what it says of the rest tells the last page.
-            if not found or (answer.next_url is None and "Link" in answer.headers):
-                return
-            if answer.next_url is None and page * len(found) >= _total(answer):
+            if not found or _is_last(answer, page * len(found)):
                 return
         raise SourceError(f"{operation} does not end after {_MAX_PAGES} pages", permanent=True)
+
+    def recognise(self) -> None:
+        """Find out whether it is Forgejo; without an answer it is what it was taken for."""
+        try:
+            body = self._get("version", "version")
+        except NotThere:
+            return
+        self.is_forgejo = isinstance(body, dict) and forgejo.is_forgejo(str(body.get("version")))
 
     # -- repositories --------------------------------------------------------------------------
 
@@ -77,42 +84,35 @@ class GiteaClient:
 
     def organization_repositories(self, name: str) -> Iterator[list[Any]]:
         """Pages of the repositories of an organisation."""
-        return self._pages(f"orgs/{_path(name)}/repos", "organization_repositories")
+        return self._lists(f"orgs/{_path(name)}/repos", "organization_repositories")
 
     def user_repositories(self, name: str) -> Iterator[list[Any]]:
         """Pages of the repositories of a user."""
-        return self._pages(f"users/{_path(name)}/repos", "user_repositories")
+        return self._lists(f"users/{_path(name)}/repos", "user_repositories")
 
     def own_repositories(self) -> Iterator[list[Any]]:
         """Pages of the repositories that the token's user owns or works on."""
-        return self._pages("user/repos", "own_repositories")
+        return self._lists("user/repos", "own_repositories")
 
     def all_repositories(self) -> Iterator[list[Any]]:
         """Pages of all repositories that the token sees: all there are if it is an administrator's."""
         return self._lists("repos/search", "repositories", "data", sort="id", order="asc")
 
-    def _pages(self, path: str, operation: str) -> Iterator[list[Any]]:
-        return self._api.pages(path, operation, {"limit": self.per_page})
-
     # -- refs ----------------------------------------------------------------------------------
 
     def branches(self, repository: str) -> Iterator[list[Any]]:
         """Pages of the branches."""
-        return self._pages(f"repos/{_path(repository)}/branches", "branches")
+        return self._lists(f"repos/{_path(repository)}/branches", "branches")
 
     def tags(self, repository: str) -> Iterator[list[Any]]:
         """Pages of the tags."""
-        return self._pages(f"repos/{_path(repository)}/tags", "tags")
+        return self._lists(f"repos/{_path(repository)}/tags", "tags")
 
     def open_pulls(self, repository: str) -> list[Any]:
         """Every open pull request; none where they are switched off."""
         path = f"repos/{_path(repository)}/pulls"
         try:
-            return [
-                entry
-                for page in self._api.pages(path, "pulls", {"limit": self.per_page, "state": "open"})
-                for entry in page
-            ]
+            return [entry for page in self._lists(path, "pulls", state="open") for entry in page]
         except NotThere:
             return []
 
@@ -120,9 +120,14 @@ class GiteaClient:
 
     def newest_runs(self, scope: str, *, unfinished: bool = False) -> Iterator[list[mapping.Run]]:
         """Pages of the runs of *scope*, those with the highest ids first; only unfinished ones if asked."""
-        params: dict[str, Any] = {"status": _UNFINISHED} if unfinished else {}
+        words = forgejo.UNFINISHED if self.is_forgejo else _UNFINISHED
+        params: dict[str, Any] = {"status": words} if unfinished else {}
         for page in self._lists(f"{scope}/actions/runs", "runs", "workflow_runs", **params):
-            yield [mapping.run(entry, unknown=self._unknown) for entry in page]
+            yield [self._run(entry) for entry in page]
+
+    def _run(self, entry: Any) -> mapping.Run:
+        parse = forgejo.run if self.is_forgejo else mapping.run
+        return parse(entry, unknown=self._unknown)
 
     def newest_jobs(self, scope: str) -> Iterator[list[mapping.Job]]:
         """Pages of the jobs of *scope*, the newest first from Gitea 1.27 on; before that, in no order."""
@@ -137,10 +142,12 @@ class GiteaClient:
             if error.status == 404:
                 return None
             raise unavailable(error) from error
-        return mapping.run(body, unknown=self._unknown)
+        return self._run(body)
 
     def run_jobs(self, repository: str, run: mapping.Run) -> list[mapping.Job]:
         """The jobs of that attempt of a run; of the newest one where Gitea knows no attempts."""
+        if self.is_forgejo:
+            return forgejo.jobs(run, self._tasks(repository, run))
         where = f"repos/{_path(repository)}/actions/runs/{run.run_id}"
         if run.has_attempts and run.attempt:
             where += f"/attempts/{run.attempt}"
@@ -152,6 +159,18 @@ class GiteaClient:
                 # The run was there a moment ago: deleted since, or asked of a replica that lags.
                 raise SourceError(f"jobs of run {run.run_id} are missing (404)") from error
             raise unavailable(error) from error
+
+    def _tasks(self, repository: str, run: mapping.Run) -> list[forgejo.Task]:
+        """What Forgejo's runners executed of a run, as far as it is among the newest of the repository."""
+        path = f"repos/{_path(repository)}/actions/tasks"
+        found: list[forgejo.Task] = []
+        pages = self._lists(path, "tasks", "workflow_runs")
+        for _, page in zip(range(_TASK_PAGES), pages, strict=False):
+            tasks = [forgejo.task(entry, unknown=self._unknown) for entry in page]
+            found += [task for task in tasks if task.run_number == run.number]
+            if run.created_at and tasks[-1].created_at < run.created_at:
+                break
+        return found
 
     def attempt(self, repository: str, run_id: int, number: int) -> mapping.Run | None:
         """A run as it was in an earlier attempt, ``None`` if that was deleted."""
@@ -178,10 +197,14 @@ class GiteaClient:
             yield self._jobs(page)
 
 
-def _total(answer: Answer) -> int:
-    """How many entries there are on all pages together."""
-    header = answer.headers.get("X-Total-Count", "")
-    return int(header) if header.isdecimal() else mapping.total_count(answer.body)
+def _is_last(answer: Answer, so_far: int) -> bool:
+    """Whether a page is the last one, with at most *so_far* entries up to its end."""
+    if answer.next_url is not None:
+        return False
+    if "Link" in answer.headers:
+        return True
+    total = answer.headers.get("X-Total-Count", "")
+    return so_far >= (int(total) if total.isdecimal() else mapping.total_count(answer.body))
 
 
 def _path(name: str) -> str:

@@ -12,13 +12,13 @@ from typing import Any, ClassVar
 
 from collectors._ci import CiCollector
 from collectors._http import NotThere
+from collectors._values import parse_instant
 from collectors.gitea import discovery, hooks
 from collectors.gitea.client import GiteaClient, repository_scope, unavailable
 from collectors.gitea.news import News
 from collectors.gitea.overview import Overview
 from collectors.gitea.reader import Look, Memory, Reader, concerns_all
 from collectors.gitea.settings import GiteaConfig
-from collectors.gitlab.values import parse_instant
 from exporter.contract import (
     Batch,
     Context,
@@ -119,6 +119,7 @@ class Gitea(CiCollector[GiteaConfig]):
 
     def discover(self) -> Discovery:
         """Every repository to watch."""
+        self._client.recognise()
         found = discovery.discover(self._client, self.config)
         overviews = dict(self._overviews)
         for scope, units in found.scopes.items():

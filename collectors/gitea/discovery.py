@@ -13,6 +13,10 @@ from collectors.gitea.client import INSTANCE_SCOPE, GiteaClient, organization_sc
 from collectors.gitea.settings import GiteaConfig
 from exporter.contract import Discovery, Trouble, Unit, UnitTrouble
 
+_FORBIDDEN = (
+    "Gitea says 403: the token lacks a scope for it (read:user, read:organization?), or its user a right"
+)
+
 
 @dataclass(slots=True)
 class Found:
@@ -94,4 +98,4 @@ class _Discoverer:
 def _not_there(name: str, error: NotThere) -> UnitTrouble:
     if error.status == 404:
         return UnitTrouble(name, Trouble.NOT_FOUND, "Gitea says 404: it does not exist, or is hidden")
-    return UnitTrouble(name, Trouble.FORBIDDEN, "Gitea says 403: this token may not read it")
+    return UnitTrouble(name, Trouble.FORBIDDEN, _FORBIDDEN)

@@ -10,12 +10,12 @@ from typing import Any
 
 from collectors import _fleet
 from collectors._fleet import Runner
-from collectors.gitlab.values import Json
-from collectors.gitlab.values import instant_or_none as _instant_or_none
-from collectors.gitlab.values import integer as _integer
-from collectors.gitlab.values import json_object as _object
-from collectors.gitlab.values import text as _text
-from collectors.gitlab.values import text_or_empty as _text_or_empty
+from collectors._values import Json
+from collectors._values import instant_or_none as _instant_or_none
+from collectors._values import integer as _integer
+from collectors._values import json_object as _object
+from collectors._values import text as _text
+from collectors._values import text_or_empty as _text_or_empty
 from exporter.clock import EPOCH
 from exporter.contract import Unit
 from exporter.errors import BadAnswer
@@ -82,6 +82,7 @@ class Run:
     """One run as Gitea tells it, of its newest attempt; it does not tell when it was created.
 
     ``attempt`` is 0 in versions that know no attempts: there a run that is run again is overwritten.
+    ``number`` and ``created_at`` are what Forgejo tells besides, and ``jobs_tell_waits`` what it does not.
     """
 
     run_id: int
@@ -99,6 +100,9 @@ class Run:
     sha: str
     title: str
     project: str
+    number: int = 0
+    created_at: datetime | None = None
+    jobs_tell_waits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,25 +156,25 @@ def unit(repository: Any) -> Unit:
 
 
 def entries(body: Any, key: str) -> list[Any]:
-    """The list under *key* of an answer."""
-    found = _object(body, "answer").get(key)
+    """The list under *key* of an answer, or that it is; null for an empty one, as Go has it."""
+    found = _object(body, "answer").get(key) if key else body
     if found is None:
-        found = []  # an empty list of Go
+        return []
     if not isinstance(found, list):
         raise BadAnswer(f"{key} should be a list, got {type(found).__name__}")
     return found
 
 
 def total_count(body: Any) -> int:
-    """How many entries there are on all pages together."""
-    return _integer(_object(body, "answer"), "total_count")
+    """How many entries there are on all pages together; none but these if nothing tells."""
+    return _integer(body, "total_count") if isinstance(body, dict) and "total_count" in body else 0
 
 
 def run(value: Any, *, unknown: Unknown) -> Run:
     """One run."""
     entry = _object(value, "run")
     workflow, ref = _path(_text(entry, "path"))
-    kind, name = _ref(ref, _text_or_empty(entry, "head_branch"))
+    kind, name = ref_of(ref, _text_or_empty(entry, "head_branch"))
     user = entry.get("trigger_actor")
     repository = entry.get("repository")
     started_at = moment(entry.get("started_at"))
@@ -184,7 +188,7 @@ def run(value: Any, *, unknown: Unknown) -> Run:
         pipeline=workflow,
         ref=name,
         ref_kind=kind,
-        source=_source(_text_or_empty(entry, "event"), unknown),
+        source=source(_text_or_empty(entry, "event"), unknown),
         started_at=started_at,
         completed_at=moment(entry.get("completed_at")),
         username=_text_or_empty(user, "login") if isinstance(user, dict) else "",
@@ -235,7 +239,8 @@ def created_at(run: Run, jobs: Iterable[Job], first_seen: datetime) -> datetime:
 
     *first_seen* stands in for one of which no time is known.
     """
-    return min((job.created_at for job in jobs), default=run.started_at or run.completed_at or first_seen)
+    usual = run.started_at or run.completed_at or first_seen
+    return run.created_at or min((job.created_at for job in jobs), default=usual)
 
 
 def record(
@@ -305,16 +310,16 @@ def _path(path: str) -> tuple[str, str]:
     return (workflow, f"refs/{ref}") if at else (workflow.partition("@")[0], "")
 
 
-def _ref(ref: str, head_branch: str) -> tuple[RefKind, str]:
-    """What sort of ref it is, and its name."""
+def ref_of(ref: str, short: str) -> tuple[RefKind, str]:
+    """What sort of ref it is, and its name; *short* is its name where the whole *ref* is not known."""
     if ref.startswith("refs/pull/"):
         return RefKind.CHANGE_REQUEST, ref
     if ref.startswith("refs/tags/"):
         return RefKind.TAG, ref.removeprefix("refs/tags/")
-    return RefKind.BRANCH, ref.removeprefix("refs/heads/") or head_branch
+    return RefKind.BRANCH, ref.removeprefix("refs/heads/") or short
 
 
-def _source(word: str, unknown: Unknown) -> str:
+def source(word: str, unknown: Unknown) -> str:
     word = _OLD_SOURCES.get(word, word)
     if word in SOURCES:
         return word

@@ -50,7 +50,7 @@ class News:
     @property
     def tells_all(self) -> bool:
         """Whether the list also tells of old runs that are run again."""
-        return self._by_jobs is not False
+        return self._by_jobs is not False and not self._client.is_forgejo
 
     @property
     def kind(self) -> str:
@@ -59,7 +59,7 @@ class News:
 
     def pages(self, scope: str) -> Iterator[list[Signal]]:
         """Pages of signals, the newest first."""
-        if self._by_jobs is not False:
+        if self.tells_all:
             try:
                 for page in self._client.newest_jobs(scope):
                     if self._by_jobs is None and len(page) > 1:

@@ -202,7 +202,7 @@ class Reader:
 
         def queue_seconds(job: mapping.Job) -> float | None:
             """Unknown for one that is run again in place: its creation is that of the first time."""
-            if job.attempt > 1 and not run.has_attempts:
+            if not run.jobs_tell_waits or (job.attempt > 1 and not run.has_attempts):
                 return None
             return waits.seconds(self.unit.key, job, jobs)
 

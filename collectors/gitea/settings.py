@@ -19,7 +19,8 @@ class Connection(AnyConnection):
         default="https://gitea.com", description="address of Gitea or Forgejo, with or without /api/v1"
     )
     token: SecretStr | None = Field(
-        default=None, description="access token with read:repository, and read:organization for organizations"
+        default=None,
+        description="access token with read:repository; read:organization and read:user for those",
     )
     per_page: int = Field(default=50, ge=1, le=100, description="entries per page of a list")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import PipelineRun, RefKind
 
-_CHANGED_PER_BATCH = 50  # runs read in full before they are saved: bounds memory, and loss at a kill
+_CHANGED_PER_BATCH = 100  # runs read in full before they are saved: bounds memory, and loss at a kill
 _DETAILS_PER_POLL = 5
 _REREADS_PER_POLL = 20
 _FAILED_PER_BACKFILL = 5
@@ -69,7 +70,8 @@ class GitHubActions(CiCollector[GitHubConfig]):
         self._client = GitHubClient(config, context, self.name)
         self._memory = Memory()
         self._hooks = HookReader(config, context.api.unknown_value, self._memory)
-        self._selection = json.dumps(config.refs.model_dump(mode="json"), sort_keys=True)
+        wanted = json.dumps(config.refs.model_dump(mode="json"), sort_keys=True)
+        self._selection = hashlib.sha256(wanted.encode()).hexdigest()[:8]
 
     @property
     def target(self) -> str:
@@ -154,7 +156,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
         entries = reader.entries(listed.entries)
         oldest = entries[0].created_at if entries and listed.more else None
         floor = cursor.newest or counts_from
-        if oldest is not None and oldest > floor:
+        if oldest is not None and oldest >= floor:
             return self._gap(reader, cursor, floor, oldest)
         first = not cursor.newest or not cursor.etag
         if not self._read_some(reader, reader.news(entries)):
@@ -170,7 +172,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
         """Read the first part of what was created from *start* to *end*."""
         part = next(slices(self._client, reader.path, start, end))
         if self._read_some(reader, reader.news(reader.entries(part.listed.entries))):
-            cursor = replace(cursor, newest=min(part.end + timedelta(seconds=1), end))
+            cursor = replace(cursor, newest=part.end + timedelta(seconds=1))
         return _Progress(cursor, more=True)
 
     def _read_some(self, reader: Reader, news: list[Entry]) -> bool:
@@ -191,7 +193,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
     def _slower_matters(
         self, reader: Reader, cursor: Cursor, known: Known
     ) -> tuple[_Progress, dict[RefKind, frozenset[str]]]:
-        """What need not happen at once; returns the refs that exist, of the kinds that were read.
+        """What need not happen at once; returns the refs that exist, if they were read.
 
         A failure in here is told, and left to the next poll: what changed was read already.
         """
@@ -206,8 +208,8 @@ class GitHubActions(CiCollector[GitHubConfig]):
             cursor = LookBack(self._client, reader, self._memory, self.schedule, now).run(cursor)
             read_at = cursor.refs_read_at
             if read_at is None or not 0 <= (now - read_at).total_seconds() < self.schedule.discover:
-                refs, etags = RefReader(self._client, self.config.refs).read(reader.path, cursor.ref_etags)
-                cursor = replace(cursor, refs_read_at=now, ref_etags=etags)
+                refs = RefReader(self._client, self.config.refs, self._memory).read(reader)
+                cursor = replace(cursor, refs_read_at=now)
         except (Unauthorized, UnitUnavailable):
             raise
         except SourceError as error:

@@ -16,6 +16,7 @@ from exporter.contract import Context
 
 _VERSION = "2022-11-28"
 _SECONDARY_SECONDS = 61.0  # at least a minute, says GitHub, if it does not say for how long
+_LONGEST_SECONDS = 3_600.0  # of the primary limit, which is one of an hour
 _LONGEST_TEXT = 4_096
 
 
@@ -36,16 +37,25 @@ class GitHubApi(ApiClient):
             response.status_code == 403 and b"rate limit" in raw[:_LONGEST_TEXT].lower()
         )
 
+    def _obey(self, response: requests.Response) -> None:
+        super()._obey(response)
+        if response.headers.get("X-RateLimit-Remaining") == "0":
+            self._limiter.pause(self._until_reset(response))
+
+    def _until_reset(self, response: requests.Response) -> float:
+        """Seconds until there are calls again; a minute if GitHub does not say."""
+        try:
+            reset = float(response.headers["X-RateLimit-Reset"])
+        except (KeyError, ValueError):
+            return _SECONDARY_SECONDS
+        return min(max(1.0, reset - timestamp(self._clock.now())), _LONGEST_SECONDS)
+
     def _retry_after(self, response: requests.Response) -> float | None:
         wait = super()._retry_after(response)
         if wait is not None or response.status_code not in (403, 429):
             return wait
         if response.headers.get("X-RateLimit-Remaining") == "0":
-            try:
-                reset = float(response.headers["X-RateLimit-Reset"])
-            except (KeyError, ValueError):
-                return _SECONDARY_SECONDS
-            return min(max(1.0, reset - timestamp(self._clock.now())), 3600.0)
+            return self._until_reset(response)
         return _SECONDARY_SECONDS
 
 

@@ -28,12 +28,12 @@ class Window:
 class Cursor:
     """Nothing is known of a repository that is new: all fields are empty.
 
-    ``etag`` is that of the newest page of runs, all of which was read; ``oldest`` is the creation of the
-    last run on it, ``None`` if it holds all runs there are. ``newest`` is the creation up to which all was
-    looked at. ``windows`` cover what is older, oldest first, as far back as runs can be run again.
-    ``attempts`` are, of runs that were run again, the last attempt of which the end was saved; one that is
-    forgotten is read again. ``unread`` are runs of which GitHub said nothing usable. ``ref_etags`` belong to
-    what says which refs exist, ``selection`` to which of them the operator wanted.
+    ``etag`` is that of the newest page of runs, all of which was read; ``oldest`` is the creation of the last
+    run on it, ``None`` if it holds all runs there are. All runs created before ``newest`` were looked at.
+    ``windows`` cover what is older, oldest first, as far back as runs can be run again. ``attempts`` are, of
+    runs that were run again, the last attempt of which the end was saved; one that is forgotten is read
+    again. ``unread`` are runs of which GitHub said nothing usable. ``selection`` is which refs the operator
+    wanted.
     """
 
     etag: str = ""
@@ -43,7 +43,6 @@ class Cursor:
     attempts: dict[int, int] = field(default_factory=dict)
     unread: tuple[int, ...] = ()
     refs_read_at: datetime | None = None
-    ref_etags: dict[str, str] = field(default_factory=dict)
     selection: str = ""
 
     @classmethod
@@ -62,7 +61,6 @@ class Cursor:
                 attempts={int(key): int(value) for key, value in given.get("attempts", {}).items()},
                 unread=tuple(int(run_id) for run_id in given.get("unread", ())),
                 refs_read_at=_instant(given.get("refs_read_at")),
-                ref_etags={str(key): str(value) for key, value in given.get("ref_etags", {}).items()},
                 selection=str(given.get("selection", "")),
             )
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
@@ -78,7 +76,6 @@ class Cursor:
             "windows": [[one.start.isoformat(), one.end.isoformat(), one.etag] for one in self.windows],
             "attempts": {str(run_id): attempt for run_id, attempt in kept},
             "unread": self.unread,
-            "ref_etags": self.ref_etags,
             "selection": self.selection,
         }
         return json.dumps({name: value for name, value in fields.items() if value}, separators=(",", ":"))

@@ -89,7 +89,7 @@ class LookBack:
         for part in slices(self._client, self._reader.path, start, oldest):
             self._read(part.listed)
             is_open = part.end >= oldest and len(part.listed.entries) < self._client.per_page * 0.8
-            if not is_open:
+            if part.listed.entries and not is_open:
                 fresh.append(Window(part.start, part.end, part.listed.etag))
                 self._checked_at[part.start] = self._now
             if len(fresh) >= _WINDOWS_PER_POLL:

@@ -30,7 +30,8 @@ class Memory:
     ``tags`` says of names that are no default branch whether they are tags; ``bad`` how often in a row a run
     could not be understood; ``read_at`` when an unfinished run was last read; all by ``(repository id, …)``.
     ``checked_at`` is when the runs created in a window were last looked at, by repository and its start.
-    ``told`` are runs of which a webhook said that there is more to read, by repository id.
+    ``refs`` are those that exist, and the ETag of their list. ``told`` are runs of which a webhook said that
+    there is more to read, by repository id.
     """
 
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -38,6 +39,7 @@ class Memory:
     bad: dict[tuple[str, int], int] = field(default_factory=dict)
     read_at: dict[tuple[str, int], datetime] = field(default_factory=dict)
     checked_at: dict[str, dict[datetime, datetime]] = field(default_factory=dict)
+    refs: dict[tuple[str, str], tuple[str, frozenset[str]]] = field(default_factory=dict)
     told: dict[str, set[int]] = field(default_factory=dict)
 
     def tell(self, unit: str, run_id: int) -> None:

@@ -166,9 +166,20 @@ class GitLabClient:
         except NotThere:
             return None
 
+    def _list(self, path: str, operation: str, **params: Any) -> list[Any]:
+        """One page of a list; 403 and 404 raise `NotThere`."""
+        return expect_list(self._get(path, operation, **params), operation)
+
+    def _or_none(self, path: str, operation: str, **params: Any) -> Any | None:
+        """One thing; ``None`` if it is gone, or hidden from the token."""
+        try:
+            return self._get(path, operation, **params)
+        except NotThere:
+            return None
+
     def _project_list(self, project: str, path: str, operation: str, **params: Any) -> list[Any]:
         try:
-            return expect_list(self._get(f"projects/{project}/{path}", operation, **params), operation)
+            return self._list(f"projects/{project}/{path}", operation, **params)
         except NotThere as error:
             raise _unavailable(error) from error
 

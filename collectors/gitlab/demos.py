@@ -23,10 +23,27 @@ def runners_source(directory: Path) -> DemoSource:
     return DemoSource(block | more, "runners of the stand-in GitLab", source.process_ids)
 
 
+def deployments_source(directory: Path) -> DemoSource:
+    """The stand-in, and the block that watches its deployments."""
+    return _of_projects(directory, "deployments of the stand-in GitLab", environments_interval_seconds=15)
+
+
+def changes_source(directory: Path) -> DemoSource:
+    """The stand-in, and the block that watches its merge requests."""
+    return _of_projects(directory, "merge requests of the stand-in GitLab")
+
+
+def _of_projects(directory: Path, title: str, **more: Any) -> DemoSource:
+    """The stand-in, and a block that watches the same projects as that of pipelines."""
+    source = _start(directory)
+    return DemoSource({**source.block, **more}, title, source.process_ids)
+
+
 def tests_source(directory: Path) -> DemoSource:
     """The stand-in, and the block that reads the reports of its projects."""
     source = _start(directory)
-    more = {"settle_seconds": 5, "cases": {"enabled": True}}
+    # Without history: two calls for each of its pipelines would double the time until the demo is ready.
+    more = {"backfill_days": 0, "settle_seconds": 5, "cases": {"enabled": True}}
     return DemoSource({**source.block, **more}, "tests in the stand-in GitLab", source.process_ids)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,12 +14,29 @@ from collectors.gitlab.settings import Watched
 from exporter.contract import Discovery, Trouble, Unit, UnitTrouble
 
 
-class Discoverer:
-    """Collects one discovery; a name that leads nowhere costs only itself."""
+class Feature(StrEnum):
+    """What of a project is to be watched; in each it may be switched off."""
 
-    def __init__(self, client: GitLabClient, config: Watched) -> None:
+    CI = "builds"
+    ENVIRONMENTS = "environments"
+    CHANGES = "merge_requests"
+
+
+# How older versions say whether a feature is on.
+_FLAGS = {Feature.CI: "jobs_enabled", Feature.CHANGES: "merge_requests_enabled"}
+
+
+class Discoverer:
+    """Collects one discovery; a name that leads nowhere costs only itself.
+
+    A project without CI/CD needs attention, for it is expected of one that is watched; one without
+    environments or merge requests is only left out.
+    """
+
+    def __init__(self, client: GitLabClient, config: Watched, feature: Feature = Feature.CI) -> None:
         self._client = client
         self._config = config
+        self._feature = feature
         self._units: dict[str, Unit] = {}
         self._troubles: list[UnitTrouble] = []
 
@@ -64,15 +82,22 @@ class Discoverer:
             self._troubles.append(_not_there(name, error))
 
     def _take(self, unit: Unit, project: Any) -> None:
-        """Watch the project, unless it is excluded or has no CI/CD to watch."""
+        """Watch the project, unless it is excluded or has nothing to watch."""
         if unit.key in self._units or any(fnmatchcase(unit.name, glob) for glob in self._config.exclude):
             return
-        if project.get("builds_access_level") == "disabled" or project.get("jobs_enabled") is False:
-            self._troubles.append(UnitTrouble(unit.name, Trouble.CI_DISABLED, "CI/CD is switched off"))
+        is_ci = self._feature is Feature.CI
+        if _switched_off(project, self._feature):
+            if is_ci:
+                self._troubles.append(UnitTrouble(unit.name, Trouble.CI_DISABLED, "CI/CD is switched off"))
             return
-        if project.get("empty_repo"):
+        if is_ci and project.get("empty_repo"):
             self._troubles.append(UnitTrouble(unit.name, Trouble.EMPTY, "the repository is empty"))
         self._units[unit.key] = unit
+
+
+def _switched_off(project: Any, feature: Feature) -> bool:
+    flag = _FLAGS.get(feature, "")
+    return project.get(f"{feature.value}_access_level") == "disabled" or project.get(flag) is False
 
 
 def _not_there(name: str, error: NotThere) -> UnitTrouble:

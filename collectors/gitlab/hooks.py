@@ -162,18 +162,19 @@ class HookReader:
     # -- jobs ----------------------------------------------------------------------------------
 
     def _job(self, body: Json) -> list[HookNews]:
-        """A job as it is now; of a pipeline that is not known a poll tells more than its jobs."""
+        """A job as it is now; of a pipeline that is not known a poll tells more than its jobs.
+
+        That a job waits is told before its pipeline is: it is no reason to poll.
+        """
         unit = Unit(str(integer(body, "project_id")), "")
         run_id = integer(body, "pipeline_id")
-        ref = self._memory.refs.get((unit.key, run_id))
-        if ref is None:
-            return [HookNews(unit)]
-        if not ref.counts or not self._config.jobs.enabled:
-            return []
         build = {key.removeprefix("build_"): value for key, value in body.items() if key.startswith("build_")}
         build["runner"] = body.get("runner")
         jobs = tuple(self._jobs(iter([_with_iso_times(build)]), _web_url(body), run_id))
-        return [HookNews(unit, Batch(jobs=jobs))] if jobs else []
+        ref = self._memory.refs.get((unit.key, run_id))
+        if not jobs or not self._config.jobs.enabled or (ref and not ref.counts):
+            return []
+        return [HookNews(unit, Batch(jobs=jobs) if ref else None)]
 
     def _jobs(self, builds: Iterator[dict[str, Any]], web_url: str, run_id: int) -> Iterator[JobRun]:
         """Those that started, ended or were skipped.

@@ -1,4 +1,4 @@
-"""What may stand under ``collectors.gitlab``."""
+"""What may stand under ``collectors.gitlab``, and under other collectors that watch projects."""
 
 from __future__ import annotations
 

@@ -41,9 +41,9 @@ def run_of(report: Report, received_at: datetime, selects: Callable[[RefKind, st
     told = _times(report, status)
     ended = status.finished and status is not Status.SKIPPED
     times = _times(report, status, received_at if ended else None)
-    as_of = report.created_at or report.started_at or received_at
-    if status.finished:
-        as_of = max(received_at, times.finished_at or received_at)
+    own = report.created_at or report.started_at or received_at
+    # The clocks of jobs may be wrong: an end is later than all that was said before it.
+    as_of = max(own, received_at, times.finished_at or own) if status.finished else own
     return PipelineRun(
         run_id=_run_id(report),
         pipeline=report.pipeline,

@@ -23,13 +23,15 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--server", required=True, metavar="URL", help="address of the running ci-exporter")
     add("--token-file", required=True, type=Path, metavar="FILE", help="file with its secret; - reads stdin")
-    add("--project", required=True, metavar="NAME", help="the project, such as team/app")
+    add("--project", required=True, type=_text, metavar="NAME", help="the project, such as team/app")
     add("--status", required=True, choices=STATUSES, help="where the run stands")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--run-id", type=_run_id, metavar="N", help="number of the run, which grows")
-    which.add_argument("--key", metavar="TEXT", help="instead: tells the run from others; needs --created-at")
-    add("--pipeline", metavar="NAME", help="name of the pipeline, if the project has several")
-    add("--ref", metavar="REF", help="branch, tag or change that it is for")
+    which.add_argument(
+        "--key", type=_text, metavar="TEXT", help="instead: tells the run from others; needs --created-at"
+    )
+    add("--pipeline", type=_text, metavar="NAME", help="name of the pipeline, if the project has several")
+    add("--ref", type=_text, metavar="REF", help="branch, tag or change that it is for")
     add("--ref-kind", choices=[kind.value for kind in RefKind], help="what sort of ref it is (branch)")
     add("--source", type=_word, metavar="WORD", help="what started it: push, schedule, web, …")
     add("--created-at", type=_instant, metavar="TIME", help="ISO 8601 with an offset, or Unix seconds")
@@ -39,7 +41,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     add("--queue", type=_seconds, metavar="SECONDS", help="how long it waited for its start")
     add("--sha", type=_sha, metavar="SHA", help="the commit that it is for")
     add("--url", type=_url, metavar="URL", help="its page")
-    add("--user", metavar="NAME", help="who started it")
+    add("--user", type=_text, metavar="NAME", help="who started it")
     add("--job", type=_job, action="append", metavar="NAME=STATUS:SECONDS", help="a job (repeatable)")
     add(
         "--ca-file",
@@ -92,6 +94,11 @@ def _run_id(text: str) -> int | None:
     return int(text)
 
 
+def _text(text: str) -> str:
+    """A name, as long as one may be, on one line."""
+    return re.sub("[\x00-\x1f]", " ", text)[:255]
+
+
 def _word(text: str) -> str:
     """A word that can be a label value, from any."""
     return re.sub("[^a-z0-9_]", "_", text.lower())[:40]
@@ -116,6 +123,6 @@ def _job(text: str) -> dict[str, Any]:
     name, _, state = text.rpartition("=")
     status, _, duration = state.partition(":")
     if not name or status not in STATUSES:
-        raise argparse.ArgumentTypeError(f"must be NAME=STATUS[:SECONDS], STATUS of {', '.join(STATUSES)}")
-    made: dict[str, Any] = {"name": name, "status": status}
+        raise argparse.ArgumentTypeError(f"must be NAME=STATUS:SECONDS, STATUS of {', '.join(STATUSES)}")
+    made: dict[str, Any] = {"name": _text(name), "status": status}
     return made | {"duration_seconds": _seconds(duration)} if duration else made

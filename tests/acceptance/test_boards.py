@@ -66,6 +66,7 @@ JOBS: list[dict[str, Any]] = [
         "tests": {"success": 5, "failed": ["one"]},
     },
 ]
+DEPLOY = {"name": "ship", "stage": "ship", "queue": 0.2, "run": 0.5, "environment": "production"}
 # The test that fails above does not here: it is flaky.
 GOOD: list[dict[str, Any]] = [
     {"name": "check", "stage": "test", "queue": 0.2, "run": 0.5, "tests": {"success": 6}}
@@ -163,7 +164,10 @@ class World:
         self._next = time.monotonic() + 3
         for project in self._projects:
             self._begin(project=project, jobs=JOBS)
-            self._begin(project=project, jobs=JOBS[:1])
+            self._begin(project=project, jobs=[*JOBS[:1], DEPLOY])
+            number = self._act("open_mr", project=project)["iid"]
+            for action in ("comment_mr", "approve_mr", "merge_mr"):
+                self._act(action, project=project, iid=number)
             self._begin(project=project, jobs=GOOD)
         self._begin(project=self._projects[0], story="no_runner")
         with psycopg.connect(self._dsn) as connection:
@@ -171,10 +175,14 @@ class World:
                 connection.execute(statement.encode())
 
     def _begin(self, **given: Any) -> None:
-        response = requests.post(
-            f"{self._url}/__standin__/action", json={"action": "new_pipeline", **given}, timeout=30
-        )
+        self._act("new_pipeline", **given)
+
+    def _act(self, action: str, **given: Any) -> dict[str, Any]:
+        url = f"{self._url}/__standin__/action"
+        response = requests.post(url, json={"action": action, **given}, timeout=30)
         assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
 
 
 def _ask_the_api(demo: str) -> None:

@@ -18,6 +18,7 @@ from exporter.runnermetrics import FetchResult
 from tests.support.giteas import GiteaLab, gitea
 from tests.support.githubs import GitHubLab, github
 from tests.support.harness import Lab, gitlab
+from tests.support.jenkins import JenkinsLab, jenkins
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
 PROJECTS = ("acme/p", "acme/q")
@@ -59,12 +60,25 @@ def _github(folder: Path) -> Iterator[Lab]:
         lab.close()
 
 
-LABS = {"gitea": _gitea, "github_actions": _github, "gitlab": _gitlab}
-POLLED = sorted(name for name, cls in collector_classes().items() if cls.provider)
+@contextmanager
+def _jenkins(folder: Path) -> Iterator[Lab]:
+    with jenkins() as server:
+        for path, kind in zip(PROJECTS, ("multibranch", "pipeline"), strict=True):
+            server.action("create_project", path=path, kind=kind)
+        lab = JenkinsLab(server, folder)
+        yield lab
+        lab.close()
+
+
+LABS = {"gitea": _gitea, "github_actions": _github, "gitlab": _gitlab, "jenkins": _jenkins}
+# What is only told of runs asks no source that could fail: tests/collectors/reports holds it to the rest.
+TOLD = {"reports"}
+POLLED = sorted(name for name, cls in collector_classes().items() if cls.provider and name not in TOLD)
 
 
 def test_every_collector_of_a_ci_system_is_held_to_these_promises() -> None:
     assert sorted(LABS) == POLLED
+    assert {name for name, cls in collector_classes().items() if getattr(cls, "adopts", False)} == TOLD
 
 
 @pytest.fixture(params=POLLED)

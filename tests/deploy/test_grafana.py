@@ -60,7 +60,7 @@ def test_the_committed_boards_are_what_the_code_makes(tmp_path: Path) -> None:
 
 
 def test_every_board_that_was_asked_for_is_there() -> None:
-    kinds = ("overview", "project", "jobs", "runners", "reports", "health", "api")
+    kinds = ("overview", "project", "jobs", "runners", "delivery", "reports", "health", "api")
     assert set(BOARDS) == {f"ci-exporter-{kind}" for kind in kinds}
 
 

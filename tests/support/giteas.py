@@ -10,6 +10,7 @@ from collectors._standin.forge import Options
 from collectors._standin.times import parse
 from collectors.gitea import Gitea, GiteaRunners
 from collectors.gitea.standin.client import StandIn
+from collectors.gitea.standin.forgejo import ForgejoSite
 from collectors.gitea.standin.site import Site
 from collectors.gitea.standin.world import GiteaForge
 from tests.support.harness import START, Lab, Watcher
@@ -25,6 +26,14 @@ def gitea(*, attempts: bool = True, **options: Any) -> Iterator[StandIn]:
     """A stand-in without repositories of its own that stands still at `START`."""
     known: dict[str, Any] = {"start": parse(START), **options}
     with LocalGitea(lambda url: Site(GiteaForge(Options(**known), attempts=attempts), url)) as server:
+        yield server
+
+
+@contextmanager
+def forgejo(**options: Any) -> Iterator[StandIn]:
+    """The same as Forgejo."""
+    known: dict[str, Any] = {"start": parse(START), **options}
+    with LocalGitea(lambda url: ForgejoSite(GiteaForge(Options(**known), attempts=False), url)) as server:
         yield server
 
 

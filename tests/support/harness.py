@@ -15,7 +15,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from collectors._standin.client import StandIn as AnyStandIn
 from collectors._standin.times import parse
-from collectors.gitlab import GitLab, GitLabEvents, GitLabRunners, GitLabTests
+from collectors.gitlab import (
+    GitLab,
+    GitLabChanges,
+    GitLabDeployments,
+    GitLabEvents,
+    GitLabRunners,
+    GitLabTests,
+)
 from collectors.gitlab.standin.client import StandIn
 from collectors.gitlab.standin.options import Options
 from collectors.gitlab.standin.site import Site
@@ -213,6 +220,22 @@ class FleetLab(Lab):
     watched: ClassVar[Mapping[str, Any]] = {"instance": True}
 
 
+class DeploymentsLab(Lab):
+    """A lab in which deployments are watched."""
+
+    cls = GitLabDeployments
+
+    def deploy(self, environment: str = "production", **job: object) -> int:
+        """A new pipeline with one job, that deploys."""
+        return self.pipeline({"name": "ship", "environment": environment, **job})
+
+
+class ChangesLab(Lab):
+    """A lab in which merge requests are watched."""
+
+    cls = GitLabChanges
+
+
 class ReportsLab(Lab):
     """A lab in which reports of tests are read."""
 
@@ -249,4 +272,16 @@ class EventsLab(Lab):
         return [int(one.id.rpartition("/")[2]) for one in self.told() if key in (None, one.key)]
 
 
-__all__ = ["PROJECT", "SINK", "START", "EventsLab", "Exporter", "FleetLab", "Lab", "ReportsLab", "gitlab"]
+__all__ = [
+    "PROJECT",
+    "SINK",
+    "START",
+    "ChangesLab",
+    "DeploymentsLab",
+    "EventsLab",
+    "Exporter",
+    "FleetLab",
+    "Lab",
+    "ReportsLab",
+    "gitlab",
+]

@@ -25,7 +25,7 @@ _TRUE = (
     " allow_fast_forward_only_merge allow_rebase_update default_allow_maintainer_edit"
 )
 _FALSE = (
-    "empty fork template mirror archived ignore_whitespace_conflicts allow_manual_merge internal"
+    "fork template mirror archived ignore_whitespace_conflicts allow_manual_merge internal"
     " autodetect_manual_merge default_delete_branch_after_merge"
 )
 _ZERO = "stars_count forks_count open_issues_count open_pr_counter release_counter"
@@ -83,6 +83,7 @@ class Render:
             "owner": self.user(3, owner, project.created_at, visibility="private"),
             "name": name,
             "full_name": project.path,
+            "empty": not project.default_branch,
             "private": True,
             "size": 26,
             "languages_url": f"{api}/languages",

@@ -86,6 +86,15 @@ class Site(AnySite):
             )
         ]
 
+    def remove(self, name: str) -> None:
+        """Know that path no more."""
+        self._routes = [route for route in self._routes if route[0] != name]
+
+    def replace(self, name: str, pattern: str, handler: Callable[..., Answer]) -> None:
+        """Answer a path in another way, or one more."""
+        self.remove(name)
+        self._routes.append((name, re.compile(f"{pattern}$"), handler))
+
     def api(self, request: Request) -> Reply:
         """The reply to any request that steers nothing."""
         path = unquote(request.target.partition("?")[0])
@@ -152,7 +161,11 @@ class Site(AnySite):
         return Answer(self._render.repository(self._project(path)))
 
     def _branches(self, asked: Asked, path: str) -> Answer:
-        return self._refs(asked, path, "branch", {self._project(path).default_branch})
+        """The branches; null, not an empty list, where nothing was ever pushed: without a default branch."""
+        default = self._project(path).default_branch
+        if not default:
+            return Answer(None, headers=[("X-Total-Count", "0")])
+        return self._refs(asked, path, "branch", {default})
 
     def _tags(self, asked: Asked, path: str) -> Answer:
         return self._refs(asked, path, "tag", set())

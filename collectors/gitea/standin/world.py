@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -13,11 +14,12 @@ class GiteaForge(Forge):
     """The world behind the stand-in.
 
     *attempts* says that there are any, as from Gitea 1.27 on; without them a run that is run again is
-    overwritten, and so are its jobs.
+    overwritten, and so are its jobs; ``overwritten`` has them as they were.
     """
 
     def __init__(self, options: Options, *, attempts: bool = True) -> None:
         self.attempts = attempts
+        self.overwritten: list[Job] = []
         super().__init__(options)
 
     def new_run(self, project: Project, jobs: Iterable[Mapping[str, Any]], **given: Any) -> Run:
@@ -41,6 +43,7 @@ class GiteaForge(Forge):
             if old is not None and not self.attempts:
                 old.attempt, old.plan = run.attempt, plan
                 if not kept:
+                    self.overwritten.append(replace(old))
                     old.status, old.started_at, old.finished_at, old.runner = "created", None, None, ""
                 continue
             new = self._make(run, plan)

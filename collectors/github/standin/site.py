@@ -108,6 +108,8 @@ class GitHubSite(Site):
             self.apps.revoke()
         elif name in ("rename", "archive", "disable", "open_pull", "close_pull", "delete_ref"):
             self._of_project(name, **wanted)
+        elif name == "burst":
+            self._burst(**wanted)
         elif name == "set_offline":
             self.api_of.offline = set(wanted["runners"])
         else:
@@ -131,6 +133,12 @@ class GitHubSite(Site):
             del self.api_of.pulls[one.id][number]
         else:
             self.api_of.deleted_refs[one.id].add(ref)
+
+    def _burst(self, project: str, count: int, seconds: float) -> None:
+        """Begin *count* runs of one short job, *seconds* apart."""
+        for _ in range(count):
+            self.forge.new_run(self.forge.project(project), [{"name": "unit", "seconds": 1, "queue": 0}])
+            self.forge.advance(round(seconds * 1000))
 
     def truth(self, _asked: Mapping[str, str]) -> object:
         """Every finished execution."""

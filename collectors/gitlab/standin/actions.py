@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from collectors.gitlab.standin.delivery_actions import DeliveryActions
 from collectors.gitlab.standin.records import (
     USERS,
     Attempt,
@@ -58,6 +59,7 @@ class Actions:
             "create_user": lambda _: {"user_id": self.world.people.create_user().id},
             "hide_users": self._hide_users,
             **RunnerActions(world).by_name,
+            **DeliveryActions(world, self._project).by_name,
         }
 
     def run(self, given: Json) -> dict[str, Any]:
@@ -220,6 +222,7 @@ def _job_plan(entry: dict[str, Any], stages: list[str]) -> JobPlan:
         coverage=entry.get("coverage"),
         tags=tuple(entry.get("tags", ())),
         bridge=_bridge(entry["downstream"]) if "downstream" in entry else None,
+        environment=str(entry.get("environment", "")),
     )
 
 

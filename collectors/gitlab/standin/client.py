@@ -36,6 +36,16 @@ class StandIn(AnyStandIn):
         """The runners as they are, and the jobs that wait or run."""
         return self.control("GET", "fleet")
 
+    def deployments(self) -> list[dict[str, Any]]:
+        """Every deployment as it really is, those of deleted projects too."""
+        told: list[dict[str, Any]] = self.control("GET", "deployments")["deployments"]
+        return told
+
+    def changes(self) -> list[dict[str, Any]]:
+        """Every merge request as it really is."""
+        told: list[dict[str, Any]] = self.control("GET", "changes")["changes"]
+        return told
+
     def test_reports(self) -> list[dict[str, Any]]:
         """What the tests of each execution of a pipeline came to that ended while the world moved."""
         reports: list[dict[str, Any]] = self.control("GET", "test_reports")["test_reports"]

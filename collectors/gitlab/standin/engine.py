@@ -12,6 +12,7 @@ from typing import Any
 from collectors._standin.times import HOUR, SECOND, Timeline
 from collectors.gitlab.standin import history, testreports
 from collectors.gitlab.standin.composite import composite, latest, transition, union_seconds
+from collectors.gitlab.standin.deployments import Deployments
 from collectors.gitlab.standin.diary import Diary
 from collectors.gitlab.standin.fleet import Fleet
 from collectors.gitlab.standin.records import (
@@ -41,6 +42,7 @@ class Engine:
         self.ledger = ledger
         self.chance = chance
         self.fleet = fleet
+        self.deployments = Deployments(timeline)
         self.pipelines: dict[int, Pipeline] = {}
         self.projects: dict[int, Project] = {}
         self.pipeline_ids = itertools.count(1_001)
@@ -172,9 +174,11 @@ class Engine:
         if before not in ("success", "skipped") and job.plan.when != "always":
             job.status = "skipped"
             self.ledger.job(job, self.timeline.now)
+            self.deployments.follow(job, "skipped")
             self._tell(job)
         elif job.plan.when == "manual" and not job.played:
             job.status = "manual"
+            self.deployments.follow(job, "created")
         else:
             self._prelude(job, 0)
 
@@ -201,6 +205,7 @@ class Engine:
 
     def _pend(self, job: Job) -> None:
         job.status, job.queued_at = "pending", self.timeline.now
+        self.deployments.follow(job, "created")
         if not job.is_bridge:
             self.fleet.active[job.id] = job
         self._tell(job)
@@ -213,6 +218,7 @@ class Engine:
             self._wait_on(job)
             return
         job.status, job.started_at = "running", self.timeline.now
+        self.deployments.follow(job, "running")
         self._tell(job)
         if job.is_bridge:
             self._trigger(job)
@@ -271,6 +277,7 @@ class Engine:
         job.version += 1
         self.fleet.active.pop(job.id, None)
         self.ledger.job(job, self.timeline.now)
+        self.deployments.follow(job, status)
         self._tell(job)
 
     def _clone(self, job: Job) -> Job:
@@ -360,6 +367,7 @@ class Engine:
     def delete(self, pipeline: Pipeline) -> None:
         """Make it vanish from lists and details, with its children; nothing of it ends any more."""
         pipeline.deleted = True
+        self.deployments.forget_jobs(pipeline)
         self.ledger.deleted_pipelines[pipeline.id] = self.timeline.now
         self.pipelines.pop(pipeline.id, None)
         pipeline.project.pipelines.pop(pipeline.id, None)

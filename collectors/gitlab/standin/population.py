@@ -17,6 +17,7 @@ from collectors.gitlab.standin.records import (
     Project,
     User,
 )
+from collectors.gitlab.standin.reviews import Reviews
 
 _WORDS = (
     "api",
@@ -38,9 +39,12 @@ _SUBGROUPS = ("platform", "apps", "apps/backend", "data", "data/etl")
 class Population:
     """Projects by id and by every path they ever had, and the namespaces they live in."""
 
-    def __init__(self, engine: Engine, chance: Random, group: str, users: int = len(USERS)) -> None:
+    def __init__(
+        self, engine: Engine, chance: Random, reviews: Reviews, group: str, users: int = len(USERS)
+    ) -> None:
         self.engine = engine
         self.chance = chance
+        self.reviews = reviews
         self.projects = engine.projects
         self.namespaces: dict[str, Namespace] = {}
         self.by_path: dict[str, Project] = {}
@@ -136,6 +140,7 @@ class Population:
             project.id * 1_000 + iid, iid, branch, project.default_branch, self.user(), now, now
         )
         project.merge_requests[iid] = request
+        self.reviews.begin(request)
         if told:
             self.engine.diary.merge_request(project, request, "opened")
             self.engine.tell("merge_request", (project, request, "open"))
@@ -145,6 +150,9 @@ class Population:
         """Merge or close it; a merged branch is deleted."""
         request.state = state
         request.done_at = request.updated_at = self.engine.timeline.now
+        if state == "closed":
+            request.closings.append(request.done_at)
+        self.engine.deployments.stop(project, f"review/mr-{request.iid}")
         self.engine.diary.merge_request(project, request, "accepted" if state == "merged" else state)
         self.engine.tell("merge_request", (project, request, "merge" if state == "merged" else "close"))
         if state == "merged":

@@ -1,4 +1,4 @@
-"""The endpoints about projects, groups, users, refs and merge requests."""
+"""The endpoints about projects, groups, users and refs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from collectors._standin.asking import Answer, Query, Refusal
 from collectors.gitlab.standin.params import offset_page
-from collectors.gitlab.standin.records import USERS, MergeRequest, Namespace, Project
+from collectors.gitlab.standin.records import USERS, Namespace, Project
 from collectors.gitlab.standin.render import Render
 from collectors.gitlab.standin.world import World
 
@@ -159,25 +159,6 @@ class ProjectsApi:
             _matching(query, project.tags), key=lambda name: (project.tags[name], name), reverse=down
         )
         return offset_page(query, names, lambda name: self.render.tag(project, name))
-
-    def merge_requests(self, query: Query, key: str) -> Answer:
-        """``GET /projects/:id/merge_requests``, newest first."""
-        project = find_project(self.world, key, query)
-        state = query.choice("state", ("opened", "closed", "locked", "merged", "all"), "all")
-        order = query.choice("order_by", ("created_at", "updated_at"), "created_at")
-        down = query.choice("sort", ("asc", "desc"), "desc") == "desc"
-        after = query.moment("updated_after")
-        rows = [
-            request
-            for request in project.merge_requests.values()
-            if state in ("all", request.state) and (after is None or request.updated_at >= after)
-        ]
-
-        def place(request: MergeRequest) -> tuple[int, int]:
-            return (request.created_at if order == "created_at" else request.updated_at, request.id)
-
-        rows.sort(key=place, reverse=down)
-        return offset_page(query, rows, lambda request: self.render.merge_request(project, request))
 
 
 def _matching(query: Query, names: Iterable[str]) -> list[str]:

@@ -43,6 +43,7 @@ class RunnerName(NamedTuple):
 
 
 FIRST_PROJECT = 101
+APPROVED = "approved this merge request"
 USERS = tuple(User(n, name) for n, name in enumerate(("ada", "bela", "cato", "dora", "emil", "fina"), 1))
 # The first four runners of every world that has as many; they executed all of history.
 RUNNERS = (
@@ -63,9 +64,28 @@ class Namespace:
     parent_id: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One thing said about a merge request; ``system`` is what GitLab itself says, approvals too."""
+
+    id: int
+    author: User
+    body: str
+    created_at: int
+    system: bool = False
+
+    @property
+    def approves(self) -> bool:
+        """Whether it tells of an approval."""
+        return self.system and self.body == APPROVED
+
+
 @dataclass(slots=True, eq=False)
 class MergeRequest:
-    """Identity: ``iid`` within its project. ``done_at`` is ``None`` while open."""
+    """Identity: ``iid`` within its project. ``done_at`` is ``None`` while open.
+
+    ``closings`` is whenever it was closed.
+    """
 
     id: int
     iid: int
@@ -76,6 +96,9 @@ class MergeRequest:
     updated_at: int
     state: str = "opened"
     done_at: int | None = None
+    draft: bool = False
+    notes: list[Note] = field(default_factory=list)
+    closings: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +138,10 @@ class BridgePlan:
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """What will become of a job; ``attempts`` beyond the first are its retries."""
+    """What will become of a job; ``attempts`` beyond the first are its retries.
+
+    ``environment`` is where it deploys to; without one its name says whether and where.
+    """
 
     name: str
     stage: str
@@ -128,6 +154,7 @@ class JobPlan:
     coverage: float | None = None
     tags: tuple[str, ...] = ()
     bridge: BridgePlan | None = None
+    environment: str = ""
 
     def attempt(self, number: int) -> Attempt:
         """The plan of try *number*, from 0; the last one repeats."""
@@ -244,6 +271,7 @@ class Project:
     first_path: str = ""
     next_iid: int = 1
     activity_at: int = 0
+    switched_off: set[str] = field(default_factory=set)
 
     @property
     def path(self) -> str:
@@ -254,6 +282,43 @@ class Project:
     def empty(self) -> bool:
         """Whether nothing was ever pushed."""
         return not self.branches
+
+    def first_commit(self, ref: str) -> int:
+        """The number of the commit that a ref had before any pipeline ran for it."""
+        return self.id * 1_000_003 + len(ref)
+
+    def _first(self, ref: str, created_at: int) -> tuple[int, int]:
+        """When that was made, a second before the ref was, and its number."""
+        return created_at - 1_000, self.first_commit(ref)
+
+    def head(self, ref: str) -> tuple[int, int]:
+        """When the newest commit of a branch was made, and its number: that of its newest pipeline."""
+        newest = max((one for one in self.pipelines.values() if _pushed(one, ref)), key=_id, default=None)
+        if newest is None:
+            return self._first(ref, self.branches[ref])
+        return newest.created_at, newest.sha_key
+
+    def line(self) -> list[tuple[int, int]]:
+        """When each commit of the default branch was made, and its number; the oldest first."""
+        main = self.default_branch
+        ran = [one for one in self.pipelines.values() if _pushed(one, main)]
+        first = self._first(main, self.branches.get(main, self.created_at))
+        return [first, *sorted((one.created_at, one.sha_key) for one in ran)]
+
+    def commits(self) -> dict[str, tuple[int, int]]:
+        """The same of every commit there is, by its sha."""
+        found = {sha_of(key): (at, key) for at, key in self.line()}
+        for refs in (self.branches, self.tags):
+            found |= {sha_of(self.first_commit(name)): self._first(name, at) for name, at in refs.items()}
+        return found | {sha_of(one.sha_key): (one.created_at, one.sha_key) for one in self.pipelines.values()}
+
+
+def _pushed(pipeline: Pipeline, ref: str) -> bool:
+    return pipeline.ref == ref and not pipeline.tag and not pipeline.is_child
+
+
+def _id(pipeline: Pipeline) -> int:
+    return pipeline.id
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,10 +201,10 @@ class Render:
 
     def branch(self, project: Project, name: str) -> Json:
         """A branch."""
-        key = project.id * 1_000_003 + len(name)
+        at, key = project.head(name)
         return {
             "name": name,
-            "commit": self.commit(key, project.branches[name]),
+            "commit": self.commit(key, at),
             "merged": False,
             "protected": name == project.default_branch,
             "developers_can_push": False,
@@ -216,7 +216,7 @@ class Render:
 
     def tag(self, project: Project, name: str) -> Json:
         """A tag."""
-        key = project.id * 1_000_003 + len(name)
+        key = project.first_commit(name)
         return {
             "name": name,
             "message": "",
@@ -306,13 +306,16 @@ class Render:
     def project(self, project: Project) -> Json:
         """A whole project."""
         level = "enabled" if project.ci_enabled else "disabled"
+        off = project.switched_off
         return self.simple_project(project) | {
             "empty_repo": project.empty,
             "archived": project.archived,
             "owner": None,
             "creator_id": 1,
             "issues_enabled": True,
-            "merge_requests_enabled": True,
+            "merge_requests_enabled": "merge_requests" not in off,
+            "merge_requests_access_level": "disabled" if "merge_requests" in off else "enabled",
+            "environments_access_level": "disabled" if "environments" in off else "enabled",
             "wiki_enabled": True,
             "snippets_enabled": True,
             "jobs_enabled": project.ci_enabled,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from collectors._standin.asking import Answer, Refusal
+from collectors.gitlab.standin.delivery_api import DeliveryApi
 from collectors.gitlab.standin.events_api import EventsApi
 from collectors.gitlab.standin.pipelines_api import PipelinesApi
 from collectors.gitlab.standin.projects_api import ProjectsApi
@@ -33,6 +34,7 @@ def routes(world: World, render: Render) -> dict[tuple[str, ...], Handler]:
     """The handlers of REST by the template of their path."""
     projects, pipelines = ProjectsApi(world, render), PipelinesApi(world, render)
     runners, events = RunnersApi(world, render), EventsApi(world, render)
+    delivery = DeliveryApi(world, render)
     table: dict[str, Handler] = {
         "version": projects.version,
         "metadata": projects.metadata,
@@ -56,10 +58,18 @@ def routes(world: World, render: Render) -> dict[tuple[str, ...], Handler]:
         "projects/:id/pipelines/:id/test_report_summary": pipelines.test_report_summary,
         "projects/:id/jobs": pipelines.jobs,
         "projects/:id/jobs/:id": pipelines.job,
-        "projects/:id/merge_requests": projects.merge_requests,
+        "projects/:id/merge_requests": delivery.merge_requests,
+        "projects/:id/merge_requests/:id": delivery.merge_request,
+        "projects/:id/merge_requests/:id/notes": delivery.notes,
+        "projects/:id/deployments": delivery.deployments,
+        "projects/:id/deployments/:id": delivery.deployment,
+        "projects/:id/environments": delivery.environments,
+        "projects/:id/environments/:id": delivery.environment,
         "projects/:id/repository/branches": projects.branches,
         "projects/:id/repository/branches/:id": projects.branch,
         "projects/:id/repository/tags": projects.tags,
+        "projects/:id/repository/commits/:id": delivery.commit,
+        "projects/:id/repository/compare": delivery.compare,
         "projects/:id/runners": runners.of_project,
         "groups/:id/runners": runners.of_group,
         "runners": runners.own,

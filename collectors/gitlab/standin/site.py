@@ -15,6 +15,7 @@ from collectors.gitlab.standin.actions import Actions
 from collectors.gitlab.standin.events_api import EventsApi
 from collectors.gitlab.standin.post import Post
 from collectors.gitlab.standin.render import Render
+from collectors.gitlab.standin.reviews import truth_of
 from collectors.gitlab.standin.routes import Handler, graphql_api, routes, split
 from collectors.gitlab.standin.world import World
 
@@ -42,6 +43,8 @@ class Site(StandInSite):
         self._post = Post(world, base_url)
         self.controls |= {
             ("GET", "events"): lambda _: self._events.truth(),
+            ("GET", "deployments"): lambda _: self._deployments(),
+            ("GET", "changes"): lambda _: self._changes(),
             ("GET", "fleet"): lambda _: {"now": iso(world.now), **world.fleet.told(world.now)},
             ("GET", "state"): lambda _: self._state(),
             ("GET", "test_reports"): lambda _: {"test_reports": world.ledger.test_reports},
@@ -159,6 +162,15 @@ class Site(StandInSite):
             "deleted_pipelines": {str(number): iso(at) for number, at in ledger.deleted_pipelines.items()},
             "deleted_projects": {str(number): iso(at) for number, at in ledger.deleted_projects.items()},
         }
+
+    def _deployments(self) -> object:
+        told = [one.as_json() for one in self.world.deployments.truth()]
+        return {"now": iso(self.world.now), "deployments": told}
+
+    def _changes(self) -> object:
+        projects = self.world.people.projects.values()
+        told = [truth_of(project, one) for project in projects for one in project.merge_requests.values()]
+        return {"now": iso(self.world.now), "changes": told}
 
     def _state(self) -> object:
         engine = self.world.engine

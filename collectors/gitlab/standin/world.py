@@ -22,6 +22,7 @@ from collectors.gitlab.standin.records import (
     Plan,
     Project,
 )
+from collectors.gitlab.standin.reviews import Reviews
 from collectors.gitlab.standin.stories import draw, plan_for
 from collectors.gitlab.standin.truth import Ledger
 
@@ -44,7 +45,9 @@ class World:
         self.users_hidden = False
         diary = Diary(self.timeline, dice(options.seed + 1))
         self.engine = Engine(self.timeline, self.ledger, self.chance, self.fleet, diary)
-        self.people = Population(self.engine, self.chance, options.group, options.users)
+        self.deployments = self.engine.deployments
+        reviews = Reviews(self.timeline, dice(options.seed + 2), lively=options.changes_per_hour > 0)
+        self.people = Population(self.engine, self.chance, reviews, options.group, options.users)
         self.people.grow(options.projects, self.start, options.history_days)
         self._stock_fleet()
         self.paused = False
@@ -154,4 +157,5 @@ class World:
         for pipeline in sorted(self.past, key=lambda pipeline: (pipeline.updated_at, pipeline.id)):
             pipeline.project.by_update[pipeline.id] = pipeline
         self.engine.pipeline_ids = itertools.count(last + 1)
+        self.deployments.past, self.deployments.ids = self.past, itertools.count(last + 1)
         self.engine.job_ids = itertools.count((last + 1) * history.JOBS_PER_PIPELINE)

@@ -47,6 +47,10 @@ class Waiting:
         """What a list of pipelines tells of it."""
         return cls(entry.run_id, entry.ref, entry.source, entry.updated_at, due, counts, kind)
 
+    def is_due(self, now: datetime) -> bool:
+        """Whether it is time to read it; it is, too, if a clock that was set back would have it wait."""
+        return not timedelta() < self.due - now <= _LONGEST_WAIT
+
     def put_off(self, now: datetime, error: str) -> Waiting | None:
         """The same after one more try failed; ``None`` after so many that it is given up, a day later."""
         if self.tries >= _MOST_TRIES:

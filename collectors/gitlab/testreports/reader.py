@@ -57,6 +57,7 @@ class Reader:
     def read(self, refs_every: float) -> None:
         """What changed, every *refs_every* seconds which refs there are, and the reports that are due."""
         state, now = self.state, self.clock.now()
+        self._obey()
         last = state.refs_read_at
         refs_due = last is None or not 0 <= (now - last).total_seconds() < refs_every
         news = self._list(None)
@@ -148,6 +149,18 @@ class Reader:
         rest = min(settle, max(timedelta(), entry.updated_at + settle - now))
         self.state.queue[entry.run_id] = Waiting.of(entry, now + rest, counts=counts, kind=kind)
 
+    def _obey(self) -> None:
+        """Forget what is shown and is not wanted any more: the configuration may have changed."""
+        newest, selects = self.state.newest, self.config.refs.selects
+        for key, one in list(newest.items()):
+            is_child = key.source == pipelines.CHILD and not self.config.child_pipelines
+            if is_child or not selects(RefKind(key.kind), key.ref):
+                del newest[key]
+                self.changed = True
+            elif one.history and not self.config.cases.wanted_of(self.unit.name):
+                newest[key] = replace(one, history={})
+                self.changed = True
+
     # -- refs ----------------------------------------------------------------------------------
 
     def _read_refs(self) -> None:
@@ -194,7 +207,9 @@ class Reader:
     def _read_due(self) -> int:
         """Read the reports that are due, and return how many; one that cannot be read is put off."""
         now, queue = self.clock.now(), self.state.queue
-        due = sorted((one for one in queue.values() if one.due <= now), key=lambda one: (one.due, one.run_id))
+        due = sorted(
+            (one for one in queue.values() if one.is_due(now)), key=lambda one: (one.due, one.run_id)
+        )
         self.more |= len(due) > _REPORTS_PER_POLL
         in_a_row = 0
         for one in due[:_REPORTS_PER_POLL]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deploy.grafana.boards.api import api
 from deploy.grafana.boards.board import as_json
+from deploy.grafana.boards.delivery import delivery
 from deploy.grafana.boards.health import health
 from deploy.grafana.boards.jobs import jobs
 from deploy.grafana.boards.overview import overview
@@ -14,7 +15,7 @@ from deploy.grafana.boards.project import project
 from deploy.grafana.boards.reports import reports
 from deploy.grafana.boards.runners import runners
 
-BOARDS = (overview, project, jobs, runners, reports, health, api)
+BOARDS = (overview, project, jobs, runners, delivery, reports, health, api)
 
 
 def write(folder: Path) -> list[Path]:

@@ -69,3 +69,12 @@ def test_something_must_be_watched() -> None:
         RunnersConfig()
     with pytest.raises(ValidationError, match="owner/name"):
         RunnersConfig(repositories=("alone",))
+
+
+def test_more_runners_than_a_page_holds(tmp_path: Path) -> None:
+    with gitea(runners=120) as server:
+        lab = GiteaFleetLab(server, tmp_path, max_runners=100)
+        lab.run(60, 60)
+        assert lab.exporter.value("ci_runners") == 120
+        assert len(lab.exporter.lines("ci_runner_info")) == 100
+        lab.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,18 @@ def test_a_renamed_or_missing_repository_is_told(lab: GiteaLab) -> None:
     assert [(trouble.name, trouble.reason.value) for trouble in discovery.troubles] == [
         ("acme/none", "not_found")
     ]
+
+
+def test_an_empty_repository_is_no_trouble(lab: GiteaLab, recorded: Callable[[str], Any]) -> None:
+    assert recorded("branches_of_an_empty_repository") is None
+    lab.act("create_project", path="acme/empty", default_branch="")
+    lab.exporter.discover()
+    lab.run(60, 30)
+    assert [state.trouble for state in lab.exporter.rounds.states()] == [None] * 3
+
+
+def test_a_long_list_is_read_to_its_end(lab: GiteaLab) -> None:
+    for number in range(120):
+        lab.act("create_project", path=f"acme/r{number}")
+    lab.exporter.discover()
+    assert len(lab.exporter.rounds.states()) == 122

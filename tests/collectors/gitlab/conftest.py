@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from tests.support.harness import PROJECT, EventsLab, FleetLab, Lab, ReportsLab, gitlab
+from tests.support.harness import (
+    PROJECT,
+    ChangesLab,
+    DeploymentsLab,
+    EventsLab,
+    FleetLab,
+    Lab,
+    ReportsLab,
+    gitlab,
+)
+
+L = TypeVar("L", bound=Lab)
 
 
 @pytest.fixture
@@ -81,6 +92,32 @@ def events_of(tmp_path: Path) -> Iterator[Callable[..., EventsLab]]:
             if not (world or {}).get("projects"):
                 server.action("create_project", path=PROJECT)
             lab = EventsLab(server, tmp_path, **block)
+            stack.callback(lab.close)
+            return lab
+
+        yield make
+
+
+@pytest.fixture
+def deployments_of(tmp_path: Path) -> Iterator[Callable[..., DeploymentsLab]]:
+    """Makes a lab with one project, `PROJECT`, unless ``world`` gives options of a stand-in."""
+    yield from _labs(DeploymentsLab, tmp_path)
+
+
+@pytest.fixture
+def changes_of(tmp_path: Path) -> Iterator[Callable[..., ChangesLab]]:
+    """The same for merge requests, of which the project has two that are open."""
+    yield from _labs(ChangesLab, tmp_path)
+
+
+def _labs(cls: type[L], folder: Path) -> Iterator[Callable[..., L]]:
+    with ExitStack() as stack:
+
+        def make(world: dict[str, Any] | None = None, **block: Any) -> L:
+            server = stack.enter_context(gitlab(**(world or {})))
+            if world is None:
+                server.action("create_project", path=PROJECT)
+            lab = cls(server, folder, **block)
             stack.callback(lab.close)
             return lab
 

@@ -354,8 +354,10 @@ def test_a_job_of_a_known_pipeline_needs_no_call() -> None:
     assert (job.queue_seconds, job.runner_type, job.failure_reason) == (1.5, RunnerType.INSTANCE, "")
 
 
-def test_a_job_of_an_unknown_pipeline_is_polled() -> None:
+def test_a_job_of_an_unknown_pipeline_is_polled_unless_it_only_waits() -> None:
     assert is_a_poke(reader().read(hook(JOB)))
+    waits = {"build_status": "pending", "build_started_at": None, "build_finished_at": None}
+    assert reader().read(hook(JOB | waits)) == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from exporter.web.webconfig import TlsConfig
 from tests.support.certificates import Pki
 from tests.support.wire import Reply, Wire, heard
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds after which a test gives up on what should happen; no test passes by waiting for it."""
 
 

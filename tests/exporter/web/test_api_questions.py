@@ -16,7 +16,7 @@ from exporter.model.history import Summary, Wanted
 from exporter.model.runs import Status
 from exporter.web.api.questions import Questions, Refused
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class SlowHistory:

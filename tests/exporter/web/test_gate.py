@@ -22,7 +22,7 @@ from exporter.web.logins import MAX_KNOWN, MAX_WAITING, Logins, TooManyLogins
 from exporter.web.server import WebServer, bind
 from exporter.web.webconfig import RateLimit, WebConfig
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def _hash(password: str, cost: int = 4) -> bytes:

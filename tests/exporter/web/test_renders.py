@@ -8,7 +8,7 @@ import pytest
 
 from exporter.web.renders import Renders
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 class Kitchen:

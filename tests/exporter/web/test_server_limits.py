@@ -19,7 +19,7 @@ from exporter.web.whole import SLICE_BYTES, WholeMessages
 Serve = Callable[..., WebServer]
 Connect = Callable[..., Any]
 Eventually = Callable[[Callable[[], bool]], None]
-PATIENCE = 20.0
+PATIENCE = 60.0
 GET = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 GET_METRICS = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"
 HALF_HEAD = b"GET /healthz HTTP/1.1\r\nX: "

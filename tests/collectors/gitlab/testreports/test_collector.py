@@ -151,6 +151,22 @@ def test_no_more_suites_are_named_than_wanted(reports_of: Make) -> None:
     }
 
 
+def test_what_the_configuration_wants_no_more_is_not_shown(reports_of: Make) -> None:
+    lab = reports_of(cases={"enabled": True})
+    child = {"jobs": [job("long", success=7)]}
+    lab.pipeline(job(success=1, failed=["one"]), {"name": "trigger", "downstream": child})
+    request = f"refs/merge-requests/{lab.act('open_mr', project=PROJECT)['iid']}/head"
+    lab.pipeline(job(success=1), ref=request)
+    lab.run(120, 30)
+    assert len(lab.exporter.lines("ci_test_last_run_id")) == 3
+    assert failing(lab) == {"test_one"}
+    lab.restart(cases={"enabled": False}, child_pipelines=False, refs={"change_requests": {"enabled": False}})
+    lab.exporter.poll()
+    assert len(lab.exporter.lines("ci_test_last_run_id")) == 1
+    assert lab.exporter.lines("ci_test_last_run_id", ref="main", source="push")
+    assert failing(lab) == set()
+
+
 def test_the_newest_report_from_before_the_start_is_shown_and_not_counted(tmp_path: Path) -> None:
     with gitlab(start=parse(START) - 600_000) as server:
         server.action("create_project", path=PROJECT)

@@ -65,6 +65,11 @@ def test_a_report_that_cannot_be_read_is_tried_ever_more_rarely_and_then_given_u
     assert 86_400 < sum(waits) < 2 * 86_400
 
 
+@pytest.mark.parametrize(("seconds", "due"), [(29, False), (30, True), (-3_000, False), (-7_000, True)])
+def test_a_clock_that_is_set_back_holds_up_no_report(seconds: float, due: bool) -> None:
+    assert waiting(1).is_due(NOW + timedelta(seconds=seconds)) is due
+
+
 def test_what_no_list_can_bring_any_more_is_forgotten() -> None:
     state, overlap = full(), timedelta(seconds=60)
     state.seen |= {number: NOW - timedelta(seconds=60 * number) for number in range(5)}

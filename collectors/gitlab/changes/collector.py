@@ -1,0 +1,84 @@
+"""The collector of GitLab's merge requests: how many are open, and how long review and merge take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client.metrics_core import Metric
+
+from collectors.gitlab.changes.client import ChangesClient
+from collectors.gitlab.changes.reader import CURSORS, ChangeReader, Cursor, Memory
+from collectors.gitlab.changes.settings import ChangesConfig
+from collectors.gitlab.discovery import Discoverer, Feature
+from collectors.gitlab.news import stored
+from exporter import ci_delivery_families as families
+from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Unit
+from exporter.families import Samples
+from exporter.model.views import UnitView
+
+_PROVIDER = "gitlab"
+
+
+class GitLabChanges(Collector[ChangesConfig]):
+    """Merge requests of GitLab projects.
+
+    A steady round costs one call per project, and one more for each merge request that changed and has not
+    been reviewed and approved yet: its notes, which tell when both happened. At a start, and every
+    ``rediscover_interval_seconds``, the open ones are listed, a call per page.
+    """
+
+    name = "gitlab_changes"
+    config_model = ChangesConfig
+    families = families.CHANGE_FAMILIES
+
+    def __init__(self, config: ChangesConfig, context: Context) -> None:
+        super().__init__(config, context)
+        self._client = ChangesClient(config, context, self.name)
+        self._memories: dict[str, Memory] = {}
+
+    @property
+    def target(self) -> str:
+        """The host and path of the instance, which other collectors of it must not share."""
+        return f"{self.name}:{self.config.instance or self.config.host_and_path}"
+
+    def credentials_changed(self) -> bool:
+        """Whether the token file holds another token than the refused one."""
+        return self._client.credentials_changed()
+
+    def discover(self) -> Discovery:
+        """Every project to watch that has merge requests."""
+        discovery = Discoverer(self._client, self.config, Feature.CHANGES).run()
+        there = {unit.key for unit in discovery.units}
+        self._memories = {key: memory for key, memory in self._memories.items() if key in there}
+        return discovery
+
+    def poll(self, unit: Unit, position: Position) -> Batch:
+        """What changed in one project since the cursor."""
+        reader = ChangeReader(
+            unit,
+            self._memories.setdefault(unit.key, Memory()),
+            client=self._client,
+            config=self.config,
+            context=self.context,
+        )
+        return reader.read(stored(CURSORS, position.cursor, Cursor()), position)
+
+    def unit_samples(self, view: UnitView) -> Samples:
+        """The totals of one project."""
+        return families.total_samples(_PROVIDER, view)
+
+    def collect(self) -> Iterator[Metric]:
+        """The pages of all projects, from memory."""
+        return self.context.page.collect()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._client.close()
+
+    @classmethod
+    def start_demo(cls, directory: Path) -> DemoSource:
+        """Watch the stand-in GitLab that the demo of pipelines starts."""
+        from collectors.gitlab.demos import changes_source
+
+        return changes_source(directory)

@@ -1,0 +1,1 @@
+"""GitLab's environments and deployments."""

@@ -1,0 +1,127 @@
+"""Jenkins' remote API: which calls there are, and which fields each of them asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from collectors._connection import api_client
+from collectors._http import Answer, NotThere
+from collectors.jenkins.settings import Connection
+from exporter.contract import Context, Trouble
+from exporter.errors import BadAnswer, UnitUnavailable
+
+# Parameters of builds are not among them: they may hold anything.
+_BUILD = (
+    "_class,number,building,result,timestamp,duration,"
+    "actions[queuingDurationMillis,causes[_class,userId],lastBuiltRevision[SHA1,branch[name]]]"
+)
+_JOB = f"_class,name,lastBuild[{_BUILD}]"
+PAGE = 100  # builds a call; more would make Jenkins load too many records at once
+_COMPUTERS = (
+    "computer[displayName,offline,temporarilyOffline,numExecutors,assignedLabels[name],"
+    "monitorData[hudson.node_monitors.ArchitectureMonitor],executors[idle],oneOffExecutors[idle]]"
+)
+_QUEUE = "items[id,buildable,buildableStartMilliseconds,inQueueSince,why,task[name,url]]"
+
+
+def job_path(full_name: str) -> str:
+    """The path of a job or folder below Jenkins' own; the empty name is Jenkins itself."""
+    return "".join(f"job/{quote(name, safe='')}/" for name in full_name.split("/") if name)
+
+
+def nested(depth: int) -> str:
+    """The fields of a job, and of all jobs below it down to *depth* levels.
+
+    Of what lies below the last level, one name tells that there is more.
+    """
+    tree = f"{_JOB},jobs[name]{{0,1}}"
+    for _ in range(depth):
+        tree = f"{_JOB},jobs[{tree}]"
+    return tree
+
+
+class JenkinsClient:
+    """The calls we make, for several threads; one rate limit for all of them."""
+
+    def __init__(self, config: Connection, context: Context, collector: str) -> None:
+        self._api = api_client(config, context, collector, credentials=config.user_credentials())
+
+    def credentials_changed(self) -> bool:
+        """Whether the token file holds another token than the one that was refused; takes it over."""
+        return self._api.credentials.changed()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._api.close()
+
+    def items(self, full_name: str, depth: int) -> Any:
+        """A folder or job with all that lies below it, each job with its newest build.
+
+        Raises:
+            UnitUnavailable: it is not there, or hidden.
+        """
+        answer = self._get(f"{job_path(full_name)}api/json", "items", nested(depth))
+        return _body(answer, full_name or "Jenkins")
+
+    def builds(self, job: str, first: int, count: int = PAGE) -> list[Any]:
+        """Builds of a job by position, the newest is at 0; none if the job is gone.
+
+        ``allBuilds``, since ``builds`` ends at the hundredth.
+        """
+        tree = f"allBuilds[{_BUILD}]{{{first},{first + count}}}"
+        answer = self._get(f"{job_path(job)}api/json", "builds", tree)
+        if answer.status == 404:
+            return []
+        builds = _object(_body(answer, job), "builds").get("allBuilds")
+        if not isinstance(builds, list):
+            raise BadAnswer(f"builds: expected a list of builds of {job}")
+        return builds
+
+    def build(self, job: str, number: int) -> Any:
+        """One build; ``None`` if it is gone."""
+        answer = self._get(f"{job_path(job)}{number}/api/json", "build", _BUILD)
+        return None if answer.status == 404 else _body(answer, job)
+
+    def stages(self, job: str, number: int) -> Any:
+        """How a pipeline build went stage by stage; ``None`` if Jenkins does not tell (no Stage View)."""
+        answer = self._api.get(f"{job_path(job)}{number}/wfapi/describe", "stages")
+        return None if answer.status == 404 else _body(answer, job)
+
+    def views(self, job: str) -> Any:
+        """What a multibranch project lists under branches, change requests and tags, and its primary branch.
+
+        Raises:
+            NotThere: it does not tell.
+        """
+        answer = self._get(
+            f"{job_path(job)}api/json", "views", "views[name,jobs[name]],jobs[name,actions[_class]]"
+        )
+        if answer.status != 200:
+            raise NotThere(f"views answered {answer.status}", answer.status)
+        return answer.body
+
+    def computers(self) -> Any:
+        """All nodes with their executors."""
+        return _body(self._get("computer/api/json", "computers", _COMPUTERS), "the list of nodes")
+
+    def queue(self) -> Any:
+        """What waits to be executed."""
+        return _body(self._get("queue/api/json", "queue", _QUEUE), "the queue")
+
+    def _get(self, path: str, operation: str, tree: str) -> Answer:
+        return self._api.get(path, operation, {"tree": tree})
+
+
+def _body(answer: Answer, what: str) -> Any:
+    if answer.status == 404:
+        raise UnitUnavailable(f"{what} is not there, or hidden", Trouble.NOT_FOUND)
+    if answer.status != 200:
+        raise UnitUnavailable(f"the user may not read {what}", Trouble.FORBIDDEN)
+    return answer.body
+
+
+def _object(body: Any, operation: str) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise BadAnswer(f"{operation}: expected an object, got {type(body).__name__}")
+    return body

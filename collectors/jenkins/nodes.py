@@ -1,0 +1,179 @@
+"""The collector of Jenkins' nodes: who is online, what runs where, and what waits for which label."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+
+from collectors import _fleet
+from collectors._fleet import Fleet, Runner, WaitingJob
+from collectors.jenkins import mapping
+from collectors.jenkins.client import JenkinsClient
+from collectors.jenkins.settings import NodesConfig
+from exporter import ci_families
+from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Schedule, Unit
+from exporter.errors import BadAnswer
+from exporter.families import Sample, gauge
+
+_PROVIDER = "jenkins"
+_NO_ROOM = "max_nodes"
+_ARCHITECTURE = "hudson.node_monitors.ArchitectureMonitor"
+_PLATFORM = re.compile(r"(.*) \(([^)]*)\)\Z")
+_MOST_MILLISECONDS = 2**53
+# In every language of Jenkins the label stands in quotes of some sort, and nothing else does.
+_QUOTED = re.compile("[‘“„«「『'\"]([^’”“»」』'\"]+)[’”“»」』'\"]")
+
+EXECUTORS = gauge(
+    "ci_runner_executors",
+    "Jobs that an online runner can execute at once, by whether it does."
+    " From the last poll, not the moment of the scrape.",
+    ("provider", "runner", "state"),
+    source="runner",
+)
+
+
+class JenkinsNodes(Collector[NodesConfig]):
+    """All nodes that the user sees as one fleet, and what waits for an executor; two calls a poll."""
+
+    name = "jenkins_nodes"
+    config_model = NodesConfig
+    families = (*ci_families.RUNNER_FAMILIES, EXECUTORS)
+    unit_noun = "fleets"
+
+    def __init__(self, config: NodesConfig, context: Context) -> None:
+        super().__init__(config, context)
+        self._client = JenkinsClient(config, context, self.name)
+
+    @property
+    def target(self) -> str:
+        """The host and path of the instance."""
+        return f"{self.name}:{self.config.host_and_path}"
+
+    @property
+    def schedule(self) -> Schedule:
+        """How often to poll; what a poll brings is always news, so only failures make it rarer."""
+        config = self.config
+        return Schedule(
+            config.poll_interval_seconds, max(config.poll_interval_seconds, config.poll_interval_max_seconds)
+        )
+
+    def credentials_changed(self) -> bool:
+        """Whether the token file holds another token than the refused one."""
+        return self._client.credentials_changed()
+
+    def discover(self) -> Discovery:
+        """The one fleet there is."""
+        return Discovery((Unit(self.name, self.config.host_and_path),))
+
+    def poll(self, unit: Unit, position: Position) -> Batch:
+        """All nodes, and the queue."""
+        nodes = _objects(self._client.computers(), "computer")
+        nodes.sort(key=lambda node: mapping.text(node, "displayName"))
+        runners = [_runner(node, place) for place, node in enumerate(nodes)]
+        fleet = Fleet(runners, _waiting(_objects(self._client.queue(), "items")))
+        shown, surplus = runners[: self.config.max_nodes], runners[self.config.max_nodes :]
+        self.context.page.note_dropped(
+            ci_families.RUNNER_INFO, _NO_ROOM, [_fleet.info(_PROVIDER, runner) for runner in surplus]
+        )
+        samples = _fleet.samples(_PROVIDER, fleet, shown, max_tag_sets=self.config.max_labels)
+        names = {runner.named for runner in shown if runner.status == _fleet.ONLINE}
+        executors = [sample for node in nodes for sample in _executors(node, names)]
+        return Batch(samples={**samples, EXECUTORS: executors})
+
+    def collect(self) -> Iterator[Metric]:
+        """What the last poll saw, from memory."""
+        return self.context.page.collect()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._client.close()
+
+    @classmethod
+    def start_demo(cls, directory: Path) -> DemoSource:
+        """Watch the stand-in Jenkins that the demo of builds starts."""
+        from collectors.jenkins.demos import nodes_source
+
+        return nodes_source(directory)
+
+
+def _runner(node: mapping.Json, place: int) -> Runner:
+    """A node as a runner of the instance; its name is its id, since Jenkins gives no other."""
+    name = mapping.text(node, "displayName")
+    offline = node.get("offline") is True
+    platform, architecture = _platform(node)
+    labels = (mapping.text(label, "name") for label in _objects(node, "assignedLabels"))
+    return Runner(
+        runner_id=place,
+        named=name,
+        runner_type=_fleet.INSTANCE,
+        status=_fleet.OFFLINE if offline else _fleet.ONLINE,
+        paused=node.get("temporarilyOffline") is True,
+        description=name,
+        tags=tuple(sorted(labels)),
+        platform=platform,
+        architecture=architecture,
+        jobs_running=None if offline else _busy(node),
+    )
+
+
+def _busy(node: mapping.Json) -> int:
+    """How many executors work, those that pipelines use for themselves left out."""
+    return sum(executor.get("idle") is False for executor in _objects(node, "executors"))
+
+
+def _executors(node: mapping.Json, names: set[str]) -> Iterator[Sample]:
+    """Busy and idle executors of a node that is among *names*."""
+    name = mapping.text(node, "displayName")
+    if name in names:
+        busy = _busy(node)
+        yield Sample((_PROVIDER, name, "busy"), float(busy))
+        yield Sample((_PROVIDER, name, "idle"), float(max(0, mapping.integer(node, "numExecutors") - busy)))
+
+
+def _platform(node: mapping.Json) -> tuple[str, str]:
+    """Operating system and architecture, empty while unknown; Jenkins writes ``Linux (amd64)``."""
+    data = node.get("monitorData")
+    told = data.get(_ARCHITECTURE) if isinstance(data, dict) else None
+    match = _PLATFORM.match(told) if isinstance(told, str) else None
+    return (match[1], match[2]) if match else ("", "")
+
+
+def _waiting(items: Sequence[mapping.Json]) -> list[WaitingJob]:
+    """What could run if there were an executor: nothing in its quiet period, or behind another build."""
+    return [
+        WaitingJob(mapping.integer(item, "id", _MOST_MILLISECONDS), _tags(item), "", "", _since(item))
+        for item in items
+        if item.get("buildable") is True
+    ]
+
+
+def _since(item: mapping.Json) -> datetime:
+    """Since when it waits for an executor."""
+    key = "buildableStartMilliseconds" if "buildableStartMilliseconds" in item else "inQueueSince"
+    return mapping.instant(mapping.integer(item, key, _MOST_MILLISECONDS))
+
+
+def _tags(item: mapping.Json) -> frozenset[str]:
+    """The labels that it waits for; Jenkins exports them nowhere but in the sentence that says why it waits.
+
+    Of an expression all parts of an ``&&`` are labels; one with other signs stays as it is.
+    """
+    match = _QUOTED.search(mapping.text_or_empty(item, "why"))
+    if match is None:
+        return frozenset()
+    if re.search(r"[|!()<]|->", match[1]):
+        return frozenset((match[1],))
+    return frozenset(part.strip() for part in match[1].split("&&") if part.strip())
+
+
+def _objects(body: Any, key: str) -> list[mapping.Json]:
+    """The objects in a list that must be there."""
+    entries = mapping.json_object(body, f"list of {key}").get(key)
+    if not isinstance(entries, list):
+        raise BadAnswer(f"{key} should be a list, got {type(entries).__name__}")
+    return [mapping.json_object(entry, key) for entry in entries]

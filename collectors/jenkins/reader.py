@@ -1,0 +1,282 @@
+"""Reading one unit: what is new in it, what goes on, what is gone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from collectors._http import NotThere
+from collectors.jenkins import mapping
+from collectors.jenkins.client import PAGE, JenkinsClient, job_path
+from collectors.jenkins.cursor import Cursor, Mark
+from collectors.jenkins.mapping import Build
+from collectors.jenkins.settings import JenkinsConfig
+from collectors.jenkins.sweep import Job, Seen
+from exporter.contract import Context, Known, Trouble, UnitTrouble
+from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.model.runs import JobRun, PipelineRun, RefKind
+
+_ALONE = 2  # more builds of one job than this are read as a list
+_REREADS = 20
+_TRIES = 10  # after which a build whose stages cannot be read is saved without them
+_MOST_GONE = 10_000
+_MOST_PAGES = 1_000
+_OVERLAP = 10  # builds that a page has in common with the next: meanwhile some may be discarded
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is worth knowing from one poll to the next, but not worth storing; shared by all units.
+
+    ``kinds`` are the sorts of refs, ``primary`` the primary branch, by unit. ``refs`` are those last told
+    of. ``tries`` counts failures in a row by ``(job, number)``. ``stages`` is whether Jenkins ever told of
+    stages, ``None`` while unknown.
+    """
+
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    kinds: dict[str, dict[str, RefKind]] = field(default_factory=dict)
+    primary: dict[str, str] = field(default_factory=dict)
+    refs: dict[str, frozenset[str]] = field(default_factory=dict)
+    tries: dict[tuple[str, int], int] = field(default_factory=dict)
+    stages: bool | None = None
+
+
+class Reader:
+    """One poll of one unit; what it has read is in its public attributes."""
+
+    def __init__(
+        self,
+        seen: Seen,
+        known: Known,
+        *,
+        client: JenkinsClient,
+        config: JenkinsConfig,
+        context: Context,
+        memory: Memory,
+        since: datetime,
+    ) -> None:
+        self.seen = seen
+        self.runs: dict[int, PipelineRun] = {}
+        self.jobs: list[JobRun] = []
+        self.deleted: set[int] = set()
+        self.busy = False
+        self.trouble: UnitTrouble | None = None
+        self._known = known
+        self._client = client
+        self._config = config
+        self._unknown = context.api.unknown_value
+        self._memory = memory
+        self._since = since
+
+    # -- what there is -------------------------------------------------------------------------
+
+    def news(self, job: Job, mark: Mark | None) -> list[Build]:
+        """The builds of *job* after *mark*, oldest first; what is stored and gone is noted."""
+        last = job.last
+        if last is None or (mark and mark == (last.number, last.timestamp)):
+            return []
+        if mark is None:
+            return self._first(job, last)
+        if last.number > mark.number:
+            return self._after(job, last, mark)
+        if self._is_there(job, mark):
+            return []  # what we look at is older than what we know, from a hook or another process
+        self._note_gone(job, last.number, mark.number)
+        return self._first(job, last) if last.timestamp > mark.timestamp else [last]
+
+    def _first(self, job: Job, last: Build) -> list[Build]:
+        """Of a job that is seen for the first time, what ended since history begins, and the newest build."""
+        if last.number == 1 or (not last.running and last.finished_at < self._since):
+            return [last]
+        found = {last.number: last}
+        for page in self.pages(job, self._since):
+            found |= {one.number: one for one in page if one.running or one.finished_at >= self._since}
+        return [found[number] for number in sorted(found)]
+
+    def _after(self, job: Job, last: Build, mark: Mark) -> list[Build]:
+        """The builds behind *mark*, with what happened unseen between two looks."""
+        if last.number == mark.number + 1:
+            return [last]
+        found = {last.number: last}
+        for page in self._pages(job, last.number - mark.number + 1):
+            for one in page:
+                if one.number == mark.number and one.timestamp != mark.timestamp:
+                    return self._first(job, last)  # the job was deleted, made anew, and is further already
+                if one.number > mark.number:
+                    found[one.number] = one
+            if min((one.number for one in page), default=0) <= mark.number:
+                break
+        return [found[number] for number in sorted(found)]
+
+    def _is_there(self, job: Job, mark: Mark) -> bool:
+        """Whether the build of *mark* exists, and is no other of the same number."""
+        body = self._client.build(job.full_name, mark.number)
+        return body is not None and mapping.build(body, self._unknown).timestamp == mark.timestamp
+
+    def _note_gone(self, job: Job, last: int, before: int) -> None:
+        """Note that the builds after number *last* up to *before* do not exist any more."""
+        first = max(last + 1, before - _MOST_GONE)
+        numbers = [mapping.run_id(job.ref, number) for number in range(first, before + 1)]
+        self.deleted |= self._known.updated_at(numbers).keys()
+
+    def pages(self, job: Job, since: datetime) -> Iterator[list[Build]]:
+        """The builds of *job*, newest first, until a whole page of them ended before *since*."""
+        for page in self._pages(job, PAGE * _MOST_PAGES):
+            yield page
+            if all(not one.running and one.finished_at < since for one in page):
+                return
+
+    def _pages(self, job: Job, most: int) -> Iterator[list[Build]]:
+        """Pages of builds, newest first, at least *most* of them if there are so many."""
+        first = 0
+        while first < most:
+            count = min(PAGE, most - first + _OVERLAP)
+            bodies = self._client.builds(job.full_name, first, count)
+            yield [mapping.build(body, self._unknown) for body in bodies]
+            if len(bodies) < count:
+                return
+            first += PAGE - _OVERLAP
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def read(self, job: Job, build: Build) -> None:
+        """Take in one build, with its stages if it is over; a failure leaves nothing of it."""
+        run = self._run(job, build)
+        if self._config.refs.count == "selected" and not run.selected:
+            return
+        if run.status.finished:
+            stored = self._known.updated_at([run.run_id]).get(run.run_id)
+            if stored != run.updated_at:
+                self.jobs += self._stages(job, build, run)
+        else:
+            self.busy = True
+        self.runs[run.run_id] = run
+        self.deleted.discard(run.run_id)
+
+    def _run(self, job: Job, build: Build) -> PipelineRun:
+        return mapping.run(
+            build,
+            ref=job.ref,
+            kind=self._kind(job),
+            url=f"{self._config.url}/{job_path(job.full_name)}",
+            unstable=self._config.unstable,
+            selects=self._config.refs.selects,
+            unknown=self._unknown,
+        )
+
+    def _stages(self, job: Job, build: Build, run: PipelineRun) -> list[JobRun]:
+        """The stages of a pipeline build; none of what ended before history begins, or where none are told.
+
+        Raises:
+            SourceError: they could not be read, for the first few times.
+        """
+        counts = self._config.jobs.status or build.finished_at >= self._since
+        if not (build.pipeline and counts and self._config.jobs.enabled) or self._memory.stages is False:
+            return []
+        key = (job.full_name, build.number)
+        try:
+            body = self._client.stages(job.full_name, build.number)
+            found = [] if body is None else self._stages_of(body, run)
+        except Unauthorized:
+            raise
+        except UnitUnavailable:
+            return []
+        except SourceError as error:
+            with self._memory.turn:
+                tries = self._memory.tries[key] = self._memory.tries.get(key, 0) + 1
+            if tries < _TRIES or error.retry_after is not None:
+                raise
+            detail = f"the stages of build {build.number} of {job.full_name} cannot be read: {error}"
+            self.trouble = UnitTrouble(self.seen.unit.name, Trouble.BAD_DATA, detail)
+            found = []
+        else:
+            self._note_stages(job, build, told=body is not None)
+        with self._memory.turn:
+            self._memory.tries.pop(key, None)
+        return found
+
+    def _note_stages(self, job: Job, build: Build, *, told: bool) -> None:
+        """Note whether Jenkins tells of stages at all, if the answer for one build says so."""
+        if told:
+            self._memory.stages = True
+        elif self._memory.stages is None and self._client.build(job.full_name, build.number) is not None:
+            self._memory.stages = False  # it is not that the build was discarded meanwhile
+
+    def _stages_of(self, body: object, run: PipelineRun) -> list[JobRun]:
+        return mapping.stages(body, run, unstable=self._config.unstable, unknown=self._unknown)
+
+    def _kind(self, job: Job) -> RefKind:
+        """What sort of ref the job is for; asked for when a branch is new, since its name does not tell."""
+        if job.ref is None:
+            return RefKind.BRANCH
+        key = self.seen.unit.key
+        if job.name not in self._memory.kinds.get(key, {}):
+            try:
+                kinds, primary = mapping.ref_kinds(self._client.views(key))
+            except NotThere:
+                kinds, primary = {}, ""
+            guesses = {name: mapping.guessed_kind(name) for name in (*self.seen.jobs, job.name)}
+            self._memory.kinds[key] = guesses | kinds
+            self._memory.primary[key] = primary
+        return self._memory.kinds[key][job.name]
+
+    # -- what goes on --------------------------------------------------------------------------
+
+    def reread(self, cursor: Cursor) -> Iterator[tuple[Job, Build]]:
+        """Builds that were not over, or could not be read, the last time: as they are now."""
+        jobs = {job.ref: job for job in self.seen.jobs.values()}
+        wanted: dict[str, set[int]] = {name: set(some) for name, some in cursor.unread.items()}
+        for run in self._known.unfinished():
+            if run.run_id in self.runs:
+                continue
+            job = jobs.get(run.ref if self.seen.multibranch else None)
+            number = mapping.number_of(job.ref, run.run_id) if job else 0
+            if job is None or mapping.run_id(job.ref, number) != run.run_id:
+                self.deleted.add(run.run_id)  # with its branch, or when the job was of another sort
+            else:
+                wanted.setdefault(job.name, set()).add(number)
+        left = _REREADS
+        for name, numbers in wanted.items():
+            job = self.seen.jobs.get(name)
+            if job is None:
+                continue
+            found = self._at_once(job, numbers)
+            for number in sorted(numbers):
+                if number in found:
+                    yield job, found[number]
+                elif left > 0:
+                    left -= 1
+                    yield from self._one(job, number, cursor)
+
+    def _at_once(self, job: Job, numbers: set[int]) -> dict[int, Build]:
+        """Those of *numbers* that need no call each: the newest, and if there are several, a page."""
+        found = {job.last.number: job.last} if job.last and job.last.number in numbers else {}
+        if len(numbers) - len(found) > _ALONE:
+            for page in self._pages(job, 1):
+                found |= {one.number: one for one in page if one.number in numbers}
+        return found
+
+    def _one(self, job: Job, number: int, cursor: Cursor) -> Iterator[tuple[Job, Build]]:
+        """One build alone; noted if it is gone."""
+        body = self._client.build(job.full_name, number)
+        if body is not None:
+            yield job, mapping.build(body, self._unknown)
+            return
+        self.deleted.add(mapping.run_id(job.ref, number))
+        cursor.unread.get(job.name, set()).discard(number)
+
+    def refs(self) -> dict[RefKind, frozenset[str]]:
+        """The refs of a multibranch project, if they are not those that were told of last.
+
+        Each counts for every kind: names are unique in a project, and of idle ones nobody asked the kind.
+        """
+        if not self.seen.multibranch:
+            return {}
+        refs = frozenset(job.ref for job in self.seen.jobs.values() if job.ref)
+        if self._memory.refs.get(self.seen.unit.key) == refs:
+            return {}
+        self._memory.refs[self.seen.unit.key] = refs
+        selects = self._config.refs.selects
+        return {kind: frozenset(ref for ref in refs if selects(kind, ref)) for kind in RefKind}
