@@ -195,7 +195,7 @@ class HookReader:
         self, name: str, rounds: CollectorRounds, unit: Unit, batch: Batch | None, read: _Read
     ) -> bool:
         """Whether the unit is watched; what is said of it is saved then."""
-        received = rounds.receive(unit, batch)
+        received = rounds.take_in(unit, batch)
         if received is None:
             return False
         if received.wakes:

@@ -412,7 +412,16 @@ class CollectorRounds:
         """Whether it is known which units there are."""
         return self._discovered
 
-    def receive(self, unit: Unit, batch: Batch | None) -> Received | None:
+    def receive(self, unit: Unit, batch: Batch | None) -> bool | None:
+        """Save and show what a hook says of *unit*: whether it is to be polled now; ``None``: not watched."""
+        received = self.take_in(unit, batch)
+        if received is None:
+            return None
+        if received.unit_id is not None:
+            self.show([received.unit_id])
+        return received.wakes
+
+    def take_in(self, unit: Unit, batch: Batch | None) -> Received | None:
         """Save what a hook says of *unit*; ``None`` if that is not watched.
 
         It is not shown yet: :meth:`show` does so for many units at once, in a part of the time.

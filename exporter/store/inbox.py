@@ -21,6 +21,7 @@ from exporter.store.tables import hooks, hooks_seen
 REMEMBERED = timedelta(hours=25)
 """How long a hook is known, so that a repetition is no news; senders repeat for a day at most."""
 _FORGOTTEN_AT_ONCE = 5_000
+_REMOVED_AT_ONCE = 100  # whoever acknowledges has to wait for it
 _DIGEST_BYTES = 16
 _REMEMBER = made_once(
     lambda insert: insert.on_conflict_do_nothing().returning(hooks_seen.c.digest), hooks_seen
@@ -121,13 +122,13 @@ class Inbox:
 
     def remove(self, numbers: Collection[int], forgotten: Collection[bytes] = ()) -> None:
         """Take out *numbers*, which are done; a repetition of those *forgotten* is to be read once more."""
-        if not numbers:
-            return
-        with self._write() as connection:
-            for chunk in chunks(numbers):
+        if forgotten:
+            with self._write() as connection:
+                for digests in chunks(forgotten):
+                    connection.execute(sa.delete(hooks_seen).where(hooks_seen.c.digest.in_(digests)))
+        for chunk in chunks(numbers, _REMOVED_AT_ONCE):
+            with self._write() as connection:
                 connection.execute(sa.delete(hooks).where(hooks.c.number.in_(chunk)))
-            for digests in chunks(forgotten):
-                connection.execute(sa.delete(hooks_seen).where(hooks_seen.c.digest.in_(digests)))
 
     def postpone(self, number: int, due_at: datetime) -> None:
         """Have a hook that could not be read tried again at *due_at*."""
