@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -446,6 +446,10 @@ class CollectorRounds:
             self._display.show_samples(state.stored.id, batch.samples, lambda: self.is_current(known))
         shows = bool(saved.changed or batch.unit or new)
         return Received(wakes=new, unit_id=state.stored.id if shows else None)
+
+    def saving_together(self) -> AbstractContextManager[None]:
+        """A block in which several saves wait for others once, not each."""
+        return self._store.together()
 
     def show(self, unit_ids: Sequence[int]) -> None:
         """Show units as the store has them now; one that cannot be shown is logged."""

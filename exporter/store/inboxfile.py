@@ -73,6 +73,20 @@ class InboxFile:
         ):
             yield connection
 
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """A connection for one statement that writes.
+
+        No other thread gets in between its begin and its commit, so that a process that is busy holds up
+        nobody who acknowledges: of a transaction of several statements, each waits for Python's lock.
+        """
+        with (
+            store_errors(self._url),
+            self._turn,
+            self._engine.connect().execution_options(alone=True) as connection,
+        ):
+            yield connection
+
     def tidy(self) -> None:
         """Move what is committed from the log into the file, beside those who go on adding.
 
