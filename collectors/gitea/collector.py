@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ from collectors._http import NotThere
 from collectors._values import parse_instant
 from collectors.gitea import discovery, hooks
 from collectors.gitea.client import GiteaClient, repository_scope, unavailable
-from collectors.gitea.news import News
+from collectors.gitea.news import News, Signal, of_run
 from collectors.gitea.overview import Overview
 from collectors.gitea.reader import Look, Memory, Reader, concerns_all
 from collectors.gitea.settings import GiteaConfig
@@ -229,8 +229,7 @@ class Gitea(CiCollector[GiteaConfig]):
             for run_id in sorted(reader.unread)[:_UNREAD_PER_POLL]:
                 reader.read(run_id)
             if self._due(cursor):
-                refs = reader.read_refs()
-                reader.look_deeper(position.counts_from)
+                refs = reader.look_deeper(position.counts_from, first=cursor.looked_at is None)
                 cursor = replace(cursor, looked_at=self.context.clock.now())
             for run in position.known.incomplete(_DETAILS_PER_POLL):
                 reader.read_once(run.run_id)
@@ -251,11 +250,9 @@ class Gitea(CiCollector[GiteaConfig]):
         failed: dict[int, SourceError] = {}
         for page in self._client.newest_runs(repository_scope(unit.name)):
             reader = self._reader(unit, known, ())
-            times = {run.run_id: run.completed_at or run.started_at for run in page}
-            stored = known.updated_at(times)
-            for run_id, at in sorted(times.items()):
-                if at is None or not start <= at < end or stored.get(run_id, start) >= at != start:
-                    continue
+            signals = [of_run(run) for run in page]
+            stored = known.updated_at({signal.run_id for signal in signals})
+            for run_id in sorted(_missing(signals, stored, start, end)):
                 try:
                     reader.read(run_id)
                 except SourceError as error:
@@ -263,7 +260,7 @@ class Gitea(CiCollector[GiteaConfig]):
                         raise
                     failed[run_id] = error
             yield self._batch(reader, None)
-            if all(at is not None and at < start for at in times.values()):
+            if all(signal.changed_at is not None and signal.changed_at < start for signal in signals):
                 break
         if failed:
             first = next(iter(failed.values()))
@@ -317,3 +314,16 @@ class Gitea(CiCollector[GiteaConfig]):
         from collectors.gitea.standin.demo import demo_source
 
         return demo_source(directory)
+
+
+def _missing(
+    signals: Iterable[Signal], stored: Mapping[int, datetime], start: datetime, end: datetime
+) -> set[int]:
+    """The runs that changed in [*start*, *end*) and are not *stored* as of then."""
+    return {
+        signal.run_id
+        for signal in signals
+        if signal.changed_at is not None
+        and start <= signal.changed_at < end
+        and (signal.run_id not in stored or stored[signal.run_id] < signal.changed_at)
+    }

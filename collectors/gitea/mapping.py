@@ -251,9 +251,8 @@ def record(
     Gitea gives no time of change: the newest of all times, of *jobs* too, takes its place.
     """
     jobs = list(jobs)
-    again = not run.has_attempts and any(
-        job.attempt > 1 for job in jobs
-    )  # and then the creation is the first one's
+    # Overwritten by a re-run, its jobs still have the creation of the first time.
+    again = not run.has_attempts and any(job.attempt > 1 for job in jobs)
     finished_at = None
     if run.status.finished:
         ends = [job.completed_at for job in jobs if job.completed_at]
@@ -320,6 +319,7 @@ def ref_of(ref: str, short: str) -> tuple[RefKind, str]:
 
 
 def source(word: str, unknown: Unknown) -> str:
+    """What triggered a run, of Gitea's list; ``unknown`` for anything else."""
     word = _OLD_SOURCES.get(word, word)
     if word in SOURCES:
         return word

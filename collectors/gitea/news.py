@@ -29,12 +29,12 @@ class Signal:
     finished: bool
 
     def is_news(self, stored: datetime | None, unfinished: Collection[int], since: datetime) -> bool:
-        """Whether it tells more of its run than what is *stored* as of that time, and nothing before *since*.
+        """Whether it tells more of its run than what is *stored* as of that time.
 
-        *unfinished* are the stored runs that are.
+        What ended before *since* is none, unless it is known. *unfinished* are the stored runs that are.
         """
         if stored is None:
-            return self.changed_at is None or self.changed_at >= since
+            return not self.finished or self.changed_at is None or self.changed_at >= since
         if self.changed_at is not None and self.changed_at > stored:
             return True
         return not self.finished and self.run_id not in unfinished
@@ -73,6 +73,7 @@ class News:
                 if self._by_jobs or error.status != 404:
                     raise
         for runs in self._client.newest_runs(scope):
+            self._by_jobs = False
             yield [of_run(run) for run in runs]
 
     def going_on(self, scope: str) -> list[Signal]:

@@ -39,6 +39,7 @@ class Overview:
         self._looked_at: float | None = None
         self._usable = True
         self._keys: dict[str, str] = {}
+        self._members: frozenset[str] = frozenset()
         self._quiet: set[str] = set()
         self._told: set[str] = set()
         self._seen: OrderedDict[int, Signal] = OrderedDict()
@@ -47,12 +48,13 @@ class Overview:
         """These are the repositories of the scope; whether the list may be read is to be tried anew."""
         with self._turn:
             self._keys = {unit.name.lower(): unit.key for unit in units}
-            self._quiet &= set(self._keys.values())
+            self._members = frozenset(self._keys.values())
+            self._quiet &= self._members
             self._usable = True
 
     def has(self, unit: Unit) -> bool:
         """Whether the repository is one of the scope."""
-        return unit.key in self._keys.values()
+        return unit.key in self._members
 
     def quiet(self, unit: Unit) -> bool:
         """Whether there is nothing new of the repository; false if nobody can tell."""
@@ -76,9 +78,8 @@ class Overview:
                 self._quiet.add(unit.key)
 
     def forget(self, unit: Unit) -> None:
-        """The repository could not be read to the end."""
-        with self._turn:
-            self._quiet.discard(unit.key)
+        """There is something of the repository to be read; at once, also while a look is under way."""
+        self._quiet.discard(unit.key)
 
     def _look(self, asking: Unit) -> None:
         """Read the list down to what was seen before; a repository with news is not quiet any more."""

@@ -120,26 +120,30 @@ class Reader:
         ended = self.unfinished.keys() - {signal.run_id for signal in going_on}
         return self._news_of(going_on, since) | ended
 
-    def look_deeper(self, since: datetime) -> None:
-        """What need not be found at once, and is read at once if it is.
+    def look_deeper(self, since: datetime, *, first: bool) -> dict[RefKind, frozenset[str]]:
+        """What need not be found at once, and is read at once if it is; returns the refs that exist.
 
-        The runs that go on; and of the newest ones those that are older than *since*, as the list has them:
-        they say how the refs stand.
+        At the *first* time, the runs that go on, however old. Of the newest ones, those that ended before
+        *since* as the list has them: they say how the refs stand.
         """
-        for run_id in sorted(self._ended(since) - self.unread):
-            self.read_once(run_id)
+        if first or not self._news.tells_all:
+            for run_id in sorted(self._ended(since) - self.unread):
+                self.read_once(run_id)
         page = next(iter(self._client.newest_runs(self._scope)), [])
         stored = self._known.updated_at({run.run_id for run in page})
-        signals = [of_run(run) for run in page]
-        for run, signal in zip(page, signals, strict=True):
-            if run.run_id in self._read or run.run_id in self.unread:
-                continue
-            if signal.is_news(stored.get(run.run_id), self.unfinished, since):
-                self.read(run.run_id)
-            elif run.run_id not in stored and self._config.refs.selects(run.ref_kind, run.ref):
-                created = mapping.created_at(run, (), self._clock.now())
-                record = mapping.record(run, (), created, self._config.refs.selects)
-                self.runs.append(replace(record, complete=False))
+        for run in page:
+            if self._is_news(of_run(run), stored, since) and run.run_id not in self.unread:
+                self.read_once(run.run_id)
+            elif not (run.run_id in stored or run.run_id in self.unread or run.run_id in self._read):
+                self._take_unread(run)
+        return self._read_refs() if page else dict.fromkeys(RefKind, frozenset())
+
+    def _take_unread(self, run: mapping.Run) -> None:
+        """Keep of a run what the list tells, if its ref has series of its own."""
+        selects = self._config.refs.selects
+        if selects(run.ref_kind, run.ref):
+            created = mapping.created_at(run, (), self._clock.now())
+            self.runs.append(replace(mapping.record(run, (), created, selects), complete=False))
 
     # -- one run ---------------------------------------------------------------------------------
 
@@ -223,15 +227,13 @@ class Reader:
 
     # -- refs ------------------------------------------------------------------------------------
 
-    def read_refs(self) -> dict[RefKind, frozenset[str]]:
+    def _read_refs(self) -> dict[RefKind, frozenset[str]]:
         """The refs with series of their own that still exist."""
         refs, name = self._config.refs, self.unit.name
-        lists = ((RefKind.BRANCH, self._client.branches), (RefKind.TAG, self._client.tags))
         found: dict[RefKind, frozenset[str]] = {}
-        for kind, pages in lists:
-            names = (
-                [mapping.name(ref) for page in pages(name) for ref in page] if refs.of(kind).enabled else []
-            )
+        for kind, pages in ((RefKind.BRANCH, self._client.branches), (RefKind.TAG, self._client.tags)):
+            lists = pages(name) if refs.of(kind).enabled else iter(())
+            names = (mapping.name(ref) for page in lists for ref in page)
             found[kind] = frozenset(ref for ref in names if refs.selects(kind, ref))
         pulls = self._client.open_pulls(name) if refs.change_requests.enabled else []
         found[RefKind.CHANGE_REQUEST] = frozenset(mapping.pull_ref(pull) for pull in pulls)

@@ -24,19 +24,17 @@ class Waits:
     _blocked: dict[tuple[str, int], bool] = field(default_factory=dict)
 
     def note(self, unit: str, jobs: Sequence[Job]) -> None:
-        """Remember of the *jobs* of one attempt which of them wait, and for what; forget those that began."""
+        """Remember of the *jobs* of one attempt which of them wait, and for what."""
         nothing_ended = not any(job.status.finished for job in jobs)
         with self._turn:
-            if len(self._blocked) > _MOST_KEPT:
-                self._blocked.clear()
             for job in jobs:
                 key = (unit, job.job_id)
                 if job.status is Status.CREATED:
                     self._blocked[key] = True
                 elif job.status is Status.PENDING and nothing_ended:
                     self._blocked.setdefault(key, False)
-                elif job.status.finished:
-                    self._blocked.pop(key, None)
+            for key in list(self._blocked)[: max(0, len(self._blocked) - _MOST_KEPT)]:
+                del self._blocked[key]
 
     def seconds(self, unit: str, job: Job, jobs: Sequence[Job]) -> float | None:
         """How long *job* waited for a runner, in seconds; ``None`` if it did not start, or nobody can tell.

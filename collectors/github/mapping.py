@@ -109,6 +109,7 @@ class Entry:
     web_url: str | None
     sha: str | None
     commit_title: str | None
+    run_number: int | None
 
     @property
     def change_request(self) -> bool:
@@ -159,6 +160,7 @@ def entry(value: Any, unknown: Unknown) -> Entry:
         event=event,
         head=_head(run, path),
         number=_number(run.get("pull_requests")),
+        run_number=integer(run, "run_number") if run.get("run_number") is not None else None,
         created_at=created_at,
         updated_at=instant(run, "updated_at"),
         asked_at=instant_or_none(run.get("run_started_at")) or created_at,
@@ -186,6 +188,7 @@ def run(
     finished = entry.status.finished
     return PipelineRun(
         run_id=entry.run_id,
+        number=entry.run_number,
         ref=ref,
         ref_kind=kind,
         source=entry.source,

@@ -72,6 +72,7 @@ class Jenkins(CiCollector[JenkinsConfig]):
         """Every job to watch."""
         sweep = self._sweeper.all()
         self._memory.stages = self._memory.stages or None  # the plugin may be there by now
+        self._memory.refs.clear()  # what was told last may not have been saved
         units = tuple(self._unit(seen) for seen in sweep.units.values())
         return Discovery(units, tuple(sweep.troubles))
 

@@ -11,11 +11,11 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import unquote
 
+from collectors._values import Json, json_object, text, text_or_empty
 from exporter.clock import EPOCH
 from exporter.errors import BadAnswer
 from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 
-Json = Mapping[str, Any]
 Unknown = Callable[[str], None]
 
 # Source: Jenkins core, hudson/model/Result.java. UNSTABLE is the operator's choice.
@@ -64,7 +64,6 @@ _VIEWS = {
 _CHANGE_REQUEST = re.compile(r"(PR|MR)-\d+(-(head|merge))?\Z")
 _PRIMARY = "PrimaryInstanceMetadataAction"
 _REMOTE = re.compile(r"(refs/)?remotes/[^/]+/|origin/|refs/heads/|refs/tags/")
-_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")  # what databases refuse to store
 _NUMBER_BITS = 20
 NUMBER_MASK = (1 << _NUMBER_BITS) - 1
 _LONGEST = 253_402_300_799_000 // 2  # milliseconds; far enough from the end of the calendar to add
@@ -270,6 +269,7 @@ def run(
         finished_at=one.finished_at if state.finished else None,
         duration_seconds=one.duration / 1000 if state.finished else None,
         queue_seconds=None if one.queuing is None else one.queuing / 1000,
+        number=one.number,
         username=one.user or None,
         web_url=f"{url}{one.number}/",
         sha=one.sha or None,
@@ -366,27 +366,7 @@ def _names(view: Json) -> Iterator[str]:
     return (job["name"] for job in _objects(view, "jobs") if isinstance(job.get("name"), str))
 
 
-# -- values ------------------------------------------------------------------------------------------
-
-
-def json_object(value: Any, what: str) -> Json:
-    """*value* if it is an object; *what* names it in the error."""
-    if not isinstance(value, dict):
-        raise BadAnswer(f"a {what} should be a JSON object, got {type(value).__name__}")
-    return value
-
-
-def text(entry: Json, key: str) -> str:
-    """The string under *key*, with what no database would store replaced."""
-    value = entry.get(key)
-    if not isinstance(value, str):
-        raise BadAnswer(f"{key} should be a string, got {type(value).__name__}")
-    return _clean(value)
-
-
-def text_or_empty(entry: Json, key: str) -> str:
-    """The string under *key*; empty for null and for a missing one."""
-    return "" if entry.get(key) is None else text(entry, key)
+# -- values ----------------------------------------------------------------------------------------
 
 
 def integer(entry: Json, key: str, most: int = 2**31) -> int:
@@ -413,4 +393,5 @@ def _objects(entry: Json, key: str) -> list[Json]:
 
 
 def _clean(value: str) -> str:
-    return _UNWRITABLE.sub("\ufffd", value)
+    """*value* as any text is taken."""
+    return text({"value": value}, "value")

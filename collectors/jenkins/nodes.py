@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import Metric
 
 from collectors import _fleet
 from collectors._fleet import Fleet, Runner, WaitingJob
+from collectors._values import Json, json_object, text, text_or_empty
 from collectors.jenkins import mapping
 from collectors.jenkins.client import JenkinsClient
 from collectors.jenkins.settings import NodesConfig
@@ -73,7 +74,7 @@ class JenkinsNodes(Collector[NodesConfig]):
     def poll(self, unit: Unit, position: Position) -> Batch:
         """All nodes, and the queue."""
         nodes = _objects(self._client.computers(), "computer")
-        nodes.sort(key=lambda node: mapping.text(node, "displayName"))
+        nodes.sort(key=lambda node: text(node, "displayName"))
         runners = [_runner(node, place) for place, node in enumerate(nodes)]
         fleet = Fleet(runners, _waiting(_objects(self._client.queue(), "items")))
         shown, surplus = runners[: self.config.max_nodes], runners[self.config.max_nodes :]
@@ -101,12 +102,12 @@ class JenkinsNodes(Collector[NodesConfig]):
         return nodes_source(directory)
 
 
-def _runner(node: mapping.Json, place: int) -> Runner:
+def _runner(node: Json, place: int) -> Runner:
     """A node as a runner of the instance; its name is its id, since Jenkins gives no other."""
-    name = mapping.text(node, "displayName")
+    name = text(node, "displayName")
     offline = node.get("offline") is True
     platform, architecture = _platform(node)
-    labels = (mapping.text(label, "name") for label in _objects(node, "assignedLabels"))
+    labels = (text(label, "name") for label in _objects(node, "assignedLabels"))
     return Runner(
         runner_id=place,
         named=name,
@@ -121,21 +122,21 @@ def _runner(node: mapping.Json, place: int) -> Runner:
     )
 
 
-def _busy(node: mapping.Json) -> int:
+def _busy(node: Json) -> int:
     """How many executors work, those that pipelines use for themselves left out."""
     return sum(executor.get("idle") is False for executor in _objects(node, "executors"))
 
 
-def _executors(node: mapping.Json, names: set[str]) -> Iterator[Sample]:
+def _executors(node: Json, names: set[str]) -> Iterator[Sample]:
     """Busy and idle executors of a node that is among *names*."""
-    name = mapping.text(node, "displayName")
+    name = text(node, "displayName")
     if name in names:
         busy = _busy(node)
         yield Sample((_PROVIDER, name, "busy"), float(busy))
         yield Sample((_PROVIDER, name, "idle"), float(max(0, mapping.integer(node, "numExecutors") - busy)))
 
 
-def _platform(node: mapping.Json) -> tuple[str, str]:
+def _platform(node: Json) -> tuple[str, str]:
     """Operating system and architecture, empty while unknown; Jenkins writes ``Linux (amd64)``."""
     data = node.get("monitorData")
     told = data.get(_ARCHITECTURE) if isinstance(data, dict) else None
@@ -143,7 +144,7 @@ def _platform(node: mapping.Json) -> tuple[str, str]:
     return (match[1], match[2]) if match else ("", "")
 
 
-def _waiting(items: Sequence[mapping.Json]) -> list[WaitingJob]:
+def _waiting(items: Sequence[Json]) -> list[WaitingJob]:
     """What could run if there were an executor: nothing in its quiet period, or behind another build."""
     return [
         WaitingJob(mapping.integer(item, "id", _MOST_MILLISECONDS), _tags(item), "", "", _since(item))
@@ -152,18 +153,18 @@ def _waiting(items: Sequence[mapping.Json]) -> list[WaitingJob]:
     ]
 
 
-def _since(item: mapping.Json) -> datetime:
+def _since(item: Json) -> datetime:
     """Since when it waits for an executor."""
     key = "buildableStartMilliseconds" if "buildableStartMilliseconds" in item else "inQueueSince"
     return mapping.instant(mapping.integer(item, key, _MOST_MILLISECONDS))
 
 
-def _tags(item: mapping.Json) -> frozenset[str]:
+def _tags(item: Json) -> frozenset[str]:
     """The labels that it waits for; Jenkins exports them nowhere but in the sentence that says why it waits.
 
     Of an expression all parts of an ``&&`` are labels; one with other signs stays as it is.
     """
-    match = _QUOTED.search(mapping.text_or_empty(item, "why"))
+    match = _QUOTED.search(text_or_empty(item, "why"))
     if match is None:
         return frozenset()
     if re.search(r"[|!()<]|->", match[1]):
@@ -171,9 +172,9 @@ def _tags(item: mapping.Json) -> frozenset[str]:
     return frozenset(part.strip() for part in match[1].split("&&") if part.strip())
 
 
-def _objects(body: Any, key: str) -> list[mapping.Json]:
+def _objects(body: Any, key: str) -> list[Json]:
     """The objects in a list that must be there."""
-    entries = mapping.json_object(body, f"list of {key}").get(key)
+    entries = json_object(body, f"list of {key}").get(key)
     if not isinstance(entries, list):
         raise BadAnswer(f"{key} should be a list, got {type(entries).__name__}")
-    return [mapping.json_object(entry, key) for entry in entries]
+    return [json_object(entry, key) for entry in entries]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from collectors._http import NotThere
 from collectors.jenkins import mapping
@@ -23,6 +23,7 @@ _REREADS = 20
 _TRIES = 10  # after which a build whose stages cannot be read is saved without them
 _MOST_GONE = 10_000
 _MOST_PAGES = 1_000
+_SETTLES = timedelta(seconds=60)
 _OVERLAP = 10  # builds that a page has in common with the next: meanwhile some may be discarded
 
 
@@ -32,7 +33,8 @@ class Memory:
 
     ``kinds`` are the sorts of refs, ``primary`` the primary branch, by unit. ``refs`` are those last told
     of. ``tries`` counts failures in a row by ``(job, number)``. ``stages`` is whether Jenkins ever told of
-    stages, ``None`` while unknown.
+    stages, ``None`` while unknown. ``unsettled`` is when a build was first seen to be over, but without a
+    duration.
     """
 
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -41,6 +43,7 @@ class Memory:
     refs: dict[str, frozenset[str]] = field(default_factory=dict)
     tries: dict[tuple[str, int], int] = field(default_factory=dict)
     stages: bool | None = None
+    unsettled: dict[tuple[str, int, int], datetime] = field(default_factory=dict)
 
 
 class Reader:
@@ -66,6 +69,7 @@ class Reader:
         self._known = known
         self._client = client
         self._config = config
+        self._clock = context.clock
         self._unknown = context.api.unknown_value
         self._memory = memory
         self._since = since
@@ -143,8 +147,10 @@ class Reader:
 
     def read(self, job: Job, build: Build) -> None:
         """Take in one build, with its stages if it is over; a failure leaves nothing of it."""
+        build = self._settled(job, build)
         run = self._run(job, build)
         if self._config.refs.count == "selected" and not run.selected:
+            self.deleted.add(run.run_id)  # before it checked out anything, it was for no ref
             return
         if run.status.finished:
             stored = self._known.updated_at([run.run_id]).get(run.run_id)
@@ -154,6 +160,23 @@ class Reader:
             self.busy = True
         self.runs[run.run_id] = run
         self.deleted.discard(run.run_id)
+
+    def _settled(self, job: Job, build: Build) -> Build:
+        """*build*, as still running if it is over, but for less than a minute without a duration.
+
+        A pipeline is marked as over a moment before its duration is set. Taken for the end, the moment of its
+        beginning would count as one execution, and the real end as a further one. Only builds that a crash
+        of Jenkins cut off stay without.
+
+        Source:
+            workflow-job-plugin, WorkflowRun.java, ``finish``.
+        """
+        if build.running or build.duration:
+            return build
+        key, now = (job.full_name, build.number, build.timestamp), self._clock.now()
+        if now - self._memory.unsettled.setdefault(key, now) < _SETTLES:
+            return replace(build, running=True, result="")
+        return build
 
     def _run(self, job: Job, build: Build) -> PipelineRun:
         return mapping.run(

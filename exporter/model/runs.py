@@ -76,6 +76,7 @@ class PipelineRun:
     ``finished_at``, ``duration_seconds`` and ``queue_seconds`` are ``None`` while unknown, and
     ``finished_at`` always is while the run is not finished (a source may show the old one during a
     retry). ``coverage_ratio`` is 0 to 1. ``sha`` is the commit it is for, ``commit_title`` its first line.
+    ``number`` is what people call it by, where that is not ``run_id``.
     ``pipeline`` is the definition's name, empty where the provider has one per project. ``selected`` says
     whether the operator wants this ref to have series of its own. ``complete`` is false when only a list
     entry was read, so that times are missing. ``earlier`` is the execution before, where a source still
@@ -103,11 +104,17 @@ class PipelineRun:
     web_url: str | None = None
     sha: str | None = None
     commit_title: str | None = None
+    number: int | None = None
     selected: bool = True
     complete: bool = True
     earlier: Execution | None = None
     ended_by: datetime | None = None
     attempt: int | None = None
+
+    @property
+    def called(self) -> int:
+        """The number that people know it by."""
+        return self.run_id if self.number is None else self.number
 
 
 @dataclass(frozen=True, slots=True)

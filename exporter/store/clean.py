@@ -101,6 +101,7 @@ def _run(run: PipelineRun) -> PipelineRun:
         web_url=storable(run.web_url, _LINK) if run.web_url else run.web_url,
         sha=storable(run.sha) if run.sha else run.sha,
         commit_title=storable(run.commit_title) if run.commit_title else run.commit_title,
+        number=run.number if run.number is None or abs(run.number) <= _LARGEST_ID else None,
         duration_seconds=_amount(run.duration_seconds),
         queue_seconds=_amount(run.queue_seconds),
         coverage_ratio=_amount(run.coverage_ratio),

@@ -25,6 +25,7 @@ def newer_run(old: PipelineRun, new: PipelineRun) -> PipelineRun:
         web_url=kept.web_url or other.web_url,
         sha=kept.sha or other.sha,
         commit_title=kept.commit_title or other.commit_title,
+        number=other.number if kept.number is None else kept.number,
         selected=new.selected,
     )
 

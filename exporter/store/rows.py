@@ -27,6 +27,7 @@ RUN_FIELDS = (
     "web_url",
     "sha",
     "commit_title",
+    "number",
     "selected",
     "complete",
 )

@@ -84,6 +84,7 @@ runs = sa.Table(
     sa.Column("web_url", sa.Text),
     sa.Column("sha", sa.Text),
     sa.Column("commit_title", sa.Text),
+    sa.Column("number", sa.BigInteger),
     sa.Column("selected", sa.Boolean, nullable=False),
     sa.Column("complete", sa.Boolean, nullable=False),
     sa.Column("deleted", sa.Boolean, nullable=False),

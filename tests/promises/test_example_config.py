@@ -86,7 +86,9 @@ def test_it_takes_the_token_from_the_environment(tree: Path) -> None:
 
 
 def test_it_stays_loadable_with_the_list_entries_that_it_shows(tree: Path, text: str, tmp_path: Path) -> None:
-    shown = re.sub(r"^    (groups: \[\]|organizations: \[\]|overlays: \{\}).*\n", "", text, flags=re.MULTILINE)
+    shown = re.sub(
+        r"^    (groups: \[\]|organizations: \[\]|overlays: \{\}).*\n", "", text, flags=re.MULTILINE
+    )
     shown = re.sub(r"^    # (groups:|organizations:|overlays:|  )", r"    \1", shown, flags=re.MULTILINE)
     path = tmp_path / "config.yaml"
     path.write_text(shown)

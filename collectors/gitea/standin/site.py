@@ -107,7 +107,10 @@ class Site(AnySite):
         return self.spoiled(request, _unknown, "")
 
     def act(self, given: dict[str, Any]) -> object:
-        """Make something happen; ``set_runner`` says whether one is online."""
+        """Make something happen; ``set_runner`` says whether one is online, ``rename_project`` renames."""
+        if given.get("action") == "rename_project":
+            self.world.project(given["project"]).path = given["path"]
+            return {}
         if given.get("action") == "set_runner":
             (self.offline.discard if given["online"] else self.offline.add)(int(given["id"]))
             return {}

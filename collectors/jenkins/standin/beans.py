@@ -44,12 +44,15 @@ class Settings:
     """What of Jenkins can be there or not.
 
     ``kinds`` are of projects by path, ``results`` overrule how a run ended, by its id. ``nodes`` are
-    ``(offline, temporarily)`` by name. ``gone`` are branches that were deleted, by project id.
+    ``(offline, temporarily)`` by name. A build has no duration for ``closing_ms`` after its end, and those
+    whose ids are in ``cut_off`` never get one.
     """
 
     metrics: bool = True
     stage_view: bool = True
     git: bool = True
+    closing_ms: int = 0
+    cut_off: set[int] = field(default_factory=set)
     kinds: dict[str, str] = field(default_factory=dict)
     organizations: set[str] = field(default_factory=set)
     results: dict[int, str] = field(default_factory=dict)
@@ -234,7 +237,7 @@ class Beans:
             "inProgress": not run.finished,
             "result": self._result(run),
             "timestamp": began,
-            "duration": max(0, run.finished_at - began) if run.finished and run.finished_at else 0,
+            "duration": self._duration(run, began),
             "estimatedDuration": 60_000,
             "keepLog": False,
             "queueId": run.id,
@@ -242,6 +245,13 @@ class Beans:
             "artifacts": [],
             "actions": self._actions(run),
         }
+
+    def _duration(self, run: Run, began: int) -> int:
+        """How long it took; 0 while it goes on, and a moment longer."""
+        end = run.finished_at
+        if not run.finished or end is None or run.id in self._settings.cut_off:
+            return 0
+        return max(0, end - began) if self._forge.now >= end + self._settings.closing_ms else 0
 
     def _result(self, run: Run) -> str | None:
         if not run.finished:

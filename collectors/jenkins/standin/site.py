@@ -147,8 +147,12 @@ class Site(StandInSite):
         """Have Jenkins say that a build ended otherwise."""
         self.settings.results[pipeline_id] = result
 
+    def _do_cut_off(self, pipeline_id: int) -> None:
+        """Let a build end as a crash of Jenkins ends it: without a duration."""
+        self.settings.cut_off.add(pipeline_id)
+
     def _do_set(self, **settings: Any) -> None:
-        """Change what Jenkins has: metrics, stage_view, git."""
+        """Change what Jenkins has: metrics, stage_view, git, closing_ms."""
         for name, value in settings.items():
             setattr(self.settings, name, value)
 

@@ -82,6 +82,8 @@ class Describer:
         if isinstance(value, (PipelineRun, JobRun)):
             told = {field.name: self._value(getattr(value, field.name)) for field in fields(value)}
             told.pop("web_url")
+            if isinstance(value, PipelineRun):
+                told["called"] = value.called
             return told | {"url": link(value.web_url)}
         if isinstance(value, datetime):
             return value.astimezone(self.zone)

@@ -26,7 +26,7 @@ Commit: {{ [(run.sha or "")[:8], run.commit_title or ""]|select|join(" ") }}
 {% if run.username %}
 By: {{ run.username }}
 {% endif %}
-Run: {{ run.run_id }}, {{ run.status }}, started by {{ run.source }}
+Run: {{ run.called }}, {{ run.status }}, started by {{ run.source }}
 {% if run.url %}
 {{ run.url }}
 {% endif %}
@@ -43,7 +43,7 @@ Failed jobs:
 """
 _LAST_GOOD = """\
 {% if last_good %}
-Last good run: {{ last_good.run_id }}, ended {{ last_good.finished_at|when }} {{ last_good.url }}
+Last good run: {{ last_good.called }}, ended {{ last_good.finished_at|when }} {{ last_good.url }}
 {% else %}
 Last good run: none known
 {% endif %}
@@ -51,11 +51,11 @@ Last good run: none known
 _RECOVERED = """\
 It was so for {{ broken_for|duration }}.
 {% if fixed_by %}
-Mended by run {{ fixed_by.run_id }}{{ " of " ~ fixed_by.username if fixed_by.username else "" }}\
+Mended by run {{ fixed_by.called }}{{ " of " ~ fixed_by.username if fixed_by.username else "" }}\
 {{ ": " ~ fixed_by.commit_title if fixed_by.commit_title else "" }} {{ fixed_by.url }}
 {% endif %}
 {% if run and jobs %}
-Before, run {{ run.run_id }} had failed: {{ jobs|map(attribute="name")|join(", ") }}
+Before, run {{ run.called }} had failed: {{ jobs|map(attribute="name")|join(", ") }}
 {% endif %}
 """
 _STABLE = """\

@@ -32,6 +32,7 @@ _PLACE = (
 )
 _RUN_ID = Column("id", ID, "The source's number of the run.", lambda run: run.run_id)
 _RUN = (
+    Column("number", NUMBER, "What people call it by, where that is not its id.", lambda run: run.number),
     Column("pipeline", TEXT, "Name of the definition; empty with one per project.", lambda run: run.pipeline),
     Column("ref", TEXT, "Branch, tag or change request.", lambda run: run.ref),
     Column("ref_kind", REF_KIND, "What the run was for.", lambda run: run.ref_kind),

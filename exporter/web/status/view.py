@@ -70,7 +70,7 @@ class RunRow:
     """One line of the list of runs; ``url`` is ``None`` without a link that is safe to follow."""
 
     key: str
-    run_id: int
+    number: int
     project: str
     project_query: str
     ref: str
@@ -358,7 +358,7 @@ def _run(one: ShownRun, filters: Filters, words: Wording) -> RunRow:
     run = one.run
     return RunRow(
         key=_key("run", one.provider, one.project, str(run.run_id)),
-        run_id=run.run_id,
+        number=run.called,
         project=one.project,
         project_query=filters.query(project=exactly(one.project)),
         ref=run.ref,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from exporter.errors import StoreError
+from collectors._standin.times import HOUR, SECOND, parse
+from exporter.errors import SourceError, StoreError
 from tests.support.giteas import GiteaLab, gitea
+from tests.support.harness import START
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
 THREE = (
@@ -120,6 +123,54 @@ def test_before_gitea_1_27_a_rerun_that_was_seen_is_counted(tmp_path: Path) -> N
             lab.pipeline()
         lab.run(120, 30)
         lab.act("rerun", project="acme/p", pipeline_id=old, jobs=MENDED)
-        lab.run(1830, 30)
+        lab.run(60, 30)
         settle(lab)
         lab.close()
+
+
+def test_a_run_that_began_long_before_the_start_is_counted_when_it_ends(tmp_path: Path) -> None:
+    with gitea(start=parse(START) - HOUR) as server:
+        server.action("create_project", path="acme/p")
+        server.action("new_pipeline", project="acme/p", jobs=[{"name": "unit", "seconds": 5000}])
+        for _ in range(60):
+            server.action("new_pipeline", project="acme/p", jobs=[{"name": "unit"}])
+        server.advance(HOUR / SECOND)
+        lab = GiteaLab(server, tmp_path)
+        lab.run(1600, 100)
+        assert lab.exporter.value("ci_pipeline_runs_total", status="success") == 1
+        lab.close()
+
+
+def test_a_window_of_the_past_is_read_once(lab: GiteaLab) -> None:
+    for _ in range(60):
+        lab.pipeline()
+        lab.advance(60)
+    lab.advance(600)
+    state = lab.exporter.rounds.states()[0]
+    start, end = lab.clock.now() - timedelta(hours=2), lab.clock.now()
+    store, collector = lab.exporter.store, lab.exporter.collector
+    for runs in (60, 0):
+        batches = list(collector.backfill(state.stored.unit, start, end, store.known(state.stored.id)))
+        assert sum(len(batch.runs) for batch in batches) == runs
+        for batch in batches:
+            store.save(state.stored.id, batch, end)
+    lab.restart()
+    settle(lab)
+
+
+def test_a_window_of_the_past_with_runs_that_cannot_be_read_says_so_at_its_end(lab: GiteaLab) -> None:
+    runs = [lab.pipeline() for _ in range(3)]
+    lab.advance(120)
+    state = lab.exporter.rounds.states()[0]
+    lab.server.faults({"kind": "wrong_shape", "shape": "null", "path": f"/runs/{runs[1]}$"})
+    known = lab.exporter.store.known(state.stored.id)
+    start, end = lab.clock.now() - timedelta(hours=1), lab.clock.now()
+    brought: list[int] = []
+
+    def read() -> None:
+        for batch in lab.exporter.collector.backfill(state.stored.unit, start, end, known):
+            brought.extend(run.run_id for run in batch.runs)
+
+    with pytest.raises(SourceError, match="1 runs could not be read"):
+        read()
+    assert brought == [runs[0], runs[2]]

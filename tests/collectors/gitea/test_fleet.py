@@ -78,3 +78,14 @@ def test_more_runners_than_a_page_holds(tmp_path: Path) -> None:
         assert lab.exporter.value("ci_runners") == 120
         assert len(lab.exporter.lines("ci_runner_info")) == 100
         lab.close()
+
+
+def test_runners_and_jobs_of_organizations_and_repositories(fleet: GiteaFleetLab) -> None:
+    fleet.pipeline({"name": "unit", "queue": 600})
+    fleet.restart(instance=False, organizations=["acme"], repositories=["acme/p"])
+    fleet.run(60, 60)
+    assert fleet.exporter.value("ci_runners") == 0  # those of the instance are in no other list
+    assert fleet.exporter.value("ci_runner_queue_jobs", runner_type="none", tags="linux") == 1
+    fleet.restart(queue=False)
+    fleet.run(60, 60)
+    assert fleet.exporter.value("ci_runner_queue_jobs") is None

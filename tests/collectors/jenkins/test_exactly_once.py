@@ -181,6 +181,30 @@ def test_a_build_whose_stages_can_never_be_read_is_counted_without_them(
     assert any("the stages of build 1 of acme/p/main cannot be read" in detail for detail in details)
 
 
+@pytest.mark.parametrize("closing_ms", [1_000, 20_000, 45_000])
+def test_a_build_that_is_over_before_its_duration_is_known_counts_once(lab_of: Make, closing_ms: int) -> None:
+    lab = lab_of(site={"closing_ms": closing_ms})
+    lab.exporter.poll()
+    for seconds in (30, 43, 50):
+        lab.pipeline({"name": "build", "seconds": seconds})
+        lab.run(120, 7)
+    lab.run(120, 7)
+    agrees(lab)
+    assert lab.exporter.value("ci_pipeline_run_duration_seconds_sum", project=PROJECT) == 123 + 3 * 2
+
+
+def test_a_build_that_never_gets_a_duration_counts_once_all_the_same(lab: Lab) -> None:
+    run = lab.pipeline({"name": "build", "seconds": 30})
+    lab.act("cut_off", pipeline_id=run)
+    lab.run(60, 30)
+    assert sum(counted_runs(lab.exporter.text).values()) == 0
+    lab.run(120, 30)
+    assert sum(counted_runs(lab.exporter.text).values()) == 1
+    lab.restart()
+    lab.run(180, 30)
+    assert sum(counted_runs(lab.exporter.text).values()) == 1
+
+
 def past(lab_of: Make, **block: object) -> Lab:
     """A lab that begins when 120 builds are over."""
     return lab_of(world={"start": parse(START) - 6 * HOUR}, before=_a_day_of_work, **block)

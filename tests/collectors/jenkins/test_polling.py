@@ -250,6 +250,18 @@ def test_only_selected_refs_are_counted_if_that_is_wanted(lab_of: Make) -> None:
     assert sum(counted_runs(lab.exporter.text).values()) == 1
 
 
+def test_a_plain_job_that_checks_out_a_ref_that_does_not_count_is_forgotten(lab_of: Make) -> None:
+    lab = lab_of(kind="pipeline", refs={"count": "selected"})
+    lab.exporter.poll()
+    lab.pipeline({"name": "build", "seconds": 60, "queue": 60}, ref="other")
+    lab.run(30, 30)
+    assert lab.exporter.value("ci_pipeline_runs_active", project=PROJECT) == 1
+    lab.run(60, 30)
+    assert lab.exporter.value("ci_pipeline_runs_active", project=PROJECT) is None
+    lab.run(90, 30)
+    assert sum(counted_runs(lab.exporter.text).values()) == 0
+
+
 def test_globs_choose_among_the_jobs(lab_of: Make) -> None:
     lab = lab_of(include=("acme/*",), exclude=("*/old-*",))
     for path in ("acme/q", "acme/old-1", "elsewhere/r"):

@@ -1,4 +1,4 @@
-"""What sources pushed and nobody has read yet, and what came in the last day."""
+"""What sources pushed and nobody has read yet, and what came in the last day; numbers of runs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,8 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    """Add the tables."""
+    """Add the tables, and the column."""
+    op.add_column("runs", sa.Column("number", sa.BigInteger))
     op.create_table(
         "hooks",
         sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
