@@ -51,7 +51,8 @@ class Serving:
         self._web = WebConfigFile(web_file) if web_file and metrics.enabled else None
         with ExitStack() as undo:
             self._listeners = list(listeners) or _open_listeners(metrics, settings.hooks)
-            self._left = [] if listeners else [one for one in self._listeners if one.groups == _HOOKS_ALONE]
+            others = settings.hooks.enabled and not listeners
+            self._left = [one for one in self._listeners if others and one.groups == _HOOKS_ALONE]
             undo.callback(self._close_listeners)
             taken = [one for listener in self._listeners for one in listener.sockets]
             port = None if listeners else settings.log.port
@@ -132,11 +133,16 @@ class Serving:
     def listening(self) -> str:
         """Every address, and what it answers, for the log."""
         told = [
-            f"{url} ({', '.join(group for group in Group if group in listener.groups)})"
+            f"{url} ({', '.join(self._answered(listener))})"
             for listener in self._listeners
             for url in self._urls(listener)
         ] + [f"{_url(address_of(one))} (log level)" for one in self._log_sockets]
         return ", ".join(told) or "nowhere (metrics.enabled is false)"
+
+    def _answered(self, listener: Listener) -> list[Group]:
+        """What is answered on *listener*."""
+        off = frozenset() if self._hooks.enabled else {Group.HOOKS}
+        return [group for group in Group if group in listener.groups - off]
 
     def _tls(self) -> Callable[[], TlsConfig | None] | None:
         """What gives the TLS settings of the moment; ``None`` means plain HTTP."""
