@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -93,6 +94,9 @@ class HookProcess:
         self._keeping.start()
         self._serving.start(self._web_parts())
         threading.Thread(target=self._tell_counts, name="hooks-tell", daemon=True).start()
+        # What is here now stays: to look through it for garbage would take longer than an answer may.
+        gc.collect()
+        gc.freeze()
         for line in orders:
             order = json.loads(line)
             if order.get("reload"):

@@ -16,7 +16,7 @@ from exporter.store.connect import describe, sqlite_engine, store_errors
 from exporter.store.tables import hooks, hooks_seen, metadata
 
 _VERSION = 1
-_LONG_LOG_BYTES = 64 * 1024 * 1024
+_LONG_LOG_BYTES = 256 * 1024 * 1024
 
 
 class InboxFile:
