@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs
 
 from collectors._hooks import body_object, signed
 from collectors.github import mapping
-from collectors.github.mapping import Entry, Unknown
-from collectors.github.reader import Memory
+from collectors.github.mapping import Unknown
+from collectors.github.memory import Memory
 from collectors.github.settings import GitHubConfig
 from exporter.contract import Batch, Unit
 from exporter.errors import BadAnswer
 from exporter.hooks import Hook, HookNews, NotUnderstood
-from exporter.model.runs import RefKind
 
 _RUN, _JOB = "workflow_run", "workflow_job"
 
@@ -43,7 +44,7 @@ class HookReader:
         event = hook.headers.get("x-github-event", "")
         if event not in (_RUN, _JOB):
             raise NotUnderstood("the event is neither workflow_run nor workflow_job")
-        body = body_object(hook)
+        body = body_object(_as_json(hook))
         try:
             unit = mapping.unit(body.get("repository"))
             return list(self._run(unit, body) if event == _RUN else self._job(unit, body))
@@ -55,29 +56,18 @@ class HookReader:
         if isinstance(given, dict):
             given = {"repository": body.get("repository")} | given
         entry = mapping.entry(given, self._unknown)
-        kind = self._kind(unit, entry)
+        kind = self._memory.kind_of(unit, entry)
         finished = entry.status.finished
         suffices = not finished or not self._config.jobs.enabled
         if kind is not None:
-            named = mapping.change_request_ref(entry.number) if entry.number is not None else ""
-            ref = named if kind is RefKind.CHANGE_REQUEST and named else entry.head
-            selected = self._config.refs.selects(kind, ref)
+            selected = self._config.refs.selects(kind, entry.ref)
             if not selected and self._config.refs.count == "selected":
                 return
-            run = mapping.run(entry, ref, kind, (), selected=selected, complete=suffices)
+            run = mapping.run(entry, kind, (), selected=selected, complete=suffices)
             yield HookNews(unit, Batch(runs=(run,), busy=not finished))
         if kind is None or not suffices:
             self._memory.tell(unit.key, entry.run_id)
             yield HookNews(unit)
-
-    def _kind(self, unit: Unit, entry: Entry) -> RefKind | None:
-        """What sort of ref the run is for, ``None`` if GitHub must be asked."""
-        if entry.change_request:
-            return RefKind.CHANGE_REQUEST
-        if not entry.head or entry.head == unit.default_branch or ":" in entry.head:
-            return RefKind.BRANCH
-        is_tag = self._memory.tags.get((unit.key, entry.head))
-        return None if is_tag is None else RefKind.TAG if is_tag else RefKind.BRANCH
 
     def _job(self, unit: Unit, body: dict[str, Any]) -> Iterator[HookNews]:
         """A job, whole as it is; where only runs of some refs count, the poll of its run tells which."""
@@ -86,3 +76,14 @@ class HookReader:
         job = mapping.job(body.get(_JOB), self._unknown)
         if not mapping.is_copy(job):
             yield HookNews(unit, Batch(jobs=(job.record,), busy=not job.record.status.finished))
+
+
+def _as_json(hook: Hook) -> Hook:
+    """*hook* with JSON as its body, also where GitHub sends a form: that is what it offers first."""
+    if not hook.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return hook
+    try:
+        fields = parse_qs(hook.body.decode(), strict_parsing=True, max_num_fields=10)
+    except ValueError:
+        raise NotUnderstood("the body is no form") from None
+    return replace(hook, body=fields.get("payload", [""])[0].encode())

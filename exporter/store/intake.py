@@ -188,9 +188,13 @@ class Intake:
                 complained = False
 
     def _measure(self) -> None:
+        with self._changed:
+            counted = self._added
         queued = self._inbox.queued()
         with self._changed:
-            self._queued, self._added = queued, Room(0, 0)
+            # What was added while we counted may be counted twice until the next time, but never not at all.
+            added = Room(self._added.hooks - counted.hooks, self._added.size - counted.size)
+            self._queued, self._added = queued, added
         wanted = {*self._collectors(), *queued}
         empty = Queued(0, 0, None)
         shown = {name: queued.get(name, empty) for name in wanted | self._shown}

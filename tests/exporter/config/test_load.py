@@ -33,9 +33,9 @@ def test_nothing_at_all_is_the_defaults(loaded):
         "hooks": {
             "enabled": False,
             "addr": [],
-            "max_body_bytes": 26214400,
-            "max_waiting": 500000,
-            "max_waiting_bytes": 1073741824,
+            "max_body_bytes": 26_214_400,
+            "max_waiting": 500_000,
+            "max_waiting_bytes": 1_073_741_824,
         },
         "log": {"level": "info", "format": "json", "port": None},
         "timezone": "UTC",
