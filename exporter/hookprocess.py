@@ -85,7 +85,7 @@ class HookProcess:
         self._ledger = Ledger()
         self._parts = Parts(config, SqlStore(settings.store.url.get_secret_value()))
         self._parts.metrics.hooks = self._ledger
-        self._keeping = HookKeeping(settings.hooks, self._parts)
+        self._keeping = HookKeeping(settings.hooks, self._parts, tidies=False)
         sockets = [socket.socket(fileno=number) for number in orders["descriptors"]]
         self._serving = Serving(settings, [Listener(sockets, frozenset({Group.HOOKS}) | EVERYWHERE)])
         self._ended = threading.Event()
