@@ -75,15 +75,18 @@ class Porter:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            process = self._begin()
-            with process:
-                self._hear(process)
-            if not self._stopping.is_set():
-                log.error(
-                    "the process that receives hooks ended, and is started again",
-                    extra={"code": process.returncode},
-                )
-                self._stopping.wait(_AGAIN_SECONDS)
+            try:
+                with self._begin() as process:
+                    self._hear(process)
+            except OSError as error:
+                log.error("no process to receive hooks can be started", extra={"error": str(error)})  # noqa: TRY400
+            else:
+                if not self._stopping.is_set():
+                    log.error(
+                        "the process that receives hooks ended, and is started again",
+                        extra={"code": process.returncode},
+                    )
+            self._stopping.wait(_AGAIN_SECONDS)
 
     def _begin(self) -> subprocess.Popen[bytes]:
         descriptors = [one.fileno() for one in self._sockets]
