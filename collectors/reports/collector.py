@@ -61,7 +61,7 @@ class Reports(CiCollector[ReportsConfig]):
         """Whether *hook* has the secret as its bearer token, or is signed with it."""
         scheme, _, token = hook.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return equal(token.strip(), self._key)
+            return equal(token.strip(" "), self._key)
         return signed(hook, SIGNATURE, self._key, prefix="sha256=")
 
     def hook_id(self, hook: Hook) -> str:

@@ -59,6 +59,14 @@ def test_any_other_report_proves_nothing(told: Told, headers: dict[str, str]) ->
     assert not told.collector.hook_is_authentic(told.hook(b"{}", **headers))
 
 
+def test_a_secret_may_hold_any_letter(told_of: Callable[..., Told]) -> None:
+    secret = "clé-voilà"
+    told = told_of(hooks={"secret": secret})
+    sent = secret.encode().decode("latin-1")  # as a server reads it
+    assert told.collector.hook_is_authentic(told.hook(b"{}", authorization=f"Bearer {sent}"))
+    assert not told.collector.hook_is_authentic(told.hook(b"{}", authorization=f"Bearer {sent[:-1]}"))
+
+
 def test_without_a_secret_no_report_is_accepted(told_of: Callable[..., Told]) -> None:
     told = told_of(hooks={})
     assert not told.collector.accepts_hooks()
