@@ -76,17 +76,23 @@ class Porter:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                with self._begin() as process:
-                    self._hear(process)
+                process = self._begin()
             except OSError as error:
-                log.error("no process to receive hooks can be started", extra={"error": str(error)})  # noqa: TRY400
-            else:
-                if not self._stopping.is_set():
-                    log.error(
-                        "the process that receives hooks ended, and is started again",
-                        extra={"code": process.returncode},
-                    )
-            self._stopping.wait(_AGAIN_SECONDS)
+                # No memory, or too many processes: that passes.
+                log.error(  # noqa: TRY400 - the error says it all
+                    "the process that receives hooks cannot be started, which is tried again",
+                    extra={"error": error.strerror or str(error)},
+                )
+                self._stopping.wait(_AGAIN_SECONDS)
+                continue
+            with process:
+                self._hear(process)
+            if not self._stopping.is_set():
+                log.error(
+                    "the process that receives hooks ended, and is started again",
+                    extra={"code": process.returncode},
+                )
+                self._stopping.wait(_AGAIN_SECONDS)
 
     def _begin(self) -> subprocess.Popen[bytes]:
         descriptors = [one.fileno() for one in self._sockets]

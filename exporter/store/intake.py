@@ -109,7 +109,10 @@ class Intake:
     def offer(self, arrived: Arrived, done: Callable[[Outcome], None]) -> None:
         """Have *arrived* kept; returns at once. *done* hears how it ended, on another thread or on this."""
         with self._changed:
-            full = len(self._pending) >= _PENDING or self._pending_bytes + arrived.size > _PENDING_BYTES
+            # One is always taken, however large.
+            full = len(self._pending) >= _PENDING or (
+                self._pending_bytes and self._pending_bytes + arrived.size > _PENDING_BYTES
+            )
             if not full and not self._stopping.is_set():
                 self._pending.append(_Pending(arrived, done))
                 self._pending_bytes += arrived.size
@@ -148,9 +151,9 @@ class Intake:
         fitting: list[Arrived] = []
         fits: list[bool] = []
         for one in batch:
-            size -= one.arrived.size
-            fits.append(len(fitting) < left and size >= 0)
+            fits.append(len(fitting) < left and size >= one.arrived.size)
             if fits[-1]:
+                size -= one.arrived.size
                 fitting.append(one.arrived)
         new = iter(self._inbox.add(fitting) if fitting else ())
         self._note_added(fitting)
