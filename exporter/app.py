@@ -135,7 +135,14 @@ class App:
         self.couriers = Couriers(self.parts.store.outbox, self.parts.metrics.sinks, self.parts.clock)
         self.couriers.exchange(self._build_sinks(self._config, self.parts.collectors), 0.0)
         self.receiving = (
-            Receiving(settings.hooks, self.parts, lambda: self.engine.rounds, self.engine.wake)
+            Receiving(
+                settings.hooks,
+                self.parts,
+                lambda: self.engine.rounds,
+                self.engine.wake,
+                self.serving.left,
+                {"path": source.path, "overrides": dict(source.overrides)},
+            )
             if settings.hooks.enabled
             else None
         )
@@ -341,7 +348,9 @@ class App:
             ender.start()
         # Beside the polls: all have the whole time to end what they began.
         others_ended: list[bool] = []
-        others = [self.couriers.stop, *([self.receiving.stop_reading] if self.receiving else [])]
+        others = [self.couriers.stop]
+        if self.receiving:
+            others += [self.receiving.stop_reading, self.receiving.stop_receiving]
         for stop in others:
             ender = threading.Thread(target=lambda stop=stop: others_ended.append(stop(_STOP_SECONDS)))
             ender.start()
@@ -352,6 +361,7 @@ class App:
         if self.receiving:
             # Only now: until here, a server may have had hooks to acknowledge.
             others_ended.append(self.receiving.stop(_INTAKE_ENDS_SECONDS))
+        self.serving.close_left()
         if ended and all(others_ended):
             self.parts.close()
         log.info("stopped", extra={"polls_abandoned": not ended})

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from exporter.config.hooks import HooksSettings
 from exporter.hooks import AcceptsHooks
 from exporter.parts import Parts
+from exporter.porter import Porter
 from exporter.rounds.reading import HookReader
 from exporter.rounds.round import CollectorRounds
 from exporter.store.intake import Intake, Room
@@ -15,29 +18,23 @@ from exporter.web.hooks import HookDoor
 
 log = logging.getLogger(__name__)
 
-_Accepting = Mapping[str, Sequence[tuple[str, AcceptsHooks]]]
+_RELOAD_SECONDS = 10.0
 
 
-class Receiving:
-    """Webhooks of a running service, from the acknowledgement to the page; only made if they are enabled.
+class HookKeeping:
+    """The endpoint of the hooks of *parts*' collectors, and the intake that keeps what comes.
 
     Raises:
         StoreError: the inbox cannot be used.
     """
 
-    def __init__(
-        self,
-        settings: HooksSettings,
-        parts: Parts,
-        rounds: Callable[[], Mapping[str, CollectorRounds]],
-        wake: Callable[[str, str], None],
-    ) -> None:
+    def __init__(self, settings: HooksSettings, parts: Parts) -> None:
         self._parts = parts
-        self._accepting: _Accepting = {}
-        inbox, metrics, clock = parts.store.inbox(), parts.metrics.hooks, parts.clock
+        self._accepting: Mapping[str, Sequence[tuple[str, AcceptsHooks]]] = {}
+        self.inbox = parts.store.inbox()
+        metrics, clock = parts.metrics.hooks, parts.clock
         room = Room(settings.max_waiting, settings.max_waiting_bytes)
-        self._intake = Intake(inbox, room, metrics, clock, lambda: self._names())
-        self._reader = HookReader(inbox, rounds, wake, metrics, clock)
+        self._intake = Intake(self.inbox, room, metrics, clock, self._names)
         self.door = HookDoor(lambda name: self._accepting.get(name, ()), self._intake, metrics, clock)
         self.renew()
 
@@ -48,22 +45,72 @@ class Receiving:
             if isinstance(collector, AcceptsHooks) and collector.accepts_hooks():
                 found.setdefault(collector.hook_name, []).append((name, collector))
                 self._parts.metrics.hooks.begin(name)
-        if not found:
-            log.warning(
-                "hooks are enabled, but no collector has a secret for them; all are answered with 404"
-            )
         self._accepting = found
+
+    @property
+    def accepts(self) -> bool:
+        """Whether there is any collector that has a secret for hooks."""
+        return bool(self._accepting)
 
     def _names(self) -> list[str]:
         return [name for accepting in self._accepting.values() for name, _ in accepting]
 
     def start(self) -> None:
-        """Begin to keep hooks; they are read from when this process polls."""
+        """Begin to keep hooks."""
         self._intake.start()
+
+    def stop(self, seconds: float) -> bool:
+        """End, once no web server asks for it any more; true if that was done within *seconds*."""
+        return self._intake.stop(seconds)
+
+
+class Receiving:
+    """Webhooks of a running service, from the acknowledgement to the page; only made if they are enabled.
+
+    With sockets of their own they are received by another process (:class:`Porter`), to which *source* tells
+    where the configuration comes from.
+    """
+
+    def __init__(
+        self,
+        settings: HooksSettings,
+        parts: Parts,
+        rounds: Callable[[], Mapping[str, CollectorRounds]],
+        wake: Callable[[str, str], None],
+        sockets: Sequence[socket.socket] = (),
+        source: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._keeping = HookKeeping(settings, parts)
+        inbox, metrics = self._keeping.inbox, parts.metrics.hooks
+        self._reader = HookReader(inbox, rounds, wake, metrics, parts.clock)
+        self._porter = Porter(source or {}, sockets, metrics, inbox.bell) if sockets else None
+        self.door = self._keeping.door
+        self._warn()
+
+    def _warn(self) -> None:
+        if not self._keeping.accepts:
+            log.warning("hooks are enabled, but no collector has a secret for them: all get a 404")
+
+    def renew(self) -> None:
+        """Accept hooks for the collectors as they are configured now."""
+        self._keeping.renew()
+        self._warn()
+        if self._porter and not self._porter.reload(_RELOAD_SECONDS):
+            log.warning("the process that receives hooks does not answer; it may go on with the old secrets")
+
+    def start(self) -> None:
+        """Begin to keep hooks; they are read from when this process polls."""
+        self._keeping.start()
+        if self._porter:
+            self._porter.start()
 
     def lead(self, leading: bool) -> None:
         """This process polls from now on, or does so no more; returns at once."""
         self._reader.lead(leading)
+
+    def stop_receiving(self, seconds: float) -> bool:
+        """End the other process, if any; true if it ended within *seconds*."""
+        return self._porter is None or self._porter.stop(seconds)
 
     def stop_reading(self, seconds: float) -> bool:
         """End reading; true if what was being read is saved within *seconds*."""
@@ -71,4 +118,4 @@ class Receiving:
 
     def stop(self, seconds: float) -> bool:
         """End keeping, once no web server asks for it any more; true if that was done within *seconds*."""
-        return self._intake.stop(seconds)
+        return self._keeping.stop(seconds)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +16,7 @@ from exporter.config.hooks import HooksSettings
 from exporter.config.schema import MetricsSettings, Settings
 from exporter.web.app import PROBES, WebParts, build_app, build_log_level_app
 from exporter.web.gate import Gate
-from exporter.web.groups import Group, Listener, group_named, open_listeners
+from exporter.web.groups import EVERYWHERE, Group, Listener, group_named, open_listeners
 from exporter.web.hooks import PREFIX
 from exporter.web.limits import DEFAULT_LIMITS, Limits
 from exporter.web.listen import address_of, bind, close_all
@@ -26,17 +27,21 @@ from exporter.web.webfile import WebConfigFile
 
 log = logging.getLogger(__name__)
 
+_HOOKS_ALONE = frozenset({Group.HOOKS}) | EVERYWHERE
 _LARGEST_AT_ONCE = 4  # hooks of the largest size that may be in memory
 
 
 class Serving:
     """The listeners that the settings ask for, and the servers on them once started.
 
+    Addresses that are for hooks alone are bound and left to another process, which is given them as
+    *listeners*.
+
     Raises:
         ExporterError: an address cannot be taken, or systemd passed no socket though it should.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, listeners: Sequence[Listener] = ()) -> None:
         metrics = settings.metrics
         self.servers: list[WebServer] = []
         self._clock = SystemClock()
@@ -45,11 +50,24 @@ class Serving:
         web_file = metrics.web_config_file
         self._web = WebConfigFile(web_file) if web_file and metrics.enabled else None
         with ExitStack() as undo:
-            self._listeners = _open_listeners(metrics, settings.hooks)
+            self._listeners = list(listeners) or _open_listeners(metrics, settings.hooks)
+            others = settings.hooks.enabled and not listeners
+            self._left = [one for one in self._listeners if others and one.groups == _HOOKS_ALONE]
             undo.callback(self._close_listeners)
             taken = [one for listener in self._listeners for one in listener.sockets]
-            self._log_sockets = bind([f"127.0.0.1:{settings.log.port}"], taken) if settings.log.port else []
+            port = None if listeners else settings.log.port
+            self._log_sockets = bind([f"127.0.0.1:{port}"], taken) if port else []
             undo.pop_all()
+
+    @property
+    def left(self) -> list[socket.socket]:
+        """What is bound, and left to the process that receives hooks."""
+        return [one for listener in self._left for one in listener.sockets]
+
+    def close_left(self) -> None:
+        """Give back the addresses that were left to another process, which has ended."""
+        for listener in self._left:
+            listener.close()
 
     def close(self) -> None:
         """Give the addresses back; for a program that does not start after all."""
@@ -62,7 +80,7 @@ class Serving:
 
     def start(self, parts: WebParts) -> None:
         """Answer, each listener with what belongs to it."""
-        self.servers += [self._server(parts, listener) for listener in self._listeners]
+        self.servers += [self._server(parts, one) for one in self._listeners if one not in self._left]
         if self._log_sockets:
             self.servers.append(WebServer(build_log_level_app(logs.set_level), self._log_sockets))
         for server in self.servers:
@@ -115,11 +133,16 @@ class Serving:
     def listening(self) -> str:
         """Every address, and what it answers, for the log."""
         told = [
-            f"{url} ({', '.join(group for group in Group if group in listener.groups)})"
+            f"{url} ({', '.join(self._answered(listener))})"
             for listener in self._listeners
             for url in self._urls(listener)
         ] + [f"{_url(address_of(one))} (log level)" for one in self._log_sockets]
         return ", ".join(told) or "nowhere (metrics.enabled is false)"
+
+    def _answered(self, listener: Listener) -> list[Group]:
+        """What is answered on *listener*."""
+        off = frozenset() if self._hooks.enabled else {Group.HOOKS}
+        return [group for group in Group if group in listener.groups - off]
 
     def _tls(self) -> Callable[[], TlsConfig | None] | None:
         """What gives the TLS settings of the moment; ``None`` means plain HTTP."""

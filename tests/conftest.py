@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from exporter.model.views import UnitView
 from exporter.store.base import Saved
 from exporter.store.sql import SqlStore
 from tests.support.postgres import PostgresServer
-from tests.support.process import unmeasured
+from tests.support.process import MEASURED, unmeasured
 from tests.support.stores import ready_store
 
 # Folders of tests that start programs and wait for them: whole files run side by side, and those that take
@@ -130,6 +131,27 @@ hypothesis.settings.register_profile(
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("patient")
+
+
+# A worker was measured three times over: as a child of a program that is measured, by pytest-cov from its
+# start, and by pytest-cov again from when it knew that it is a worker. While the last one pauses for a test
+# that is marked no_cover, those before it go on.
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Workers do not measure themselves; pytest-cov does, and asks their children to."""
+    os.environ.pop(MEASURED, None)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """In a worker, end what pytest-cov began before it knew of that, and keep what that has found."""
+    plugin = session.config.pluginmanager.getplugin("_cov")
+    controller = getattr(plugin, "cov_controller", None)
+    if controller is not None and hasattr(session.config, "workerinput"):
+        controller.cov.stop()
+        controller.cov.save()
 
 
 @pytest.hookimpl(wrapper=True)

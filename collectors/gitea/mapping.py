@@ -82,7 +82,8 @@ class Run:
     """One run as Gitea tells it, of its newest attempt; it does not tell when it was created.
 
     ``attempt`` is 0 in versions that know no attempts: there a run that is run again is overwritten.
-    ``number`` and ``created_at`` are what Forgejo tells besides, and ``jobs_tell_waits`` what it does not.
+    ``number`` is 0 if it has none. ``created_at`` is what Forgejo tells besides, ``jobs_tell_waits`` what it
+    does not.
     """
 
     run_id: int
@@ -196,6 +197,7 @@ def run(value: Any, *, unknown: Unknown) -> Run:
         sha=_text_or_empty(entry, "head_sha"),
         title=_text_or_empty(entry, "display_title"),
         project=_text_or_empty(repository, "full_name") if isinstance(repository, dict) else "",
+        number=_integer(entry, "run_number") if entry.get("run_number") is not None else 0,
     )
 
 
@@ -275,6 +277,7 @@ def record(
         web_url=run.web_url or None,
         sha=run.sha or None,
         commit_title=run.title or None,
+        number=run.number or None,
         selected=selects(run.ref_kind, run.ref),
     )
 

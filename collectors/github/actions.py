@@ -17,7 +17,8 @@ from collectors.github.discovery import Discoverer
 from collectors.github.hooks import HookReader
 from collectors.github.lookback import REACH, LookBack, slices
 from collectors.github.mapping import Entry
-from collectors.github.reader import Memory, Reader
+from collectors.github.memory import Memory
+from collectors.github.reader import Reader, concerns_all
 from collectors.github.refs import RefReader
 from collectors.github.settings import GitHubConfig
 from exporter.clock import EPOCH
@@ -93,9 +94,9 @@ class GitHubActions(CiCollector[GitHubConfig]):
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:
         """Start the stand-in GitHub."""
-        from collectors.github.standin.demo import demo_source
+        from collectors.github.demos import runs_source
 
-        return demo_source(directory)
+        return runs_source(directory)
 
     # -- webhooks ----------------------------------------------------------------------------------
 
@@ -177,6 +178,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
 
     def _read_some(self, reader: Reader, news: list[Entry]) -> bool:
         """Read *news*, the oldest first; false if there are more than a batch may hold."""
+        reader.learn_refs(news[:_CHANGED_PER_BATCH])
         for entry in news[:_CHANGED_PER_BATCH]:
             reader.read(entry)
         return len(news) <= _CHANGED_PER_BATCH
@@ -202,6 +204,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
         try:
             reader.read_unread()
             self._reread_unfinished(reader, cursor)
+            reader.read_running_jobs()
             for run in known.incomplete(_DETAILS_PER_POLL):
                 if run.run_id not in reader.runs or not reader.runs[run.run_id].complete:
                     reader.read_run(run.run_id)
@@ -220,14 +223,16 @@ class GitHubActions(CiCollector[GitHubConfig]):
     def _reread_unfinished(self, reader: Reader, cursor: Cursor) -> None:
         """Look again at unfinished runs that are too old for the newest page, the longest unread first."""
         now = self.context.clock.now()
+        before = self._memory.read_at.get(reader.unit.key, {})
+        read_at = {run_id: at for run_id, at in before.items() if run_id in reader.unfinished}
+        self._memory.read_at[reader.unit.key] = read_at
         due = []
         for run in reader.unfinished.values():
             on_page = cursor.oldest is None or run.created_at > cursor.oldest
-            key = (reader.unit.key, run.run_id)
-            read_at = self._memory.read_at.setdefault(key, now if on_page else EPOCH)
+            last = read_at.setdefault(run.run_id, now if on_page else EPOCH)
             wait = self._reread_wait(run, now, on_page=on_page)
-            if run.run_id not in reader.runs and (now - read_at).total_seconds() >= wait:
-                due.append((read_at, run.run_id))
+            if run.run_id not in reader.runs and (now - last).total_seconds() >= wait:
+                due.append((last, run.run_id))
         for _, run_id in sorted(due)[:_REREADS_PER_POLL]:
             reader.read_run(run_id)
 
@@ -261,13 +266,15 @@ class GitHubActions(CiCollector[GitHubConfig]):
             news = reader.news(wanted)
             while news:
                 reader = self._reader(unit, known, start, Cursor())
+                reader.learn_refs(news[:_CHANGED_PER_BATCH])
                 for entry in news[:_CHANGED_PER_BATCH]:
                     try:
                         reader.read(entry)
                     except SourceError as error:
-                        if error.retry_after is not None or len(failed) >= _FAILED_PER_BACKFILL:
+                        if concerns_all(error) or len(failed) >= _FAILED_PER_BACKFILL:
                             raise
                         failed[entry.run_id] = error
+                failed |= {run_id: SourceError("it was put off before") for run_id in reader.unread}
                 news = news[_CHANGED_PER_BATCH:]
                 yield self._batch(reader, None)
         if failed:

@@ -18,6 +18,7 @@ _VERSION = "2022-11-28"
 _SECONDARY_SECONDS = 61.0  # at least a minute, says GitHub, if it does not say for how long
 _LONGEST_SECONDS = 3_600.0  # of the primary limit, which is one of an hour
 _LONGEST_TEXT = 4_096
+_LIMITED = (b"rate limit", b"abuse detection")  # the latter on older servers
 
 
 class GitHubApi(ApiClient):
@@ -34,7 +35,7 @@ class GitHubApi(ApiClient):
 
     def _is_limit(self, response: requests.Response, raw: bytes) -> bool:
         return super()._is_limit(response, raw) or (
-            response.status_code == 403 and b"rate limit" in raw[:_LONGEST_TEXT].lower()
+            response.status_code == 403 and any(words in raw[:_LONGEST_TEXT].lower() for words in _LIMITED)
         )
 
     def _obey(self, response: requests.Response) -> None:

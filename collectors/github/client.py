@@ -16,6 +16,7 @@ from exporter.contract import Context, Trouble
 from exporter.errors import SourceError, UnitUnavailable
 
 _MOST_PAGES = 1_000
+_MOST_REMEMBERED = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class GitHubClient:
     def __init__(self, config: Connection, context: Context, collector: str) -> None:
         self.per_page = config.per_page
         self._api = github_api(config, context, collector)
+        self._answers: dict[tuple[Any, ...], tuple[str, list[Any]]] = {}
 
     def credentials_changed(self) -> bool:
         """Whether there is another token or key than the one that was refused; takes it over."""
@@ -103,17 +105,51 @@ class GitHubClient:
         """An earlier attempt of a run as it ended, ``None`` if it is not kept."""
         return self._or_none(f"repos/{repository}/actions/runs/{run_id}/attempts/{attempt}", "run_attempt")
 
-    def jobs(self, repository: str, run_id: int) -> list[Any]:
-        """Every job of a run, of all attempts."""
+    def jobs(self, repository: str, run_id: int, etag: str = "") -> tuple[list[Any], str] | None:
+        """Every job of a run, of all attempts, and an ETag; ``None`` if the first page is as with *etag*."""
         path = f"repos/{repository}/actions/runs/{run_id}/jobs"
+        answer = self._api.get(path, "jobs", {"per_page": self.per_page, "filter": "all"}, etag=etag)
+        if answer.status == 304:
+            return None
         try:
-            pages = self._pages(path, "jobs", "jobs", filter="all")
-            return [entry for page in pages for entry in page]
+            pages = self._pages_from(answer, "jobs", "jobs")
+            return [entry for page in pages for entry in page], answer.etag
         except NotThere as error:
             if error.status == 404:
                 # The run was there a moment ago: deleted since, or asked of a replica that lags.
                 raise SourceError(f"the jobs of run {run_id} are missing (404)") from error
             raise _unavailable(error) from error
+
+    # -- runners ---------------------------------------------------------------------------------
+
+    def runners(self, scope: str) -> list[Any]:
+        """Every runner of ``orgs/NAME`` or ``repos/OWNER/NAME``."""
+        pages = self._pages(f"{scope}/actions/runners", "runners", "runners")
+        return [entry for page in pages for entry in page]
+
+    def runs_of_status(self, repository: str, status: str) -> list[Any]:
+        """The newest page of the runs in *status*; as last answered while nothing changed."""
+        path = f"repos/{repository}/actions/runs"
+        return self._remembered(path, "runs_of_status", "workflow_runs", status=status)
+
+    def latest_jobs(self, repository: str, run_id: int) -> list[Any]:
+        """The first page of the jobs of the present attempt; as last answered while nothing changed."""
+        return self._remembered(f"repos/{repository}/actions/runs/{run_id}/jobs", "latest_jobs", "jobs")
+
+    def _remembered(self, path: str, operation: str, key: str, **params: Any) -> list[Any]:
+        """The list under *key*, empty if there is none (any more)."""
+        known = (path, *sorted(params.items()))
+        etag, entries = self._answers.get(known, ("", []))
+        answer = self._api.get(path, operation, {"per_page": self.per_page, **params}, etag=etag)
+        if answer.status == 304:
+            return entries
+        if answer.status != 200:
+            return []
+        entries = expect_list(json_object(answer.body, operation).get(key), operation)
+        if len(self._answers) >= _MOST_REMEMBERED:
+            self._answers.clear()
+        self._answers[known] = (answer.etag, entries)
+        return entries
 
     # -- refs ------------------------------------------------------------------------------------
 
@@ -125,8 +161,9 @@ class GitHubClient:
         return expect_list(self._body(answer, "refs"), "refs"), answer.etag
 
     def is_tag(self, repository: str, name: str) -> bool:
-        """Whether there is a tag of that name."""
-        return self._or_none(f"repos/{repository}/git/ref/tags/{quote(name)}", "tag") is not None
+        """Whether there is a tag of that name; taken for a branch where the token may not look."""
+        answer = self._api.get(f"repos/{repository}/git/ref/tags/{quote(name)}", "tag")
+        return answer.status == 200
 
     def open_change_requests(self, repository: str, etag: str) -> tuple[list[Any], str] | None:
         """Every open pull request, and an ETag if they are one page; ``None`` if they are as with it."""
@@ -164,6 +201,10 @@ class GitHubClient:
     def _pages(self, path: str, operation: str, key: str, **params: Any) -> Iterator[list[Any]]:
         """All pages of a list that is under *key* of an object."""
         answer = self._api.get(path, operation, {"per_page": self.per_page, **params})
+        return self._pages_from(answer, operation, key)
+
+    def _pages_from(self, answer: Answer, operation: str, key: str) -> Iterator[list[Any]]:
+        """The page in *answer*, and all that follow."""
         for _ in range(_MOST_PAGES):
             body = json_object(self._body(answer, operation), operation)
             yield expect_list(body.get(key), operation)

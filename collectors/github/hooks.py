@@ -7,13 +7,12 @@ from typing import Any
 
 from collectors._hooks import body_object, signed
 from collectors.github import mapping
-from collectors.github.mapping import Entry, Unknown
-from collectors.github.reader import Memory
+from collectors.github.mapping import Unknown
+from collectors.github.memory import Memory
 from collectors.github.settings import GitHubConfig
 from exporter.contract import Batch, Unit
 from exporter.errors import BadAnswer
 from exporter.hooks import Hook, HookNews, NotUnderstood
-from exporter.model.runs import RefKind
 
 _RUN, _JOB = "workflow_run", "workflow_job"
 
@@ -55,29 +54,18 @@ class HookReader:
         if isinstance(given, dict):
             given = {"repository": body.get("repository")} | given
         entry = mapping.entry(given, self._unknown)
-        kind = self._kind(unit, entry)
+        kind = self._memory.kind_of(unit, entry)
         finished = entry.status.finished
         suffices = not finished or not self._config.jobs.enabled
         if kind is not None:
-            named = mapping.change_request_ref(entry.number) if entry.number is not None else ""
-            ref = named if kind is RefKind.CHANGE_REQUEST and named else entry.head
-            selected = self._config.refs.selects(kind, ref)
+            selected = self._config.refs.selects(kind, entry.ref)
             if not selected and self._config.refs.count == "selected":
                 return
-            run = mapping.run(entry, ref, kind, (), selected=selected, complete=suffices)
+            run = mapping.run(entry, kind, (), selected=selected, complete=suffices)
             yield HookNews(unit, Batch(runs=(run,), busy=not finished))
         if kind is None or not suffices:
             self._memory.tell(unit.key, entry.run_id)
             yield HookNews(unit)
-
-    def _kind(self, unit: Unit, entry: Entry) -> RefKind | None:
-        """What sort of ref the run is for, ``None`` if GitHub must be asked."""
-        if entry.change_request:
-            return RefKind.CHANGE_REQUEST
-        if not entry.head or entry.head == unit.default_branch or ":" in entry.head:
-            return RefKind.BRANCH
-        is_tag = self._memory.tags.get((unit.key, entry.head))
-        return None if is_tag is None else RefKind.TAG if is_tag else RefKind.BRANCH
 
     def _job(self, unit: Unit, body: dict[str, Any]) -> Iterator[HookNews]:
         """A job, whole as it is; where only runs of some refs count, the poll of its run tells which."""

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 
 from collectors.github.client import GitHubClient, Listed
 from collectors.github.cursor import Cursor, Window
-from collectors.github.reader import Memory, Reader
+from collectors.github.memory import Memory
+from collectors.github.reader import Reader
 from exporter.clock import EPOCH
 from exporter.contract import Schedule
 

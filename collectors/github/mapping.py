@@ -117,6 +117,13 @@ class Entry:
         return self.event in _OF_CHANGE_REQUESTS
 
     @property
+    def ref(self) -> str:
+        """What it is for: a branch, a tag, or a pull request, by its number if GitHub tells it."""
+        return (
+            self.head if self.number is None or not self.change_request else change_request_ref(self.number)
+        )
+
+    @property
     def source(self) -> str:
         """What triggered it, of the documented events."""
         return self.event if self.event in SOURCES else "unknown"
@@ -174,7 +181,7 @@ def entry(value: Any, unknown: Unknown) -> Entry:
 
 
 def run(
-    entry: Entry, ref: str, kind: RefKind, jobs: Sequence[Job], *, selected: bool, complete: bool = True
+    entry: Entry, kind: RefKind, jobs: Sequence[Job], *, selected: bool, complete: bool = True
 ) -> PipelineRun:
     """One attempt, whose *jobs* tell when it began and ended, or nothing if they were not read.
 
@@ -189,7 +196,7 @@ def run(
     return PipelineRun(
         run_id=entry.run_id,
         number=entry.run_number,
-        ref=ref,
+        ref=entry.ref,
         ref_kind=kind,
         source=entry.source,
         status=entry.status,

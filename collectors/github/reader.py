@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from collectors.github import mapping
 from collectors.github.client import GitHubClient
 from collectors.github.mapping import Entry, Job
+from collectors.github.memory import Memory
 from collectors.github.settings import GitHubConfig
 from exporter.contract import Context, Known, Trouble, Unit, UnitTrouble
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
@@ -18,46 +17,10 @@ from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 
 _BAD_ANSWERS = 3  # unusable answers for one run after which it is left out, so that others go on
 _UNREADS_PER_POLL = 5
-_MOST_NAMES = 50_000
+_RUNNING_PER_POLL = 20
+_NAMES_ONE_BY_ONE = 2
 _LONG_UNFINISHED = timedelta(days=1)
 _UNDER_WAY = (Status.CREATED, Status.PENDING, Status.RUNNING)
-
-
-@dataclass(slots=True)
-class Memory:
-    """What is worth knowing from one poll to the next, but not worth storing; shared by all repositories.
-
-    ``tags`` says of names that are no default branch whether they are tags; ``bad`` how often in a row a run
-    could not be understood; ``read_at`` when an unfinished run was last read; all by ``(repository id, …)``.
-    ``checked_at`` is when the runs created in a window were last looked at, by repository and its start.
-    ``refs`` are those that exist, and the ETag of their list. ``told`` are runs of which a webhook said that
-    there is more to read, by repository id.
-    """
-
-    turn: threading.Lock = field(default_factory=threading.Lock)
-    tags: dict[tuple[str, str], bool] = field(default_factory=dict)
-    bad: dict[tuple[str, int], int] = field(default_factory=dict)
-    read_at: dict[tuple[str, int], datetime] = field(default_factory=dict)
-    checked_at: dict[str, dict[datetime, datetime]] = field(default_factory=dict)
-    refs: dict[tuple[str, str], tuple[str, frozenset[str]]] = field(default_factory=dict)
-    told: dict[str, set[int]] = field(default_factory=dict)
-
-    def tell(self, unit: str, run_id: int) -> None:
-        """Note that there is more to read of a run."""
-        with self.turn:
-            self.told.setdefault(unit, set()).add(run_id)
-
-    def take_told(self, unit: str) -> list[int]:
-        """What was told of a repository since this was last asked."""
-        with self.turn:
-            return sorted(self.told.pop(unit, ()))
-
-    def remember_tag(self, unit: str, name: str, is_tag: bool) -> None:
-        """Note what sort of ref *name* is."""
-        with self.turn:
-            if len(self.tags) >= _MOST_NAMES:
-                self.tags.clear()
-            self.tags[unit, name] = is_tag
 
 
 class Reader:
@@ -147,31 +110,19 @@ class Reader:
         return entry.attempt > 1 and self.attempts.get(entry.run_id, 0) < entry.attempt
 
     def _wanted(self, entry: Entry) -> bool:
-        """Whether runs of such a ref count at all; asks nothing."""
-        if self._config.refs.count == "all":
-            return True
-        kind = RefKind.CHANGE_REQUEST if entry.change_request else None
-        kinds = [kind] if kind else [RefKind.BRANCH, RefKind.TAG]
-        return any(self._config.refs.selects(kind, self._name(entry)) for kind in kinds)
+        """Whether runs of such a ref count at all, as far as that is known without asking."""
+        return self._config.refs.count == "all" or self._may_select(entry)
+
+    def _may_select(self, entry: Entry) -> bool:
+        """Whether the ref may get series of its own; sure once it is known what sort of ref it is."""
+        kind = self._memory.kind_of(self.unit, entry)
+        kinds = [RefKind.BRANCH, RefKind.TAG] if kind is None else [kind]
+        return any(self._config.refs.selects(one, entry.ref) for one in kinds)
 
     # -- refs ------------------------------------------------------------------------------------
 
-    def _name(self, entry: Entry) -> str:
-        if entry.change_request and entry.number is not None:
-            return mapping.change_request_ref(entry.number)
-        return entry.head
-
-    def kind_of(self, entry: Entry) -> RefKind | None:
-        """What sort of ref a run is for, ``None`` if only GitHub can tell."""
-        if entry.change_request:
-            return RefKind.CHANGE_REQUEST
-        if not entry.head or entry.head == self.unit.default_branch or ":" in entry.head:
-            return RefKind.BRANCH
-        is_tag = self._memory.tags.get((self.unit.key, entry.head))
-        return None if is_tag is None else RefKind.TAG if is_tag else RefKind.BRANCH
-
     def _kind(self, entry: Entry) -> RefKind:
-        kind = self.kind_of(entry)
+        kind = self._memory.kind_of(self.unit, entry)
         if kind is not None:
             return kind
         is_tag = self._client.is_tag(self.path, entry.head)
@@ -187,7 +138,6 @@ class Reader:
             if value is None:
                 self.deleted.append(run_id)
                 self.unread.discard(run_id)
-                self._memory.read_at.pop((self.unit.key, run_id), None)
                 return
             (entry,) = self.entries([value])
         except SourceError as error:
@@ -195,7 +145,8 @@ class Reader:
             return
         if self._wanted(entry):
             self.read(entry)
-        self._memory.read_at[self.unit.key, run_id] = self._clock.now()
+        if run_id in self.unfinished:
+            self._memory.read_at.setdefault(self.unit.key, {})[run_id] = self._clock.now()
 
     def read(self, entry: Entry) -> None:
         """Read the rest of one run: its jobs, and the attempts that ended unseen.
@@ -204,37 +155,68 @@ class Reader:
         and they would never be asked for again.
         """
         try:
-            run, jobs, past = self._read(entry)
+            found = self._read(entry)
         except SourceError as error:
             self._put_off(entry.run_id, error)
             return
         self._memory.bad.pop((self.unit.key, entry.run_id), None)
         self.unread.discard(entry.run_id)
-        if self._config.refs.count == "selected" and not run.selected:
+        if found is None:
             return
+        run, jobs, past = found
         self.runs[entry.run_id] = run
         self.jobs += [job.record for job in jobs]
         self.past += past
         if entry.attempt > 1:
             self.attempts[entry.run_id] = entry.attempt if run.status.finished else entry.attempt - 1
 
-    def _read(self, entry: Entry) -> tuple[PipelineRun, list[Job], list[PipelineRun]]:
+    def _read(self, entry: Entry) -> tuple[PipelineRun, list[Job], list[PipelineRun]] | None:
+        """The run, its jobs, and its unseen attempts; ``None`` if runs of its ref do not count."""
+        kind = self._kind(entry)
+        if not self._wanted(entry):
+            return None
         waits = entry.attempt == 1 and not entry.status.finished and entry.status is not Status.RUNNING
         jobs: list[Job] = []
         if self._config.jobs.enabled and not waits:
-            jobs = mapping.jobs(self._client.jobs(self.path, entry.run_id), self._unknown)
-        kind = self._kind(entry)
+            jobs = self._jobs(entry.run_id) or []
         past = []
         for attempt in range(self.attempts.get(entry.run_id, 0) + 1, entry.attempt):
             value = self._client.attempt(self.path, entry.run_id, attempt)
             if value is not None:
                 (before,) = self.entries([value])
-                past.append(self._record(before, self._name(entry), kind, jobs))
-        return self._record(entry, self._name(entry), kind, jobs), jobs, past
+                past.append(self._record(before, kind, jobs))
+        return self._record(entry, kind, jobs), jobs, past
 
-    def _record(self, entry: Entry, ref: str, kind: RefKind, jobs: list[Job]) -> PipelineRun:
-        selected = self._config.refs.selects(kind, ref)
-        return mapping.run(entry, ref, kind, jobs, selected=selected)
+    def _jobs(self, run_id: int, etag: str = "") -> list[Job] | None:
+        """The jobs of a run; ``None`` if they are as they were with *etag*."""
+        answer = self._client.jobs(self.path, run_id, etag)
+        if answer is None:
+            return None
+        self._memory.remember_jobs(self.unit.key, run_id, answer[1])
+        return mapping.jobs(answer[0], self._unknown)
+
+    def read_running_jobs(self) -> None:
+        """Look at the jobs of runs that go on: their ends are told by no list before the run's own."""
+        going = [run for run in self.unfinished.values() if run.status is Status.RUNNING]
+        for run in going[-_RUNNING_PER_POLL:]:
+            if run.run_id in self.runs or run.run_id in self.deleted or not self._config.jobs.enabled:
+                continue
+            jobs = self._jobs(run.run_id, self._memory.jobs.get((self.unit.key, run.run_id), ""))
+            self.jobs += [job.record for job in jobs or ()]
+
+    def learn_refs(self, entries: Sequence[Entry]) -> None:
+        """Find out in one call which of many names are tags; a few are asked for one by one."""
+        names = {entry.head for entry in entries if self._memory.kind_of(self.unit, entry) is None}
+        if len(names) <= _NAMES_ONE_BY_ONE:
+            return
+        answer = self._client.refs(self.path, "tags", "")
+        tags = {mapping.ref_name(value, "refs/tags/") for value in answer[0]} if answer else set()
+        for name in names:
+            self._memory.remember_tag(self.unit.key, name, name in tags)
+
+    def _record(self, entry: Entry, kind: RefKind, jobs: list[Job]) -> PipelineRun:
+        selected = self._config.refs.selects(kind, entry.ref)
+        return mapping.run(entry, kind, jobs, selected=selected)
 
     def list_newest(self, entries: Sequence[Entry]) -> None:
         """Take over the newest run of each selected ref as the list tells it: shown, and not counted.
@@ -243,20 +225,20 @@ class Reader:
         """
         newest: dict[tuple[str, str, str, bool], Entry] = {}
         for entry in entries:
-            newest[entry.pipeline, self._name(entry), entry.source, entry.change_request] = entry
-        for entry in newest.values():
-            if entry.run_id in self.runs or not entry.status.finished or not self._may_select(entry):
+            newest[entry.pipeline, entry.ref, entry.source, entry.change_request] = entry
+        shown = [entry for entry in newest.values() if self._may_select(entry)]
+        # What is known in full must not be overwritten with what the list tells.
+        stored = self._known.updated_at([entry.run_id for entry in shown])
+        unread_jobs = self._config.jobs.enabled and self._config.jobs.status
+        self.learn_refs(shown)
+        for entry in shown:
+            is_history = entry.updated_at < self._counts_from or entry.run_id in stored
+            if entry.run_id in self.runs or not (entry.status.finished and is_history):
                 continue
             kind = self._kind(entry)
-            if self._config.refs.selects(kind, self._name(entry)):
-                complete = not (self._config.jobs.enabled and self._config.jobs.status)
-                self.runs[entry.run_id] = mapping.run(
-                    entry, self._name(entry), kind, (), selected=True, complete=complete
-                )
-
-    def _may_select(self, entry: Entry) -> bool:
-        kinds = [RefKind.CHANGE_REQUEST] if entry.change_request else [RefKind.BRANCH, RefKind.TAG]
-        return any(self._config.refs.selects(kind, self._name(entry)) for kind in kinds)
+            if self._config.refs.selects(kind, entry.ref):
+                complete = entry.run_id not in stored and not unread_jobs
+                self.runs[entry.run_id] = mapping.run(entry, kind, (), selected=True, complete=complete)
 
     def _put_off(self, run_id: int, error: SourceError) -> None:
         """Raise *error*, unless this one run failed so often that it must not hold up the others."""

@@ -94,3 +94,32 @@ class GitHubConfig(Connection, CiConfig):
     def everything(self) -> bool:
         """Whether all that the token or App sees is watched, since nothing is named."""
         return not (self.repositories or self.organizations or self.users)
+
+
+class RunnersConfig(Connection):
+    """Whose runners to watch, and what to show of them."""
+
+    organizations: tuple[str, ...] = Field(default=(), description="organisations whose runners are watched")
+    repositories: tuple[str, ...] = Field(
+        default=(), description="repositories (owner/name) whose own runners are watched"
+    )
+    poll_interval_seconds: float = Field(default=60, gt=0, description="wait between two polls")
+    poll_interval_max_seconds: float = Field(
+        default=300, gt=0, description="while GitHub fails it is asked less and less often, down to this"
+    )
+    rediscover_interval_seconds: float = Field(
+        default=1800, gt=0, description="how often the repositories of organisations are read anew"
+    )
+    max_runners: int = Field(
+        default=1000, ge=0, description="runners with series of their own, those with the lowest ids"
+    )
+    queue: bool = Field(default=True, description="read the jobs that wait for a self-hosted runner")
+    max_label_sets: int = Field(
+        default=100, ge=0, description="sets of labels with series of their own; the rest is `other`"
+    )
+
+    @model_validator(mode="after")
+    def _something_to_watch(self) -> Self:
+        if self.enabled and not (self.organizations or self.repositories):
+            raise ValueError("needs `organizations` or `repositories`")
+        return self

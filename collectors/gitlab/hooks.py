@@ -44,6 +44,11 @@ _NO_COMMIT = re.compile("0{40,}")
 _MERGE_REQUEST_ACTIONS = ("open", "reopen", "update")
 
 
+def is_configured(settings: Hooks) -> bool:
+    """Whether there is anything that a hook could prove itself with."""
+    return bool(settings.key or settings.signing_key)
+
+
 def is_authentic(hook: Hook, settings: Hooks) -> bool:
     """Whether *hook* is signed with the signing token or, where none is configured, carries the secret."""
     if settings.signing_token is None:
@@ -87,7 +92,8 @@ class HookReader:
             "push": self._push,
             "tag_push": self._push,
             "merge_request": self._merge_request,
-            "deployment": self._deployment,
+            "deployment": self._of_no_pipeline,
+            "note": self._of_no_pipeline,
         }
 
     def read(self, hook: Hook) -> list[HookNews]:
@@ -114,7 +120,7 @@ class HookReader:
         It does not say for which ref of a merge request a pipeline is, nor how an execution ended that
         is not the present one.
         """
-        unit = _unit(body)
+        unit = unit_of(body)
         attributes = json_object(body.get("object_attributes"), "object_attributes")
         run_id, ref = integer(attributes, "id"), self._ref(unit, body, attributes)
         if ref is None:
@@ -137,12 +143,12 @@ class HookReader:
 
         For a merge request, the payload names its source branch in place of the pipeline's own ref.
         """
-        known = self._memory.refs.get((unit.key, integer(attributes, "id")))
-        if known is not None:
-            return known
         source, tag = attributes.get("source"), attributes.get("tag")
         if not isinstance(source, str) or not isinstance(tag, bool):
             return None  # an old GitLab
+        known = self._memory.refs.get((unit.key, integer(attributes, "id")))
+        if known is not None:
+            return known
         child = source == mapping.CHILD
         if child and not self._config.child_pipelines:
             return RunRef(RefKind.BRANCH, "", counts=False)
@@ -201,20 +207,21 @@ class HookReader:
 
     def _merge_request(self, body: Json) -> list[HookNews]:
         """New commits of a merge request soon make a pipeline; labels and approvals do not."""
-        unit = _unit(body)
+        unit = unit_of(body)
         attributes = json_object(body.get("object_attributes"), "object_attributes")
         action = attributes.get("action")
         if action not in _MERGE_REQUEST_ACTIONS or (action == "update" and not attributes.get("oldrev")):
             return []
         return [HookNews(unit)]
 
-    def _deployment(self, body: Json) -> list[HookNews]:
-        """Nothing: its job tells the same."""
-        _unit(body)
+    def _of_no_pipeline(self, body: Json) -> list[HookNews]:
+        """Nothing: of a deployment, its job tells the same; others are for other collectors."""
+        unit_of(body)
         return []
 
 
-def _unit(body: Json) -> Unit:
+def unit_of(body: Json) -> Unit:
+    """The project that a hook is about."""
     project = json_object(body.get("project"), "project")
     return Unit(str(integer(project, "id")), text_or_empty(project, "path_with_namespace"))
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from collectors._ci import CiCollector
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.discovery import Discoverer
-from collectors.gitlab.hooks import HookReader, hook_id, is_authentic
+from collectors.gitlab.hooks import HookReader, hook_id, is_authentic, is_configured
 from collectors.gitlab.reader import OVERLAP, Memory, Reader, concerns_all
 from collectors.gitlab.settings import GitLabConfig
 from collectors.gitlab.values import parse_instant
@@ -116,7 +116,7 @@ class GitLab(CiCollector[GitLabConfig]):
 
     def accepts_hooks(self) -> bool:
         """Whether a secret token or a signing token is configured."""
-        return bool(self.config.hooks.key or self.config.hooks.signing_key)
+        return is_configured(self.config.hooks)
 
     def hook_is_authentic(self, hook: Hook) -> bool:
         """Whether *hook* proves that it is GitLab's."""

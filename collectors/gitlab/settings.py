@@ -90,6 +90,7 @@ class Watched(Connection):
     )
     exclude: tuple[str, ...] = Field(default=(), description="globs of project paths to leave out everywhere")
     archived: bool = Field(default=False, description="also archived projects")
+    hooks: Hooks = Field(default_factory=Hooks, description="what webhooks prove themselves with")
 
     @field_validator("projects", mode="before")
     @classmethod
@@ -110,4 +111,3 @@ class GitLabConfig(Watched, CiConfig):
     env_enables: ClassVar[frozenset[str]] = frozenset(("GITLAB_BASE_URL", "GITLAB_PRIVATE_TOKEN"))
 
     child_pipelines: bool = Field(default=True, description="read child pipelines, each as a run of its own")
-    hooks: Hooks = Field(default_factory=Hooks, description="webhooks")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 ID_BITS = 52  # every JSON parser reads such an integer as it is
 
@@ -35,12 +36,20 @@ class JobReport(_Part):
     allow_failure: bool = Field(default=False, description="whether the run may succeed without it")
 
 
+_WITH_NUMBER: JsonDict = {
+    "required": ["run_id"],
+    "properties": {"run_id": {"type": "integer"}, "key": {"type": "null"}},
+}
+_WITH_KEY: JsonDict = {
+    "required": ["key", "created_at"],
+    "properties": {"key": {"type": "string"}, "created_at": {"type": "string"}, "run_id": {"type": "null"}},
+}
+
+
 class Report(_Part):
     """One run of a pipeline as it is now: what is sent as JSON to /hooks/generic."""
 
-    model_config = ConfigDict(
-        json_schema_extra={"oneOf": [{"required": ["run_id"]}, {"required": ["key", "created_at"]}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"oneOf": [_WITH_NUMBER, _WITH_KEY]})
 
     project: Name = Field(description="the project, such as team/app")
     status: Known = Field(description="where the run stands")

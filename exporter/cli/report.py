@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ _SAME = (
 )
 _REPORTED = {name: name for name in _SAME} | _KEYS
 """Flag -> key of the report."""
+_MOST_JOBS = 1000
+_EARLIEST, _LATEST = timedelta(days=3650), timedelta(days=1)  # how far from now a time may be
 
 
 def report(options: argparse.Namespace) -> int:
@@ -61,6 +64,7 @@ def report_of(options: argparse.Namespace, now: datetime) -> dict[str, Any]:
     """
     given = vars(options)
     told = {key: given[flag] for flag, key in _REPORTED.items() if given.get(flag) not in (None, "", [])}
+    _refuse_what_is_not_understood(told, now)
     if "run_id" in told:
         return told
     if "key" in told:
@@ -75,6 +79,19 @@ def report_of(options: argparse.Namespace, now: datetime) -> dict[str, Any]:
     begun = now - timedelta(seconds=options.duration or 0.0)
     told.setdefault("created_at", told.get("started_at") or begun.isoformat())
     return told | {"key": str(uuid.uuid4())}
+
+
+def _refuse_what_is_not_understood(told: Mapping[str, Any], now: datetime) -> None:
+    """The server would acknowledge it all the same, and nobody would hear of it.
+
+    Raises:
+        ConfigError: there is something of that kind.
+    """
+    for key, value in told.items():
+        if key.endswith("_at") and not -_EARLIEST <= datetime.fromisoformat(value) - now <= _LATEST:
+            raise ConfigError(f"--{key.replace('_', '-')} is years ago or in the future")
+    if len(told.get("jobs", ())) > _MOST_JOBS:
+        raise ConfigError(f"a report may have at most {_MOST_JOBS:,} jobs")
 
 
 def _token(path: Path) -> str:

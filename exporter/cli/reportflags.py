@@ -15,6 +15,7 @@ from typing import Any
 from exporter.model.runs import RefKind, Status
 
 STATUSES = tuple(status.value for status in Status if status is not Status.UNKNOWN)
+_LONGEST_URL = 2000
 _TIME = "must be a time such as 2026-03-02T08:00:00Z, or Unix seconds"
 
 
@@ -23,7 +24,7 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--server", required=True, metavar="URL", help="address of the running ci-exporter")
     add("--token-file", required=True, type=Path, metavar="FILE", help="file with its secret; - reads stdin")
-    add("--project", required=True, type=_text, metavar="NAME", help="the project, such as team/app")
+    add("--project", required=True, type=_name, metavar="NAME", help="the project, such as team/app")
     add("--status", required=True, choices=STATUSES, help="where the run stands")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--run-id", type=_run_id, metavar="N", help="number of the run, which grows")
@@ -95,8 +96,15 @@ def _run_id(text: str) -> int | None:
 
 
 def _text(text: str) -> str:
-    """A name, as long as one may be, on one line."""
-    return re.sub("[\x00-\x1f]", " ", text)[:255]
+    """A name, as long as one may be, on one line; what is no UTF-8 would spoil the whole report."""
+    return re.sub("[\x00-\x1f]", " ", re.sub("[\ud800-\udfff]", "\ufffd", text))[:255]
+
+
+def _name(text: str) -> str:
+    """A name without which there is no report."""
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return _text(text)
 
 
 def _word(text: str) -> str:
@@ -115,7 +123,9 @@ def _url(text: str) -> str:
     """The address of a page."""
     if text and not text.startswith(("http://", "https://")):
         raise argparse.ArgumentTypeError("must begin with http:// or https://")
-    return text
+    if len(text) > _LONGEST_URL:
+        raise argparse.ArgumentTypeError(f"must have at most {_LONGEST_URL} characters")
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _job(text: str) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def _try(receiver: Receiver, body: bytes, headers: Mapping[str, str], seconds: f
         return f"{place} does not answer ({type(error).__name__})", 0.0
     except (requests.exceptions.RequestException, ValueError, OSError) as error:
         raise ExporterError(f"{place} cannot be asked ({type(error).__name__})") from None
-    if answer.ok and not answer.is_redirect:
+    if 200 <= answer.status_code < 300:
         return "", 0.0
     problem = f"{place} answered {answer.status_code}"
     if answer.status_code == 429 or answer.status_code >= 500:

@@ -42,7 +42,7 @@ and turns what the store knows into samples in ``unit_samples()``: the store the
 execution once. ``poll`` runs in several threads, one per unit at a time; a scrape only reads memory. Times
 are aware ``datetime`` values. Errors: :class:`SourceError` fails one poll, :class:`UnitUnavailable` sets one
 unit aside, :class:`Unauthorized` stops polling until the credentials change, :class:`ConfigError` refuses a
-configuration.
+configuration. A collector that also is an :class:`AcceptsHooks` is told by its source what happened.
 '''
 
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,7 @@ from exporter.contract import (
 )
 from exporter.errors import ConfigError, SourceError, Stopped, Unauthorized, UnitUnavailable
 from exporter.families import Distribution, Family, Sample, Samples, counter, gauge, histogram
+from exporter.hooks import AcceptsHooks, Hook, HookNews, NotUnderstood
 from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 from exporter.rounds.backoff import Backoff, jittered
 from exporter.runnermetrics import RESULT_TO_STATUS, FetchResult, JobStatus, RunnerMetrics
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RESULT_TO_STATUS",
+    "AcceptsHooks",
     "Backfills",
     "Backoff",
     "Batch",
@@ -92,10 +94,13 @@ __all__ = [
     "Explains",
     "Family",
     "FetchResult",
+    "Hook",
+    "HookNews",
     "JobRun",
     "JobStatus",
     "Known",
     "MetricsServer",
+    "NotUnderstood",
     "Observation",
     "Page",
     "PipelineRun",

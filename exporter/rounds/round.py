@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -412,7 +412,16 @@ class CollectorRounds:
         """Whether it is known which units there are."""
         return self._discovered
 
-    def receive(self, unit: Unit, batch: Batch | None) -> Received | None:
+    def receive(self, unit: Unit, batch: Batch | None) -> bool | None:
+        """Save and show what a hook says of *unit*: whether it is to be polled now; ``None``: not watched."""
+        received = self.take_in(unit, batch)
+        if received is None:
+            return None
+        if received.unit_id is not None:
+            self.show([received.unit_id])
+        return received.wakes
+
+    def take_in(self, unit: Unit, batch: Batch | None) -> Received | None:
         """Save what a hook says of *unit*; ``None`` if that is not watched.
 
         It is not shown yet: :meth:`show` does so for many units at once, in a part of the time.
@@ -437,6 +446,10 @@ class CollectorRounds:
             self._display.show_samples(state.stored.id, batch.samples, lambda: self.is_current(known))
         shows = bool(saved.changed or batch.unit or new)
         return Received(wakes=new, unit_id=state.stored.id if shows else None)
+
+    def saving_together(self) -> AbstractContextManager[None]:
+        """A block in which several saves wait for others once, not each."""
+        return self._store.together()
 
     def show(self, unit_ids: Sequence[int]) -> None:
         """Show units as the store has them now; one that cannot be shown is logged."""

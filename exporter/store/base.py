@@ -73,6 +73,10 @@ class Store(Protocol):
         """Save all of *batch*, its counts and its cursor, or nothing."""
         ...
 
+    def together(self) -> AbstractContextManager[None]:
+        """A block in which several saves wait for other writers of this process once, not each."""
+        ...
+
     def position(self, unit_id: int) -> StoredUnit:
         """Where the unit's polling stands now, which another process may have moved."""
         ...

@@ -199,6 +199,8 @@ def sqlite_engine(url: URL) -> Engine:
     def begin(connection: Connection) -> None:
         # A transaction that reads first and writes later fails at once when another process wrote
         # in between; one that says so at the start waits its turn.
+        if connection.get_execution_options().get("alone"):
+            return  # one statement is a transaction of its own
         writes = connection.get_execution_options().get("writes", False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 

@@ -21,6 +21,7 @@ from exporter.store.tables import hooks, hooks_seen
 REMEMBERED = timedelta(hours=25)
 """How long a hook is known, so that a repetition is no news; senders repeat for a day at most."""
 _FORGOTTEN_AT_ONCE = 5_000
+_REMOVED_AT_ONCE = 100  # whoever acknowledges has to wait for it
 _DIGEST_BYTES = 16
 _REMEMBER = made_once(
     lambda insert: insert.on_conflict_do_nothing().returning(hooks_seen.c.digest), hooks_seen
@@ -69,15 +70,20 @@ def digest_of(collector: str, hook: Hook, hook_id: str) -> bytes:
 class Inbox:
     """The queue of hooks in a database, in the order in which they came; any thread may call.
 
-    ``kept`` is set whenever this process adds some: whoever reads them waits for that, and looks now and then
-    for those of other processes.
+    ``bell`` is set whenever this process adds some: whoever reads them waits for that, and looks now and then
+    for those of other processes. *alone* connects for a single statement.
     """
 
     def __init__(
-        self, read: _Connecting, write: _Connecting, tidy: Callable[[], None] = lambda: None
+        self,
+        read: _Connecting,
+        write: _Connecting,
+        alone: _Connecting | None = None,
+        tidy: Callable[[], None] = lambda: None,
     ) -> None:
         self._read = read
         self._write = write
+        self._alone = alone or write
         self.tidy = tidy
         self.bell = threading.Event()
 
@@ -121,17 +127,16 @@ class Inbox:
 
     def remove(self, numbers: Collection[int], forgotten: Collection[bytes] = ()) -> None:
         """Take out *numbers*, which are done; a repetition of those *forgotten* is to be read once more."""
-        if not numbers:
-            return
-        with self._write() as connection:
-            for chunk in chunks(numbers):
-                connection.execute(sa.delete(hooks).where(hooks.c.number.in_(chunk)))
-            for digests in chunks(forgotten):
+        for digests in chunks(forgotten):
+            with self._alone() as connection:
                 connection.execute(sa.delete(hooks_seen).where(hooks_seen.c.digest.in_(digests)))
+        for chunk in chunks(numbers, _REMOVED_AT_ONCE):
+            with self._alone() as connection:
+                connection.execute(sa.delete(hooks).where(hooks.c.number.in_(chunk)))
 
     def postpone(self, number: int, due_at: datetime) -> None:
         """Have a hook that could not be read tried again at *due_at*."""
-        with self._write() as connection:
+        with self._alone() as connection:
             connection.execute(
                 sa.update(hooks)
                 .where(hooks.c.number == number)
@@ -168,8 +173,8 @@ class Inbox:
                 digests = connection.execute(old).scalars().all()
             if not digests:
                 return forgotten
-            with self._write() as connection:
-                for chunk in chunks(digests):
+            for chunk in chunks(digests):
+                with self._alone() as connection:
                     connection.execute(sa.delete(hooks_seen).where(hooks_seen.c.digest.in_(chunk)))
             forgotten += len(digests)
 

@@ -16,7 +16,7 @@ from exporter.store.connect import describe, sqlite_engine, store_errors
 from exporter.store.tables import hooks, hooks_seen, metadata
 
 _VERSION = 1
-_LONG_LOG_BYTES = 64 * 1024 * 1024
+_LONG_LOG_BYTES = 256 * 1024 * 1024
 
 
 class InboxFile:
@@ -70,6 +70,20 @@ class InboxFile:
             self._turn,
             self._engine.connect().execution_options(writes=True) as connection,
             connection.begin(),
+        ):
+            yield connection
+
+    @contextmanager
+    def alone(self) -> Iterator[Connection]:
+        """A connection for one statement that writes.
+
+        No other thread gets in between its begin and its commit, so that a process that is busy holds up
+        nobody who acknowledges: of a transaction of several statements, each waits for Python's lock.
+        """
+        with (
+            store_errors(self._url),
+            self._turn,
+            self._engine.connect().execution_options(alone=True) as connection,
         ):
             yield connection
 

@@ -21,6 +21,7 @@ _AT_ONCE = 500
 _PENDING = 2_000  # that may wait for a commit; a database that hangs must not fill the memory
 _PENDING_BYTES = 128 * 1024 * 1024
 _LOOK_SECONDS = 1.0
+_TIDY_SECONDS = 10.0
 _FORGET_SECONDS = 3600.0
 _UNREAD = timedelta(days=1)
 
@@ -73,6 +74,7 @@ class Intake:
         self._added = Room(0, 0)  # since the queue was measured
         self._shown: set[str] = set()
         self._forgot_at: float | None = None
+        self._tidied_at = clock.monotonic()
         self._stopping = threading.Event()
         self._threads = [
             threading.Thread(target=self._write, name="hooks-write", daemon=True),
@@ -174,7 +176,7 @@ class Intake:
         while not self._stopping.wait(_LOOK_SECONDS):
             try:
                 self._measure()
-                self._inbox.tidy()
+                self._tidy()
                 self._forget()
             except StoreError as error:
                 level = logging.DEBUG if complained else logging.WARNING
@@ -186,14 +188,25 @@ class Intake:
                 complained = False
 
     def _measure(self) -> None:
+        with self._changed:
+            counted = self._added
         queued = self._inbox.queued()
         with self._changed:
-            self._queued, self._added = queued, Room(0, 0)
+            # What was added while we counted may be counted twice until the next time, but never not at all.
+            added = Room(self._added.hooks - counted.hooks, self._added.size - counted.size)
+            self._queued, self._added = queued, added
         wanted = {*self._collectors(), *queued}
         empty = Queued(0, 0, None)
         shown = {name: queued.get(name, empty) for name in wanted | self._shown}
         self._metrics.waiting({name: (one.hooks, one.oldest) for name, one in shown.items()})
         self._shown = wanted
+
+    def _tidy(self) -> None:
+        """Now and then, do what the disk takes long for: whoever acknowledges in that moment waits for it."""
+        now = self._clock.monotonic()
+        if now - self._tidied_at >= _TIDY_SECONDS:
+            self._tidied_at = now
+            self._inbox.tidy()
 
     def _forget(self) -> None:
         """Now and then, forget what nobody repeats, and what nobody will read."""

@@ -143,6 +143,12 @@ class SqlStore:
             self.outbox.ring()
         return replace(saved, new_events=len(events))
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """A block in which several saves wait for other writers of this process once, not each."""
+        with self._turn:
+            yield
+
     def _teller(self, connection: Connection, row: sa.Row[Any], batch: Batch) -> Teller | None:
         """What tells the sinks of changed runs; ``None`` if it is no news."""
         if batch.history or not row.caught_up:
@@ -256,9 +262,11 @@ class SqlStore:
         if not self._sqlite:
             return Inbox(self._read, self._write)
         if self._inbox_file is None:
-            file = sqlite_file(self._engine.url)
-            self._inbox_file = InboxFile(file.with_name(f"{file.stem}-hooks{file.suffix}") if file else None)
-        return Inbox(self._inbox_file.read, self._inbox_file.write, self._inbox_file.tidy)
+            beside = sqlite_file(self._engine.url)
+            path = beside.with_name(f"{beside.stem}-hooks{beside.suffix}") if beside else None
+            self._inbox_file = InboxFile(path)
+        file = self._inbox_file
+        return Inbox(file.read, file.write, file.alone, file.tidy)
 
     def close(self) -> None:
         """Let go of all connections."""

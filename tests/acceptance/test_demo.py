@@ -22,6 +22,9 @@ def test_the_demo_shows_live_metrics_and_ends_cleanly(tmp_path: Path) -> None:
         text = _metrics(url)
         before, reports = counted_runs(text).total(), _reports(text)
         assert before > 100
+        wait_until(lambda: _providers(url) >= PROVIDERS, "every CI system shows runs")
+        page = requests.get(f"{url}/status", timeout=PATIENCE).text
+        assert all(f'value="{provider}"' in page for provider in PROVIDERS)
         projects = {line.split('project="')[1].split('"')[0] for line in reports}
         assert len(projects) == 10
         assert {line.split("{")[0] for line in reports} == REPORTS
@@ -57,6 +60,18 @@ def test_no_end_of_the_demo_leaves_a_process_behind(tmp_path: Path, number: sign
 REPORTS = {
     f"oneclick_pr_{name}" for name in ("open", "closed", "result_report", "check_summary", "missing_report")
 }
+
+
+PROVIDERS = {"gitea", "github", "gitlab", "jenkins"}
+
+
+def _providers(url: str) -> set[str]:
+    """The CI systems of which a finished run is counted."""
+    return {
+        line.split('provider="')[1].split('"')[0]
+        for line in _metrics(url).splitlines()
+        if line.startswith("ci_pipeline_runs_total{") and not line.endswith(" 0.0")
+    }
 
 
 def _metrics(url: str) -> str:

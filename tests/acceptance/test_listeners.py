@@ -18,8 +18,6 @@ import pytest
 from tests.support.process import PATIENCE, ROOT, ExporterProcess, free_port, run_cli, wait_until
 from tests.support.tools import require
 
-pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
-
 Make = Callable[..., ExporterProcess]
 ACTIVATE = [sys.executable, str(ROOT / "tests" / "support" / "activate.py")]
 PATHS = {
@@ -142,6 +140,7 @@ def test_a_unix_socket_is_scraped_and_its_file_goes_at_the_stop(make: Make, fold
     assert not path.exists()
 
 
+@pytest.mark.no_cover
 def test_a_socket_left_by_kill_9_is_taken_over_and_a_live_one_is_not(make: Make, folder: Path) -> None:
     where = f"unix:{folder / 'm.sock'}"
     first = make("first", addr=where).start()
@@ -165,6 +164,7 @@ def test_a_start_that_fails_later_leaves_no_socket(make: Make, folder: Path, tmp
 # -- ports
 
 
+@pytest.mark.no_cover  # others go through the same code
 def test_a_port_in_use_is_one_line_whoever_has_it(make: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -178,6 +178,7 @@ def test_a_port_in_use_is_one_line_whoever_has_it(make: Make) -> None:
     assert _refused(exporter) == f"cannot listen on 127.0.0.1:{port}: {ours}"
 
 
+@pytest.mark.no_cover
 def test_an_address_that_cannot_be_is_found_by_check(make: Make) -> None:
     exporter = make(health_addr="unix:run/h.sock")
     for command in ("check", "serve"):
@@ -194,6 +195,7 @@ def _spread(folder: Path) -> list[str]:
     return [f"127.0.0.1:{free_port()}", f"[::1]:{free_port()}", f"unix:{folder / 'm.sock'}"]
 
 
+@pytest.mark.no_cover
 def test_several_addresses_all_answer_and_are_all_free_at_once(make: Make, folder: Path) -> None:
     addresses = _spread(folder)
     exporter = make(addr=addresses).start()
@@ -218,6 +220,7 @@ def test_several_addresses_all_answer_and_are_all_free_at_once(make: Make, folde
     )
 
 
+@pytest.mark.no_cover
 def test_addresses_can_be_flags(make: Make, folder: Path) -> None:
     addresses = _spread(folder)
     exporter = make(enabled=False)

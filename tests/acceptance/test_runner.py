@@ -145,7 +145,7 @@ def test_failures_show_by_operation_and_the_backoff_grows(tmp_path: Path, source
         wait_until(lambda: program.value("poll_fetch_total", result="error") > 1, "failed polls")
         wait_until(lambda: program.value("poll_backoff_seconds") > 0.2, "a longer wait")
         assert program.value("client_errors_total", method="pipelines") > 0
-        assert program.value("job_total", status="failure") > 0
+        wait_until(lambda: program.value("job_total", status="failure") > 0, "a failed poll that is over")
         source.faults()
         source.action("new_pipeline", project="acme/p", jobs=[{"name": "unit"}])
         wait_until(lambda: program.value("poll_backoff_seconds") == 0.2, "the base interval")

@@ -1,16 +1,17 @@
 """How fast webhooks are acknowledged and shown while rounds run: a real process, a real sender.
 
-    python -m tests.bench.bench_hooks [--rate 500] [--seconds 10] [--units 50] [--quiet] [--url postgresql://…]
+    python -m tests.bench.bench_hooks [--rate 500] [--seconds 10] [--units 50] [--pause 2] [--shared] [--url …]
 
 The sender is a process of its own on kept connections, as a source behind a proxy is; it sends at a fixed
-rate however slow the answers are. Rounds run without a pause unless told to be quiet: every poll of every
-unit brings changed runs that have to be saved.
+rate however slow the answers are. Meanwhile each unit is polled every few seconds, and every poll brings
+forty changed runs that have to be saved; with a short pause (0.05) rounds take all of a core.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import multiprocessing
 import tempfile
@@ -22,8 +23,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from tests.support.hooked import SECRET, body_of, install, signed
-from tests.support.process import ExporterProcess, wait_until
+from tests.support.process import ExporterProcess, free_port, wait_until
 
 _PADDING = "x" * 2500  # hooks of CI systems have 2 to 20 kB
 _CONNECTIONS = 32
@@ -62,6 +65,7 @@ async def _send_all(port: int, rate: float, bodies: list[bytes]) -> list[tuple[f
 
 
 def _sender(port: int, rate: float, bodies: list[bytes], results: Any) -> None:
+    gc.disable()
     results.put(asyncio.run(_send_all(port, rate, bodies)))
 
 
@@ -71,6 +75,11 @@ def _bodies(number: int, units: list[str]) -> list[bytes]:
         body_of(units[index % len(units)], [1_000_000 + index, "success", now], padding=_PADDING)
         for index in range(number)
     ]
+
+
+def _answers(port: int) -> None:
+    """Wait until hooks are answered."""
+    requests.get(f"http://127.0.0.1:{port}/healthz", timeout=30)
 
 
 @contextmanager
@@ -107,20 +116,21 @@ def _counted(text: str) -> float:
 def measure(folder: Path, options: argparse.Namespace) -> None:
     units = [f"group/app-{number}" for number in range(options.units)]
     source = folder / "found.json"
-    polls = {"poll_interval_seconds": 0.05, "poll_interval_max_seconds": 0.05}
+    port = free_port()
+    polls = {"poll_interval_seconds": options.pause, "poll_interval_max_seconds": options.pause}
     config = {
         "store": {"url": options.url or f"sqlite:///{folder}/runs.db"},
-        "hooks": {"enabled": True},
+        "hooks": {"enabled": True, **({} if options.shared else {"addr": f"127.0.0.1:{port}"})},
         "collectors": {"hooked": {"secret": SECRET, "units": units, "source": str(source), **polls}},
     }
-    if options.quiet:
-        config["collectors"]["hooked"] |= {"poll_interval_seconds": 300, "poll_interval_max_seconds": 300}
     number = round(options.rate * options.seconds)
     imported = install(folder / "installed")
     with ExporterProcess(folder, config, import_from=(imported,), measured=False) as exporter:
         exporter.start().wait_ready()
         results: Any = multiprocessing.Queue()
-        arguments = (exporter.port, options.rate, _bodies(number, units), results)
+        target = exporter.port if options.shared else port
+        _answers(target)
+        arguments = (target, options.rate, _bodies(number, units), results)
         sender = multiprocessing.Process(target=_sender, args=arguments)
         with _rounds(source, units):
             sender.start()
@@ -152,7 +162,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=500)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--units", type=int, default=50)
-    parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("--shared", action="store_true", help="send to the address of the metrics")
+    parser.add_argument("--pause", type=float, default=2.0, help="seconds between two polls of a unit")
     parser.add_argument("--url", default="")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -44,6 +44,9 @@ def used(world: World) -> None:
     metrics.sinks.begin_claims("kafka")
     metrics.sinks.begin_channel("mail")
     metrics.sinks.alerts({("main-broken", "critical"): 1})
+    metrics.hooks.begin("gitlab")
+    metrics.hooks.received("gitlab", datetime(2027, 1, 1, tzinfo=UTC))
+    metrics.hooks.waiting({"gitlab": (1, datetime(2027, 1, 1, tzinfo=UTC))})
     metrics.certificate_expiry = lambda: datetime(2027, 1, 1, tzinfo=UTC)
     metrics.troubles = lambda: [("gitlab", UnitTrouble("a\ud800", Trouble.NOT_FOUND, "gone"))] * 2
 
@@ -115,6 +118,10 @@ def test_a_collector_that_is_gone_leaves_no_gauges_but_its_counters() -> None:
         "ci_exporter_api_request_duration_seconds_sum",
         "ci_exporter_unknown_values_total",
         "ci_exporter_events_total",
+        "ci_exporter_hooks_received_total",
+        "ci_exporter_hooks_processing_seconds_bucket",
+        "ci_exporter_hooks_processing_seconds_count",
+        "ci_exporter_hooks_processing_seconds_sum",
     }
 
 

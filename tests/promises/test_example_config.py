@@ -21,6 +21,8 @@ DIFFERS = {
     "collectors.gitea_runners.token": "${GITEA_TOKEN:-}",
     "collectors.github_actions.enabled": False,
     "collectors.github_actions.token": "${GITHUB_TOKEN:-}",
+    "collectors.github_runners.enabled": False,
+    "collectors.github_runners.token": "${GITHUB_TOKEN:-}",
     "collectors.gitlab.token": "${GITLAB_TOKEN:-}",
     "collectors.gitlab_changes.enabled": False,
     "collectors.gitlab_changes.token": "${GITLAB_TOKEN:-}",

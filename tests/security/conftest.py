@@ -30,8 +30,12 @@ def make_target(tmp_path: Path) -> Iterator[MakeTarget]:
     """Makes programs of a test's own, with little to show; not started."""
     with ExitStack() as stack:
 
-        def make(*, bricks: int = 10, name: str = "target", **metrics: object) -> Target:
-            return stack.enter_context(Target(tmp_path, bricks=bricks, name=name, **metrics))
+        def make(
+            *, bricks: int = 10, name: str = "target", measured: bool = False, **metrics: object
+        ) -> Target:
+            return stack.enter_context(
+                Target(tmp_path, bricks=bricks, name=name, measured=measured, **metrics)
+            )
 
         yield make
 

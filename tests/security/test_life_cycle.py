@@ -140,7 +140,7 @@ def test_a_scrape_that_never_ends_does_not_hold_up_the_stop(make_target: MakeTar
 
 
 def test_a_second_sigterm_changes_nothing(make_target: MakeTarget) -> None:
-    target = make_target().start().wait_built()
+    target = make_target(measured=True).start().wait_built()
     target.gate.touch()
     with target.wire() as wire:
         wire.send(SCRAPE)
@@ -156,7 +156,7 @@ def test_a_second_sigterm_changes_nothing(make_target: MakeTarget) -> None:
 
 
 def test_sighup_under_load_fails_no_request(make_target: MakeTarget) -> None:
-    target = make_target(bricks=2_000, lifecycle=True).start().wait_built()
+    target = make_target(bricks=2_000, lifecycle=True, measured=True).start().wait_built()
     good = target.config_path.read_text()
     over = threading.Event()
     statuses: list[int] = []

@@ -25,10 +25,11 @@ FAST = Schedule(0.02, 0.05, 0.05)
 def wait_until(true: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     """Look again and again until *true*; fail with *what* after *seconds*."""
     end = time.monotonic() + seconds
-    pause = threading.Event()
+    never, pause = threading.Event(), 0.005
     while not true():
         assert time.monotonic() < end, f"never came: {what}"
-        pause.wait(0.005)
+        never.wait(pause)
+        pause = min(pause * 1.2, 0.05)
 
 
 class Service:

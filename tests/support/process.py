@@ -29,6 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0
 SOON = 15.0
 """Seconds that a stop may take here: it gives everyone 4, and a busy machine needs some to get there."""
+MEASURED = "COVERAGE_PROCESS_CONFIG"
+"""The variable by which coverage.py tells programs to measure themselves."""
 _never = threading.Event()
 
 
@@ -115,12 +117,12 @@ def unmeasured() -> Iterator[None]:
 
     For what others measure anyway: long runs of code that smaller tests go through once.
     """
-    told = os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+    told = os.environ.pop(MEASURED, None)
     try:
         yield
     finally:
         if told is not None:
-            os.environ["COVERAGE_PROCESS_CONFIG"] = told
+            os.environ[MEASURED] = told
 
 
 def _environment(*import_from: Path) -> dict[str, str]:

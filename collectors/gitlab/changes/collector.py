@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from prometheus_client.metrics_core import Metric
 
@@ -12,6 +13,7 @@ from collectors.gitlab.changes.reader import CURSORS, ChangeReader, Cursor, Memo
 from collectors.gitlab.changes.settings import ChangesConfig
 from collectors.gitlab.discovery import Discoverer, Feature
 from collectors.gitlab.news import stored
+from collectors.gitlab.waking import IsNews, WokenByHooks, always, is_of_a_merge_request
 from exporter import ci_delivery_families as families
 from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Unit
 from exporter.families import Samples
@@ -20,7 +22,7 @@ from exporter.model.views import UnitView
 _PROVIDER = "gitlab"
 
 
-class GitLabChanges(Collector[ChangesConfig]):
+class GitLabChanges(WokenByHooks, Collector[ChangesConfig]):
     """Merge requests of GitLab projects.
 
     A steady round costs one call per project, and one more for each merge request that changed and has not
@@ -30,6 +32,7 @@ class GitLabChanges(Collector[ChangesConfig]):
 
     name = "gitlab_changes"
     config_model = ChangesConfig
+    woken_by: ClassVar[Mapping[str, IsNews]] = {"merge_request": always, "note": is_of_a_merge_request}
     families = families.CHANGE_FAMILIES
 
     def __init__(self, config: ChangesConfig, context: Context) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from prometheus_client.metrics_core import Metric
 
@@ -13,6 +14,7 @@ from collectors.gitlab.deployments.settings import DeploymentsConfig
 from collectors.gitlab.deployments.state import CURSORS, Cursor
 from collectors.gitlab.discovery import Discoverer, Feature
 from collectors.gitlab.news import stored
+from collectors.gitlab.waking import IsNews, WokenByHooks, always
 from exporter import ci_delivery_families as families
 from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Unit
 from exporter.families import Samples
@@ -21,7 +23,7 @@ from exporter.model.views import UnitView
 _PROVIDER = "gitlab"
 
 
-class GitLabDeployments(Collector[DeploymentsConfig]):
+class GitLabDeployments(WokenByHooks, Collector[DeploymentsConfig]):
     """Environments and deployments of GitLab projects.
 
     A steady round costs one call per project, and every ``environments_interval_seconds`` two more: its
@@ -31,6 +33,7 @@ class GitLabDeployments(Collector[DeploymentsConfig]):
 
     name = "gitlab_deployments"
     config_model = DeploymentsConfig
+    woken_by: ClassVar[Mapping[str, IsNews]] = {"deployment": always}
     families = families.DEPLOYMENT_FAMILIES
 
     def __init__(self, config: DeploymentsConfig, context: Context) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,6 +102,7 @@ class Deployments:
         self._of_project: dict[int, list[Deployment]] = {}
         self._by_job: dict[int, Deployment] = {}
         self._remembered = False
+        self.tell: Callable[[Deployment], None] = lambda _one: None  # whom webhooks are for
 
     # -- what happens --------------------------------------------------------------------------
 
@@ -136,6 +137,7 @@ class Deployments:
             one.environment.state = "available"
         if status in ENDED:
             one.ends.append((status, one.updated_at))
+        self.tell(one)
 
     def made(self, project: Project, name: str, status: str, sha_key: int, user_id: int = 1) -> Deployment:
         """A deployment that somebody tells of over the API: it has no job."""

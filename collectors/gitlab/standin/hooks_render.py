@@ -11,6 +11,7 @@ from typing import Any
 
 from collectors._standin.times import iso
 from collectors.gitlab.standin.composite import latest
+from collectors.gitlab.standin.deployments import Deployment
 from collectors.gitlab.standin.records import Job, MergeRequest, Pipeline, Project, User, sha_of
 
 Json = dict[str, Any]
@@ -164,21 +165,23 @@ class HooksRender:
             "changes": {},
         }
 
-    def deployment(self, job: Job) -> Json:
-        """A deployment by a job."""
-        project = self.project(job.pipeline.project)
-        when = datetime.fromtimestamp((job.finished_at or job.created_at) // 1000, UTC)
+    def deployment(self, one: Deployment) -> Json:
+        """A deployment in its present status; it tells neither when it was created nor the whole commit."""
+        project = self.project(one.environment.project)
+        when = datetime.fromtimestamp(one.updated_at // 1000, UTC)
+        job = one.job
         return {
             "object_kind": "deployment",
-            "status": job.status,
+            "status": one.status,
             "status_changed_at": f"{when:%Y-%m-%d %H:%M:%S} +0000",
-            "deployment_id": job.id,
-            "deployable_id": job.id,
-            "deployable_url": f"{project['web_url']}/-/jobs/{job.id}",
-            "environment": job.plan.stage,
+            "deployment_id": one.id,
+            "deployable_id": job.id if job else None,
+            "deployable_url": f"{project['web_url']}/-/jobs/{job.id}" if job else None,
+            "environment": one.environment.name,
+            "environment_tier": one.environment.tier,
             "project": project,
-            "short_sha": sha_of(job.pipeline.sha_key)[:8],
-            "user": _user(job.pipeline.user),
+            "short_sha": sha_of(one.sha_key)[:8],
+            "ref": one.ref,
         }
 
     def project(self, project: Project) -> Json:

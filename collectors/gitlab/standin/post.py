@@ -87,9 +87,9 @@ class Post:
             raise ValueError(f"hooks: {sorted(known)}")
         self._orders = Orders(**wanted | {"events": tuple(wanted.get("events", _EVENTS))})
         self._chance = dice(self._orders.seed)
-        if self._orders.url:
-            self._sender = Sender(self._orders)
+        self._sender = Sender(self._orders) if self._orders.url else None
         self._world.engine.tell = self._tell
+        self._world.deployments.tell = partial(self._tell, "deployment")
         return {}
 
     def state(self) -> dict[str, Any]:
@@ -105,8 +105,6 @@ class Post:
     def _tell(self, kind: str, about: Any) -> None:
         """Make the hook of what just happened; it says what is so now, however late it is sent."""
         orders, chance = self._orders, self._chance
-        if kind == "job" and about.plan.stage == "deploy" and about.finished_at:
-            self._tell("deployment", about)
         if kind not in orders.events:
             return
         letter = self._letter(self._renders[kind](about))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
 from prometheus_client.metrics_core import Metric
 
@@ -13,6 +14,7 @@ from collectors.gitlab.testreports.client import ReportsClient
 from collectors.gitlab.testreports.cursor import State
 from collectors.gitlab.testreports.reader import Reader
 from collectors.gitlab.testreports.settings import ReportsConfig
+from collectors.gitlab.waking import IsNews, WokenByHooks, has_ended
 from exporter import ci_test_families
 from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Unit
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
@@ -22,7 +24,7 @@ from exporter.model.views import UnitView
 _PROVIDER = "gitlab"
 
 
-class GitLabTests(Collector[ReportsConfig]):
+class GitLabTests(WokenByHooks, Collector[ReportsConfig]):
     """Reports of tests, of every finished pipeline once.
 
     A project without news costs one call. A finished pipeline costs one call for the summary of its report,
@@ -32,6 +34,7 @@ class GitLabTests(Collector[ReportsConfig]):
 
     name = "gitlab_tests"
     config_model = ReportsConfig
+    woken_by: ClassVar[Mapping[str, IsNews]] = {"pipeline": has_ended}
     families = ci_test_families.FAMILIES
 
     def __init__(self, config: ReportsConfig, context: Context) -> None:

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from exporter.contract import Batch
-from tests.support.githubs import GitHubLab
+from tests.support.githubs import HOOK_SECRET, GitHubLab
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
 # Smaller tests go through the same code once; measuring all of it again would double the time.
@@ -26,7 +26,7 @@ FAULTS = (
 
 
 class History:
-    """What happens to one repository, and to who watches it."""
+    """What happens to one repository, and to who watches it, by polls and by hooks that come late."""
 
     def __init__(self, lab: GitHubLab, seed: int) -> None:
         self._lab = lab
@@ -43,11 +43,15 @@ class History:
 
     def _happen(self) -> None:
         lab, dice = self._lab, self._dice
-        what = dice.choices(("new", "rerun", "cancel", "restart", "nothing"), (4, 4, 1, 1, 1))[0]
+        what = dice.choices(("new", "rerun", "cancel", "push", "restart", "nothing"), (4, 4, 1, 3, 1, 1))[0]
         if what == "new" or not self._runs:
             self._runs.append(lab.pipeline(self._job("a"), self._job("b"), {"name": "c", "stage": "late"}))
         elif what == "restart":
             lab.restart()
+        elif what == "push":
+            run_id = dice.choice(self._runs)
+            shown = lab.server.get(f"/repos/acme/p/actions/runs/{run_id}")[1]["run_attempt"]
+            lab.deliver(run_id, attempt=dice.randint(1, shown))
         elif what != "nothing":
             run = {"project": "acme/p", "pipeline_id": dice.choice(self._runs)}
             with suppress(ValueError):  # it is under way
@@ -76,15 +80,18 @@ class History:
         self._lab.exporter.store.save = killed  # type: ignore[method-assign, assignment]
         with suppress(KeyboardInterrupt):
             self._lab.exporter.poll()
+        self._lab.server.faults()
         self._lab.restart()
 
 
 @pytest.mark.parametrize(("seed", "per_page"), [(1, 100), (2, 5), (3, 5)])
 def test_totals_are_the_truth(make_lab: Callable[..., GitHubLab], seed: int, per_page: int) -> None:
-    lab = make_lab(per_page=per_page, rediscover_interval_seconds=600)
+    lab = make_lab(per_page=per_page, rediscover_interval_seconds=600, hooks={"secret": HOOK_SECRET})
     History(lab, seed).live(40)
     lab.run(2_400, 120, tries=3)
     truth = lab.server.truth()
     assert difference(expected_runs(truth), counted_runs(lab.exporter.text)) == {}
     assert difference(expected_jobs(truth), counted_jobs(lab.exporter.text)) == {}
+    runs = sum(entry["kind"] == "pipeline" for entry in truth["executions"])
+    assert lab.exporter.value("ci_pipeline_run_duration_seconds_count") == runs
     assert any(entry["execution"] > 2 for entry in truth["executions"])

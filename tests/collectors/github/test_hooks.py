@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Callable
 from typing import Any
@@ -14,23 +12,9 @@ from exporter.contract import Unit
 from exporter.hooks import AcceptsHooks, Hook, HookNews, NotUnderstood
 from exporter.model.runs import Status
 from tests.collectors.github.conftest import RECORDED
+from tests.support.githubs import HOOK_SECRET as SECRET
 from tests.support.githubs import GitHubLab
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
-
-SECRET = "it-is-a-secret"
-
-
-def hook(lab: GitHubLab, event: str, payload: object, **headers: str) -> Hook:
-    body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
-    known = {
-        "x-github-event": event,
-        "x-github-delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958",
-        "x-hub-signature-256": f"sha256={signature}",
-    }
-    return Hook(
-        known | {key.replace("_", "-"): value for key, value in headers.items()}, body, lab.clock.now()
-    )
 
 
 @pytest.fixture
@@ -39,22 +23,7 @@ def hooked(make_lab: Callable[..., GitHubLab]) -> GitHubLab:
 
 
 def read(lab: GitHubLab, event: str, payload: object) -> list[HookNews]:
-    return list(lab.exporter.collector.read_hook(hook(lab, event, payload)))
-
-
-def deliver(lab: GitHubLab, run: int, *, attempt: int | None = None) -> None:
-    """Save what GitHub would push of the run and its jobs as they are now, as the endpoint does."""
-    path = f"/repos/acme/p/actions/runs/{run}"
-    shown = lab.server.get(path if attempt is None else f"{path}/attempts/{attempt}")[1]
-    jobs = lab.server.get(f"{path}/jobs?filter=all")[1]["jobs"]
-    repository = lab.server.get("/repos/acme/p")[1]
-    payloads = [("workflow_job", {"action": one["status"], "workflow_job": one}) for one in jobs]
-    payloads += [("workflow_run", {"action": shown["status"], "workflow_run": shown})]
-    for event, payload in payloads:
-        for news in read(lab, event, payload | {"repository": repository}):
-            if news.batch is not None:
-                (state,) = lab.exporter.rounds.states()
-                lab.exporter.store.save(state.stored.id, news.batch, lab.clock.now())
+    return list(lab.exporter.collector.read_hook(lab.hook(event, payload)))
 
 
 def agrees(lab: GitHubLab) -> None:
@@ -67,10 +36,10 @@ def test_only_what_is_signed_with_the_secret_is_authentic(hooked: GitHubLab) -> 
     collector = hooked.exporter.collector
     assert isinstance(collector, AcceptsHooks)
     assert (collector.hook_name, collector.adopts, collector.accepts_hooks()) == ("github", False, True)
-    good = hook(hooked, "ping", {})
+    good = hooked.hook("ping", {})
     assert collector.hook_is_authentic(good)
-    assert not collector.hook_is_authentic(hook(hooked, "ping", {}, x_hub_signature_256="sha256=00"))
-    assert not collector.hook_is_authentic(hook(hooked, "ping", {}, x_hub_signature_256="sha256=\udcff"))
+    assert not collector.hook_is_authentic(hooked.hook("ping", {}, x_hub_signature_256="sha256=00"))
+    assert not collector.hook_is_authentic(hooked.hook("ping", {}, x_hub_signature_256="sha256=\udcff"))
     other = Hook(good.headers, good.body + b" ", good.received_at)
     assert not collector.hook_is_authentic(other)
     assert collector.hook_id(good) == "72d3162e-cc78-11e3-81ab-4c9367dc0958"
@@ -78,7 +47,7 @@ def test_only_what_is_signed_with_the_secret_is_authentic(hooked: GitHubLab) -> 
 
 def test_without_a_secret_nothing_is(lab: GitHubLab) -> None:
     assert not lab.exporter.collector.accepts_hooks()
-    assert not lab.exporter.collector.hook_is_authentic(hook(lab, "ping", {}))
+    assert not lab.exporter.collector.hook_is_authentic(lab.hook("ping", {}))
 
 
 @pytest.mark.parametrize(
@@ -121,10 +90,11 @@ def test_recorded_payloads_are_understood(hooked: GitHubLab) -> None:
 def test_a_job_counts_from_its_hook_alone_and_once(hooked: GitHubLab) -> None:
     run = hooked.pipeline(story="failing")
     hooked.advance(300)
-    deliver(hooked, run)
+    hooked.deliver(run)
+    assert counted_jobs(hooked.exporter.text) == expected_jobs(hooked.server.truth())
     hooked.exporter.poll()
     agrees(hooked)
-    deliver(hooked, run)
+    hooked.deliver(run)
     agrees(hooked)
 
 
@@ -137,7 +107,7 @@ def test_a_finished_run_asks_for_a_poll_that_counts_it(hooked: GitHubLab) -> Non
     assert told.batch is not None
     assert not told.batch.runs[0].complete
     assert (again.unit.key, again.batch) == (repository["id"] and str(repository["id"]), None)
-    deliver(hooked, run)
+    hooked.deliver(run)
     hooked.exporter.poll()
     agrees(hooked)
     assert hooked.exporter.value("ci_pipeline_run_queue_duration_seconds_count", project="acme/p") == 1
@@ -147,8 +117,8 @@ def test_where_no_jobs_are_read_the_hook_suffices(make_lab: Callable[..., GitHub
     lab = make_lab(hooks={"secret": SECRET}, jobs={"enabled": False})
     run = lab.pipeline()
     lab.advance(300)
-    deliver(lab, run)
-    lab.restart()
+    lab.deliver(run)
+    assert expected_runs(lab.server.truth()) == counted_runs(lab.exporter.text)
     lab.calls()
     lab.exporter.poll()
     assert expected_runs(lab.server.truth()) == counted_runs(lab.exporter.text)
@@ -159,16 +129,16 @@ def test_hooks_and_polls_that_race_over_attempts_count_each_once(hooked: GitHubL
     run = hooked.pipeline(story="failing")
     for attempt in range(1, 5):
         hooked.advance(5)
-        deliver(hooked, run)
+        hooked.deliver(run)
         if attempt % 2:
             hooked.exporter.poll()
         hooked.advance(300)
-        deliver(hooked, run)
+        hooked.deliver(run)
         if attempt == 3:
             hooked.restart()
         if attempt < 4:
             hooked.act("rerun", project="acme/p", pipeline_id=run, failed_only=attempt == 2)
-    deliver(hooked, run, attempt=2)  # a late one
+    hooked.deliver(run, attempt=2)  # a late one
     hooked.exporter.poll()
     agrees(hooked)
 

@@ -160,7 +160,7 @@ def test_jobs_of_one_name_in_one_attempt_are_two() -> None:
 def test_an_attempt_ends_with_its_last_job_whatever_happens_to_the_run_later() -> None:
     entry = mapping.entry(run(updated_at="2026-03-09T08:00:00Z", run_started_at=NOW), unknown)
     jobs = mapping.jobs([job()], unknown)
-    record = mapping.run(entry, "main", RefKind.BRANCH, jobs, selected=True)
+    record = mapping.run(entry, RefKind.BRANCH, jobs, selected=True)
     assert record.finished_at == datetime(2026, 3, 2, 8, 1, tzinfo=UTC)
     assert (record.duration_seconds, record.queue_seconds, record.attempt) == (60, 10, 1)
 

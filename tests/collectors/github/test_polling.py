@@ -271,6 +271,20 @@ def test_only_runs_of_selected_refs_count_if_so_wanted(make_lab: Callable[..., G
     lab.run(120, 60)
     assert sum(counted_runs(lab.exporter.text).values()) == 1
     assert sum(counted_jobs(lab.exporter.text).values()) == 1
+    lab.calls()
+    lab.pipeline(ref="topic")
+    lab.run(120, 60)
+    assert JOBS not in lab.calls()
+
+
+def test_another_choice_of_refs_shows_what_is_known_and_loses_nothing(lab: GitHubLab) -> None:
+    lab.pipeline({"name": "unit", "queue": 9}, ref="topic")
+    lab.pipeline()
+    lab.run(120, 60)
+    lab.restart(refs={"branches": {"regexp": ".*"}})
+    lab.exporter.poll()
+    assert lab.exporter.value("ci_pipeline_last_queue_duration_seconds", ref="topic") == 10
+    agrees(lab)
 
 
 def test_a_cursor_that_cannot_be_read_counts_nothing_twice(lab: GitHubLab) -> None:
@@ -282,3 +296,104 @@ def test_a_cursor_that_cannot_be_read_counts_nothing_twice(lab: GitHubLab) -> No
     lab.restart()
     lab.exporter.poll()
     agrees(lab)
+
+
+def test_a_token_that_may_read_nothing_but_actions_suffices(lab: GitHubLab) -> None:
+    lab.server.faults({"kind": "status", "status": 403, "path": "/(git|pulls)"})
+    lab.pipeline(ref="topic")
+    lab.run(120, 60)
+    lab.calls()
+    lab.run(120, 60)
+    assert set(lab.calls()) == {RUNS}
+    agrees(lab)
+
+
+def test_an_empty_repository_is_no_trouble(lab: GitHubLab) -> None:
+    lab.server.faults({"kind": "status", "status": 409, "path": "/git/"})
+    lab.advance(3600)
+    visits = lab.exporter.poll()
+    assert FetchResult.ERROR not in {visit.result for visit in visits if visit}
+    lab.calls()
+    lab.exporter.poll()
+    assert lab.calls() == {RUNS: 1}
+
+
+def test_a_job_counts_when_it_ends_though_its_run_goes_on(lab: GitHubLab) -> None:
+    lab.pipeline({"name": "short"}, {"name": "long", "seconds": 3600})
+    lab.run(180, 60)
+    assert counted_jobs(lab.exporter.text) == {("acme/p", "", "short", "success", ""): 1}
+    used = lab.server.limits()["used"]
+    lab.exporter.poll()
+    assert lab.server.limits()["used"] == used
+    lab.run(3600, 600)
+    agrees(lab)
+
+
+def test_what_sort_many_refs_are_is_asked_in_one_call(lab: GitHubLab) -> None:
+    for number in range(6):
+        lab.pipeline(ref=f"topic-{number}")
+    lab.pipeline(ref="v1", ref_kind="tag")
+    lab.advance(120)
+    lab.exporter.poll()
+    calls = lab.calls()
+    assert calls["GET /repos/:repo/git/matching-refs/:name"] == 1
+    assert "GET /repos/:repo/git/ref/:name" not in calls
+    agrees(lab)
+
+
+def test_a_run_that_is_too_old_for_the_newest_page_is_looked_at_until_it_ends(
+    make_lab: Callable[..., GitHubLab],
+) -> None:
+    lab = make_lab(per_page=2)
+    lab.pipeline({"name": "long", "seconds": 3000})
+    lab.run(60, 30)
+    for _ in range(4):
+        lab.pipeline({"name": "short", "seconds": 1})
+        lab.run(60, 30)
+    assert lab.exporter.value("ci_pipeline_runs_active", status="running") == 1
+    lab.run(4_200, 300)
+    assert lab.exporter.value("ci_pipeline_runs_active") is None
+    agrees(lab)
+
+
+def test_windows_that_no_longer_fit_on_a_page_are_divided(make_lab: Callable[..., GitHubLab]) -> None:
+    lab = make_lab(per_page=8, rediscover_interval_seconds=600)
+    runs = []
+    for _ in range(24):
+        runs.append(lab.pipeline())
+        lab.advance(60)
+    lab.run(600, 60)
+    lab.restart(per_page=3)
+    lab.act("rerun", project="acme/p", pipeline_id=runs[1])
+    lab.act("rerun", project="acme/p", pipeline_id=runs[10])
+    lab.run(1_800, 60)
+    agrees(lab)
+
+
+def test_slower_matters_that_fail_are_put_off_and_told(lab: GitHubLab) -> None:
+    lab.pipeline()
+    lab.advance(1_900)
+    lab.server.faults({"kind": "status", "status": 500, "path": "/git/"})
+    lab.exporter.poll()
+    agrees(lab)
+    lab.server.faults()
+    lab.calls()
+    lab.exporter.poll()
+    assert lab.calls()["GET /repos/:repo/git/matching-refs/:name"] == 2
+
+
+def test_jobs_of_history_are_read_if_they_are_to_be_shown(tmp_path: Path) -> None:
+    with github() as server:
+        server.action("create_project", path="acme/p")
+        server.action("new_pipeline", project="acme/p", jobs=[{"name": "unit"}])
+        now = server.advance(600)
+        lab = GitHubLab(server, tmp_path, jobs={"status": True})
+        lab.exporter.close()
+        lab.clock.advance((datetime.fromisoformat(now) - lab.clock.now()).total_seconds())
+        (tmp_path / "runs.db").unlink()
+        lab.restart()
+        lab.exporter.poll()
+        lab.exporter.poll()
+        assert lab.exporter.value("ci_job_status", job="unit", status="success") == 1
+        assert counted_jobs(lab.exporter.text) == {}
+        lab.close()

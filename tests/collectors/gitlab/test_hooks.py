@@ -289,7 +289,8 @@ def test_a_pipeline_that_goes_on_again_is_polled_for_how_it_ended_before() -> No
 
 @pytest.mark.parametrize("changes", [{"finished_at": None}, {"source": None}, {"tag": None}])
 def test_what_the_payload_does_not_tell_is_polled(changes: dict[str, Any]) -> None:
-    assert is_a_poke(reader().read(hook(pipeline(**changes))))
+    for one in (reader(), reader(known=MAIN)):
+        assert is_a_poke(one.read(hook(pipeline(**changes))))
 
 
 def test_a_skipped_pipeline_has_no_end() -> None:
@@ -399,6 +400,10 @@ def test_what_only_announces_news(name: str, polled: bool) -> None:
     assert bool(reader().read(hook((FIXTURES / f"{name}.json").read_bytes()))) is polled
 
 
+def test_a_comment_is_for_other_collectors() -> None:
+    assert reader().read(hook({"object_kind": "note", "project": {"id": 101}})) == []
+
+
 def test_a_push_that_deletes_a_ref_is_no_news() -> None:
     push = json.loads((FIXTURES / "push-event.json").read_text())
     assert reader().read(hook(push | {"after": "0" * 40})) == []
@@ -418,7 +423,15 @@ def test_only_commits_of_a_merge_request_are_news(
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{}", b"\xff", b'{"object_kind": ["pipeline"]}', b'{"object_kind": "note"}', b"[" * 99999],
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b"\xff",
+        b'{"object_kind": ["pipeline"]}',
+        b'{"object_kind": "wiki_page"}',
+        b"[" * 99999,
+    ],
 )
 def test_other_bodies_are_not_understood(body: bytes) -> None:
     with pytest.raises(NotUnderstood):

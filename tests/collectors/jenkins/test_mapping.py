@@ -72,6 +72,7 @@ def test_a_build_becomes_a_run() -> None:
     at = datetime(2026, 3, 2, 8, 0, 0, 500_000, tzinfo=UTC)
     assert run_of({}) == PipelineRun(
         run_id=17,
+        number=17,
         ref="main",
         ref_kind=RefKind.BRANCH,
         source="replay",

@@ -188,6 +188,8 @@ def test_a_key_needs_a_time_that_stays() -> None:
         (["--job", "unit=success:x"], "must be a number of seconds"),
         (["--url", "ci.test"], "must begin with http"),
         (["--sha", "none"], "must be a commit"),
+        (["--project", ""], "must not be empty"),
+        (["--url", f"https://ci.test/{'a' * 2000}"], "must have at most 2000 characters"),
     ],
 )
 def test_what_the_server_would_not_understand_is_refused(
@@ -197,6 +199,24 @@ def test_what_the_server_would_not_understand_is_refused(
         options(*flags)
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--started-at", "2016-03-02T08:00:00Z"], "--started-at is years ago"),
+        (["--finished-at", "2026-03-03T08:00:01Z"], "--finished-at is years ago or in the future"),
+        ([flag for number in range(1001) for flag in ("--job", f"{number}=success")], "at most 1,000 jobs"),
+    ],
+)
+def test_what_the_server_would_acknowledge_and_forget_is_refused(flags: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        report_of(options("--run-id", "1", *flags), NOW)
+
+
+def test_a_name_that_is_no_utf_8_spoils_no_report() -> None:
+    told = report_of(options("--run-id", "1", "--ref", "f\udcfcr", "--url", "https://ci.test/\udcfc"), NOW)
+    assert (told["ref"], told["web_url"]) == ("f\ufffdr", "https://ci.test/\ufffd")
 
 
 # -- how it is sent ----------------------------------------------------------------------------------
@@ -286,6 +306,11 @@ def test_what_will_not_pass_is_said_at_once(
     assert message in captured.err
     assert TOKEN not in captured.err + captured.out
     assert len(server.got) == 1
+
+
+def test_an_answer_that_leads_nowhere_is_no_success(run: Callable[..., int], server: Server) -> None:
+    server.answers = [(302, {})]
+    assert run("--run-id", "1") == 1
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_unknown_names_are_problems(problems):
         },
     ) == [
         "environment: CI_EXPORTER__: unknown setting. "
-        "Allowed here: METRICS, LOG, TIMEZONE, STORE, ENGINE, SINKS, ALERTS, COLLECTORS",
+        "Allowed here: METRICS, HOOKS, LOG, TIMEZONE, STORE, ENGINE, SINKS, ALERTS, COLLECTORS",
         "environment: CI_EXPORTER__COLLECTORS__SORCE__URL: unknown setting; did you mean SOURCE? "
         "Allowed here: SOURCE, MY_DATABASES",
         "environment: CI_EXPORTER__LOG__LEVEL__X: unknown setting: nothing stands below log.level",

@@ -30,6 +30,13 @@ def test_nothing_at_all_is_the_defaults(loaded):
             "lifecycle": False,
             "max_series_per_family": 50000,
         },
+        "hooks": {
+            "enabled": False,
+            "addr": [],
+            "max_body_bytes": 26_214_400,
+            "max_waiting": 500_000,
+            "max_waiting_bytes": 1_073_741_824,
+        },
         "log": {"level": "info", "format": "json", "port": None},
         "timezone": "UTC",
         "sinks": {"kafka": None},
@@ -137,7 +144,7 @@ kafka: {}
         ":23: collectors.my-databases.databases.b: must be a mapping (key: value)",
         ":23: collectors.my-databases.team: must be text: put it in quotes (got 5)",
         ":24: kafka: unknown key. "
-        "Allowed here: metrics, log, timezone, store, engine, sinks, alerts, collectors",
+        "Allowed here: metrics, hooks, log, timezone, store, engine, sinks, alerts, collectors",
     ]
 
 

@@ -18,7 +18,7 @@ from exporter.errors import StoreError
 from exporter.hookmetrics import HookMetrics
 from exporter.hooks import Hook
 from exporter.store import intake as intake_module
-from exporter.store.inbox import REMEMBERED, Arrived, Inbox, digest_of
+from exporter.store.inbox import REMEMBERED, Arrived, Inbox, Queued, digest_of
 from exporter.store.intake import Intake, Outcome, Room
 from exporter.store.sql import SqlStore
 from tests.support.engine import wait_until
@@ -221,13 +221,31 @@ def test_who_offers_learns_whether_it_is_kept_or_came_before(
 
 @pytest.mark.parametrize("room", [{"hooks": 2}, {"size": 2 * arrived(1).size}])
 def test_a_full_queue_takes_no_more_until_something_is_read(
-    make_desk: Callable[..., Desk], inbox: Inbox, room: dict[str, int]
+    make_desk: Callable[..., Desk], inbox: Inbox, room: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(intake_module, "_LOOK_SECONDS", 3600)  # measured only when we say so
     desk = make_desk(**room)
     outcomes = desk.offer(arrived(1)) + desk.offer(arrived(2)) + desk.offer(arrived(3))
     assert outcomes == [Outcome.KEPT, Outcome.KEPT, Outcome.NO_ROOM]
     inbox.remove([one.number for one in inbox.read("forge", NOW, **ALL)])
-    wait_until(lambda: desk.offer(arrived(3)) == [Outcome.KEPT], "the queue is measured")
+    desk.intake._measure()
+    assert desk.offer(arrived(3)) == [Outcome.KEPT]
+
+
+def test_what_comes_while_the_queue_is_measured_takes_room(
+    make_desk: Callable[..., Desk], inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "_LOOK_SECONDS", 3600)
+    desk = make_desk(hooks=1)
+    before = inbox.queued()
+
+    def too_late() -> dict[str, Queued]:
+        assert desk.offer(arrived(1)) == [Outcome.KEPT]
+        return before
+
+    monkeypatch.setattr(inbox, "queued", too_late)
+    desk.intake._measure()
+    assert desk.offer(arrived(2)) == [Outcome.NO_ROOM]
 
 
 def test_what_the_database_does_not_take_is_not_kept_and_the_next_is_tried(

@@ -138,7 +138,12 @@ def test_they_are_built_from_the_runs_of_an_older_database(
     desk.save(deleted_runs=(5,))
     for table in metadata.tables.keys() - OLD_TABLES:
         sql(f"DROP TABLE {table}")
-    for column in ("runs DROP COLUMN sha", "runs DROP COLUMN commit_title", "jobs DROP COLUMN web_url"):
+    for column in (
+        "runs DROP COLUMN sha",
+        "runs DROP COLUMN commit_title",
+        "runs DROP COLUMN number",
+        "jobs DROP COLUMN web_url",
+    ):
         sql(f"ALTER TABLE {column}")
     sql("ALTER TABLE units DROP COLUMN pruned")
     for name in ("of_unit", "by_created_at", "by_finished_at", "by_duration_seconds", "by_queue_seconds"):

@@ -65,10 +65,11 @@ class Gate:
 def wait_until(condition: Callable[[], bool]) -> None:
     """Fail unless *condition* comes true."""
     deadline = time.monotonic() + PATIENCE
-    pause = threading.Event()
+    never, pause = threading.Event(), 0.005
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
-        pause.wait(0.01)
+        never.wait(pause)
+        pause = min(pause * 1.2, 0.05)
 
 
 @pytest.fixture

@@ -270,6 +270,7 @@ def test_a_run_is_answered_with_all_that_is_known_of_it(read: Ask, told: Told) -
             "web_url": run.web_url,
             "sha": run.sha,
             "commit_title": run.commit_title,
+            "number": run.number,
             "default_branch": run.ref == "main",
         }
 

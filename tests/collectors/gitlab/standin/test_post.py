@@ -68,7 +68,11 @@ def taken(one: Browser) -> list[dict[str, Any]]:
 
 def test_hooks_tell_a_pipeline_from_its_push_to_its_end(one: Browser) -> None:
     one.act("hooks")
-    one.act("new_pipeline", project="acme/p", jobs=[{"name": "unit"}, {"name": "go", "stage": "deploy"}])
+    one.act(
+        "new_pipeline",
+        project="acme/p",
+        jobs=[{"name": "unit"}, {"name": "go", "stage": "deploy", "environment": "staging"}],
+    )
     one.run(200)
     hooks = taken(one)
     assert [hook["object_attributes"]["status"] for hook in hooks if hook["object_kind"] == "pipeline"] == [
@@ -82,7 +86,7 @@ def test_hooks_tell_a_pipeline_from_its_push_to_its_end(one: Browser) -> None:
         "push": 1,
         "pipeline": 3,
         "build": 6,
-        "deployment": 1,
+        "deployment": 2,
     }
     assert taken(one) == []
 

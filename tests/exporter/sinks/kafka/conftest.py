@@ -21,6 +21,7 @@ from exporter.sinks.kafka.sink import KafkaSink
 from exporter.store.sql import SqlStore
 from tests.support.engine import wait_until
 from tests.support.kafka import Cluster
+from tests.support.process import PATIENCE
 from tests.support.stores import ready_store
 
 TOPIC = "data-bus"
@@ -84,7 +85,7 @@ class Rig:
             yield thread
         finally:
             stopping.set()
-            thread.join(30)
+            thread.join(PATIENCE)
         assert not thread.is_alive()
 
     def deliver(self, sink: Sink | None = None) -> None:

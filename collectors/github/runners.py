@@ -1,0 +1,247 @@
+"""The collector of GitHub's self-hosted runners: who is online and at work, and what waits for whom."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.metrics_core import Metric
+
+from collectors import _fleet
+from collectors._fleet import Fleet, Runner, WaitingJob
+from collectors._http import NotThere
+from collectors._values import integer, json_object, text, text_or_empty
+from collectors.github import mapping
+from collectors.github.client import GitHubClient
+from collectors.github.settings import RunnersConfig
+from exporter import ci_families
+from exporter.contract import (
+    Batch,
+    Collector,
+    Context,
+    DemoSource,
+    Discovery,
+    Position,
+    Schedule,
+    Trouble,
+    Unit,
+    UnitTrouble,
+)
+from exporter.errors import BadAnswer, UnitUnavailable
+from exporter.model.runs import Status
+
+_PROVIDER = "github"
+_NO_ROOM = "max_runners"
+_REPOSITORIES_PER_POLL = 100  # whose queue is asked for; the others are as they were
+_HOSTED = re.compile(r"(ubuntu|windows|macos)-")
+_STATUSES = {"online": _fleet.ONLINE, "offline": _fleet.OFFLINE}
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose runners they are; ``path`` is where the API has them."""
+
+    path: str
+    runner_type: str
+    name: str
+
+
+def scopes_of(config: RunnersConfig) -> list[Scope]:
+    """Everything that the configuration names, the widest first."""
+    organizations = [Scope(f"orgs/{name}", _fleet.GROUP, name) for name in config.organizations]
+    repositories = [Scope(f"repos/{name}", _fleet.PROJECT, name) for name in config.repositories]
+    return organizations + repositories
+
+
+@dataclass(slots=True)
+class _Queue:
+    """The jobs of one repository that wait for a self-hosted runner, as of which poll."""
+
+    jobs: list[WaitingJob] = field(default_factory=list)
+    asked: int = 0
+
+
+class GitHubRunners(Collector[RunnersConfig]):
+    """The runners of organisations and repositories, as one fleet.
+
+    A round costs a call per page of runners of each scope, and two of each repository, which GitHub does not
+    charge as long as nothing changed there. Jobs for GitHub's own runners are no part of the queue: it tells
+    nothing of those runners.
+    """
+
+    name = "github_runners"
+    config_model = RunnersConfig
+    families = ci_families.RUNNER_FAMILIES
+    unit_noun = "fleets"
+
+    def __init__(self, config: RunnersConfig, context: Context) -> None:
+        super().__init__(config, context)
+        self._client = GitHubClient(config, context, self.name)
+        self._scopes = scopes_of(config)
+        self._queues: dict[str, _Queue] = {}
+        self._polls = 0
+
+    @property
+    def target(self) -> str:
+        """The host and path of the instance."""
+        return f"{self.name}:{self.config.host_and_path}"
+
+    @property
+    def schedule(self) -> Schedule:
+        """How often to poll; what a poll brings is always news, so only failures make it rarer."""
+        config = self.config
+        longest = max(config.poll_interval_seconds, config.poll_interval_max_seconds)
+        return Schedule(config.poll_interval_seconds, longest, config.rediscover_interval_seconds)
+
+    def credentials_changed(self) -> bool:
+        """Whether there is another token or key than the refused one."""
+        return self._client.credentials_changed()
+
+    def discover(self) -> Discovery:
+        """The one fleet there is; which repositories may have waiting jobs is read anew."""
+        if self.config.queue:
+            names = set(self.config.repositories)
+            for organization in self.config.organizations:
+                names |= self._repositories_of(organization)
+            self._queues = {name: self._queues.get(name, _Queue()) for name in sorted(names)}
+        return Discovery((Unit(self.name, self.config.host_and_path),))
+
+    def _repositories_of(self, organization: str) -> set[str]:
+        try:
+            pages = self._client.organization_repositories(organization)
+            return {
+                mapping.unit(one).name
+                for page in pages
+                for one in page
+                if not (one.get("archived") or one.get("disabled"))
+            }
+        except NotThere:
+            return set()  # its runners are told to be out of reach
+
+    def poll(self, unit: Unit, position: Position) -> Batch:
+        """The whole fleet; a scope that cannot be read is told, and the others are shown."""
+        runners: dict[int, Runner] = {}
+        troubles: list[UnitTrouble] = []
+        for scope in self._scopes:
+            try:
+                runners |= self._runners(scope)
+            except NotThere as error:
+                troubles.append(_trouble(scope, error))
+        if len(troubles) == len(self._scopes):
+            raise UnitUnavailable(_together(troubles).detail, troubles[0].reason)
+        found = [runner for _, runner in sorted(runners.items())]
+        return self._batch(Fleet(found, self._waiting() if self.config.queue else None), troubles)
+
+    def _batch(self, fleet: Fleet, troubles: list[UnitTrouble]) -> Batch:
+        shown = fleet.runners[: self.config.max_runners]
+        surplus = fleet.runners[self.config.max_runners :]
+        self.context.page.note_dropped(
+            ci_families.RUNNER_INFO, _NO_ROOM, [_fleet.info(_PROVIDER, runner) for runner in surplus]
+        )
+        return Batch(
+            samples=_fleet.samples(_PROVIDER, fleet, shown, max_tag_sets=self.config.max_label_sets),
+            trouble=_together(troubles) if troubles else None,
+        )
+
+    def _runners(self, scope: Scope) -> dict[int, Runner]:
+        values = self._client.runners(scope.path)
+        found = (_runner(value, scope, self.context.api.unknown_value) for value in values)
+        return {runner.runner_id: runner for runner in found}
+
+    # -- the queue -----------------------------------------------------------------------------------
+
+    def _waiting(self) -> list[WaitingJob]:
+        """The jobs that wait, each repository's as of one of the last polls."""
+        self._polls += 1
+        due = sorted(self._queues, key=lambda name: self._queues[name].asked)[:_REPOSITORIES_PER_POLL]
+        for name in due:
+            self._queues[name] = _Queue(self._waiting_in(name), self._polls)
+        return [job for queue in self._queues.values() for job in queue.jobs]
+
+    def _waiting_in(self, name: str) -> list[WaitingJob]:
+        """The jobs of runs that wait, and of those under way of which later jobs may."""
+        found: dict[int, WaitingJob] = {}
+        for status in ("queued", "in_progress"):
+            for value in self._client.runs_of_status(name, status):
+                run_id = integer(json_object(value, "workflow run"), "id")
+                for job in self._client.latest_jobs(name, run_id):
+                    if waiting := _waiting_job(job, name, self.context.api.unknown_value):
+                        found[waiting.job_id] = waiting
+        return list(found.values())
+
+    # -- the rest ------------------------------------------------------------------------------------
+
+    def collect(self) -> Iterator[Metric]:
+        """What the last poll saw, from memory."""
+        return self.context.page.collect()
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._client.close()
+
+    @classmethod
+    def start_demo(cls, directory: Path) -> DemoSource:
+        """Watch the stand-in GitHub that the demo of runs starts."""
+        from collectors.github.demos import runners_source
+
+        return runners_source(directory)
+
+
+def _runner(value: Any, scope: Scope, unknown: mapping.Unknown) -> Runner:
+    """One runner; GitHub tells neither when it was last seen nor whether it is paused."""
+    given = json_object(value, "runner")
+    word = text_or_empty(given, "status")
+    if word not in _STATUSES:
+        unknown("runner_status")
+    status = _STATUSES.get(word, _fleet.UNKNOWN)
+    return Runner(
+        runner_id=integer(given, "id"),
+        runner_type=scope.runner_type,
+        status=status,
+        paused=False,
+        description=text_or_empty(given, "name"),
+        tags=_labels(given.get("labels")),
+        version=text_or_empty(given, "version"),
+        platform=text_or_empty(given, "os"),
+        projects=frozenset((scope.name,)) if scope.runner_type == _fleet.PROJECT else None,
+        groups=frozenset((scope.name,)) if scope.runner_type == _fleet.GROUP else None,
+        jobs_running=int(bool(given.get("busy"))) if status == _fleet.ONLINE else None,
+    )
+
+
+def _labels(values: Any) -> tuple[str, ...]:
+    """Names of labels, in lower case: GitHub takes no notice of it."""
+    if not isinstance(values, list):
+        raise BadAnswer(f"labels should be a list, got {type(values).__name__}")
+    named = (
+        text(value, "name") if isinstance(value, dict) else text({"name": value}, "name") for value in values
+    )
+    return tuple(sorted({name.lower() for name in named}))
+
+
+def _waiting_job(value: Any, repository: str, unknown: mapping.Unknown) -> WaitingJob | None:
+    """A job that waits for a self-hosted runner; ``None`` for any other."""
+    record = mapping.job(value, unknown).record
+    labels = frozenset(_labels(json_object(value, "job").get("labels") or []))
+    hosted = "self-hosted" not in labels and any(_HOSTED.match(label) for label in labels)
+    if record.status is not Status.PENDING or hosted:
+        return None
+    return WaitingJob(record.job_id, labels, repository, repository, record.created_at)
+
+
+def _trouble(scope: Scope, error: NotThere) -> UnitTrouble:
+    if error.status == 404:
+        detail = "GitHub says 404: it does not exist, or the token may not read its runners"
+        return UnitTrouble(scope.name, Trouble.NOT_FOUND, detail)
+    return UnitTrouble(scope.name, Trouble.FORBIDDEN, "GitHub says 403: this token may not read its runners")
+
+
+def _together(troubles: list[UnitTrouble]) -> UnitTrouble:
+    """One trouble that tells all: a poll can report no more."""
+    if len(troubles) == 1:
+        return troubles[0]
+    detail = "; ".join(f"{trouble.name}: {trouble.detail}" for trouble in troubles)
+    return UnitTrouble(", ".join(trouble.name for trouble in troubles), troubles[0].reason, detail)
