@@ -1,4 +1,4 @@
-"""What nobody reckoned with: answers with odd entries, stores that fail, lists of which nobody knows the kind."""
+"""What nobody reckoned with: odd entries of lists, stores that fail, lists of which nobody knows the kind."""
 
 from __future__ import annotations
 
