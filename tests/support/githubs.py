@@ -65,6 +65,4 @@ class GitHubLab(Lab):
             for news in self.exporter.collector.read_hook(
                 self.hook(event, payload | {"repository": repository})
             ):
-                received = self.exporter.rounds.receive(news.unit, news.batch)
-                if received and received.unit_id is not None:
-                    self.exporter.rounds.show([received.unit_id])
+                self.exporter.rounds.receive(news.unit, news.batch)
