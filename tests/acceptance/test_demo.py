@@ -18,25 +18,27 @@ from tests.support.truth import counted_runs
 @pytest.mark.no_cover
 def test_the_demo_shows_live_metrics_and_ends_cleanly(tmp_path: Path) -> None:
     with started_demo(tmp_path) as (demo, url):
-        wait_until(lambda: _status(f"{url}/-/ready") == 200, "the demo is ready")
+        wait_until(lambda: _status(f"{url}/-/ready") == 200, "the demo is ready", 3 * PATIENCE)
         text = _metrics(url)
         before, reports = counted_runs(text).total(), _reports(text)
         assert before > 100
-        wait_until(lambda: _providers(url) >= PROVIDERS, "every CI system shows runs")
+        wait_until(lambda: _providers(url) >= PROVIDERS, "every CI system shows runs", 3 * PATIENCE)
         page = requests.get(f"{url}/status", timeout=PATIENCE).text
         assert all(f'value="{provider}"' in page for provider in PROVIDERS)
         projects = {line.split('project="')[1].split('"')[0] for line in reports}
         assert len(projects) == 10
         assert {line.split("{")[0] for line in reports} == REPORTS
-        wait_until(lambda: counted_runs(_metrics(url)).total() > before, "a run finishes")
-        wait_until(lambda: _reports(_metrics(url)) != reports, "pull requests move")
+        wait_until(lambda: counted_runs(_metrics(url)).total() > before, "a run finishes", 3 * PATIENCE)
+        wait_until(lambda: _reports(_metrics(url)) != reports, "pull requests move", 3 * PATIENCE)
         assert "ci_exporter_query_success{" in text
         assert not [line for line in text.splitlines() if "query_success{" in line and line.endswith(" 0.0")]
         project = _break_a_branch(tmp_path)
         told = f'message to people channel=log kind=firing title="{project}: main is broken"'
-        wait_until(lambda: told in (tmp_path / "log").read_text(), "the log tells of a broken branch")
+        wait_until(
+            lambda: told in (tmp_path / "log").read_text(), "the log tells of a broken branch", 3 * PATIENCE
+        )
         broken = 'ci_exporter_alerts_active{rule="default-branch-broken",severity="critical"} '
-        wait_until(lambda: _sample(url, broken) > 0, "its alert stands")
+        wait_until(lambda: _sample(url, broken) > 0, "its alert stands", 3 * PATIENCE)
         family = _descendants(demo.pid)
         assert _names(family) >= {"postgres"}, "the stand-ins are processes of their own"
         demo.send_signal(signal.SIGTERM)
