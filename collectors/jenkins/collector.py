@@ -113,9 +113,10 @@ class Jenkins(CiCollector[JenkinsConfig]):
         if not left and failure is None:
             failure = self._reread(reader, cursor)
             refs = reader.refs()
-        failure = failure or reader.failure
-        if left and failure is None:
+        if left and failure is None:  # what could not be listed is asked for, and told of, after all this
             self._backlogs[unit.key] = _Backlog(str(cursor), seen, left)
+        else:
+            failure = failure or reader.failure
         primary = self._memory.primary.get(unit.key)
         return Batch(
             cursor=str(cursor),

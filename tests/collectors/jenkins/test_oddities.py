@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from collectors.jenkins import reader
+from collectors.jenkins import collector, reader
 from collectors.jenkins.nodes import _since
 from exporter.errors import BadAnswer
 from tests.support.harness import PROJECT, Lab
@@ -119,3 +119,18 @@ def test_many_branches_whose_builds_cannot_be_listed_come_last(lab: Lab) -> None
     lab.server.faults()
     lab.run(600, 60)
     assert sum(counted_runs(lab.exporter.text).values()) == 16
+
+
+def test_a_branch_that_cannot_be_listed_slows_down_no_backlog(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector, "_BUILDS_PER_BATCH", 2)
+    lab.server.faults({"kind": "status", "status": 500, "path": "/job/a/api/json.*allBuilds"})
+    for _ in range(7):
+        lab.pipeline(SHORT, ref="a")
+        lab.pipeline(SHORT, ref="b")
+    lab.advance(60)
+    lab.exporter.poll()
+    assert sum(counted_runs(lab.exporter.text).values()) == 7
+    lab.run(60, 60)
+    assert [state.error for state in lab.exporter.rounds.states()] != [""]
