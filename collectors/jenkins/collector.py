@@ -150,7 +150,8 @@ class Jenkins(CiCollector[JenkinsConfig]):
             except SourceError as error:
                 if not found or isinstance(error, (Unauthorized, UnitUnavailable)):
                     raise
-                reader.failure = error
+                reader.failure = error  # all others would meet it, too
+                break
             if reader.failure is not failed_before:
                 unlisted.add(job.full_name)
                 if reader.failed_enough:
