@@ -28,15 +28,22 @@ class HookSettings(BaseModel):
 
 
 def equal(given: str, secret: bytes) -> bool:
-    """Whether *given* is the secret; never if there is none."""
-    return bool(secret) and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), secret)
+    """Whether *given*, the value of a header, is the secret; never if there is none."""
+    return bool(secret) and hmac.compare_digest(_sent(given), secret)
 
 
 def signed(hook: Hook, header: str, secret: bytes, *, prefix: str = "") -> bool:
     """Whether *header* holds the SHA-256 HMAC of the body in hex, after *prefix*; never without a secret."""
     given = hook.headers.get(header, "")
+    if not given or not secret:
+        return False  # nor need anyone's large body be hashed
     wanted = prefix + hmac.new(secret, hook.body, hashlib.sha256).hexdigest()
-    return bool(secret) and hmac.compare_digest(given.encode("utf-8", "surrogateescape"), wanted.encode())
+    return hmac.compare_digest(_sent(given), wanted.encode())
+
+
+def _sent(header: str) -> bytes:
+    """What was sent as *header*, which is read as Latin-1 whatever it is."""
+    return header.encode("latin-1", "backslashreplace")
 
 
 def body_object(hook: Hook) -> dict[str, Any]:

@@ -75,7 +75,16 @@ class Porter:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            process = self._begin()
+            try:
+                process = self._begin()
+            except OSError as error:
+                # No memory, or too many processes: that passes.
+                log.error(  # noqa: TRY400 - the error says it all
+                    "the process that receives hooks cannot be started, which is tried again",
+                    extra={"error": error.strerror or str(error)},
+                )
+                self._stopping.wait(_AGAIN_SECONDS)
+                continue
             with process:
                 self._hear(process)
             if not self._stopping.is_set():

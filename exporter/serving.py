@@ -14,6 +14,7 @@ from exporter import logs
 from exporter.clock import SystemClock
 from exporter.config.hooks import HooksSettings
 from exporter.config.schema import MetricsSettings, Settings
+from exporter.store.connect import ends_with_us
 from exporter.web.app import PROBES, WebParts, build_app, build_log_level_app
 from exporter.web.gate import Gate
 from exporter.web.groups import EVERYWHERE, Group, Listener, group_named, open_listeners
@@ -35,7 +36,7 @@ class Serving:
     """The listeners that the settings ask for, and the servers on them once started.
 
     Addresses that are for hooks alone are bound and left to another process, which is given them as
-    *listeners*.
+    *listeners*, unless the store is in the memory of this one.
 
     Raises:
         ExporterError: an address cannot be taken, or systemd passed no socket though it should.
@@ -51,7 +52,8 @@ class Serving:
         self._web = WebConfigFile(web_file) if web_file and metrics.enabled else None
         with ExitStack() as undo:
             self._listeners = list(listeners) or _open_listeners(metrics, settings.hooks)
-            others = settings.hooks.enabled and not listeners
+            shares = not ends_with_us(settings.store.url.get_secret_value())
+            others = settings.hooks.enabled and shares and not listeners
             self._left = [one for one in self._listeners if others and one.groups == _HOOKS_ALONE]
             undo.callback(self._close_listeners)
             taken = [one for listener in self._listeners for one in listener.sockets]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -253,8 +254,8 @@ class Jenkins(CiCollector[JenkinsConfig]):
         return hooks.is_authentic(hook, self.config.hooks.key)
 
     def hook_id(self, hook: Hook) -> str:
-        """Nothing: a repetition is one more reason to look, and harms nobody."""
-        return ""
+        """One of its own: a job may say the same of each of its builds, and one look more harms nobody."""
+        return secrets.token_hex(16)
 
     def read_hook(self, hook: Hook) -> list[HookNews]:
         """That something happened in a job: its unit is looked at alone, whatever the last sweep says."""

@@ -22,7 +22,7 @@ def is_authentic(hook: Hook, secret: bytes) -> bool:
     scheme, _, value = hook.headers.get("authorization", "").partition(" ")
     given = [hook.headers.get(_HEADER, "")]
     if scheme.lower() == "bearer":
-        given.append(value.strip())
+        given.append(value.strip(" "))
     elif scheme.lower() == "basic":
         given.append(_password(value.strip()))
     return any(equal(one, secret) for one in given)
@@ -30,7 +30,7 @@ def is_authentic(hook: Hook, secret: bytes) -> bool:
 
 def _password(basic: str) -> str:
     try:
-        decoded = base64.b64decode(basic, validate=True).decode("utf-8", "surrogateescape")
+        decoded = base64.b64decode(basic, validate=True).decode("latin-1")  # as headers are
     except (binascii.Error, ValueError):
         return ""
     return decoded.partition(":")[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import ClassVar
 
 from pydantic import Field, ValidationError
@@ -17,6 +18,7 @@ from exporter.hooks import Hook, HookNews, NotUnderstood
 
 SIGNATURE = "x-ci-exporter-signature-256"
 _HOURLY = Schedule(3600, 3600, 3600)
+_LONGEST_RUN = timedelta(days=7)  # of which the end is awaited: the job that was to report it may have died
 
 
 class ReportsConfig(RunsConfig):
@@ -50,8 +52,10 @@ class Reports(CiCollector[ReportsConfig]):
         return Discovery(())
 
     def poll(self, unit: Unit, position: Position) -> Batch:
-        """Nothing."""
-        return Batch()
+        """That runs whose end nobody reported for long are gone; one that is told after all comes back."""
+        before = self.context.clock.now() - _LONGEST_RUN
+        lost = [run.run_id for run in position.known.unfinished() if run.updated_at < before]
+        return Batch(deleted_runs=tuple(lost))
 
     def accepts_hooks(self) -> bool:
         """Whether there is a secret."""
@@ -61,7 +65,7 @@ class Reports(CiCollector[ReportsConfig]):
         """Whether *hook* has the secret as its bearer token, or is signed with it."""
         scheme, _, token = hook.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return equal(token.strip(), self._key)
+            return equal(token.strip(" "), self._key)
         return signed(hook, SIGNATURE, self._key, prefix="sha256=")
 
     def hook_id(self, hook: Hook) -> str:

@@ -146,8 +146,18 @@ def _hash(bits: int, *texts: str) -> int:
 def _refuse_odd_times(report: Report, received_at: datetime) -> None:
     parts: list[Report | JobReport] = [report, *report.jobs]
     times = [report.created_at, *(time for part in parts for time in (part.started_at, part.finished_at))]
-    if any(time and not -_EARLIEST <= time - received_at <= _LATEST for time in times):
+    latest = received_at + _LATEST
+    if any(time and not -_EARLIEST <= time - received_at <= _LATEST for time in times) or any(
+        _end_told(part, received_at) > latest for part in parts
+    ):
         raise BadAnswer("a time is years ago or in the future")
+
+
+def _end_told(part: Report | JobReport, received_at: datetime) -> datetime:
+    """When it ended by its start and duration; *received_at* if they do not tell."""
+    if part.started_at is None or part.duration_seconds is None or not Status(part.status).finished:
+        return received_at
+    return part.started_at + timedelta(seconds=part.duration_seconds)
 
 
 def _utc(time: datetime | None) -> datetime | None:

@@ -27,6 +27,7 @@ _GIVE_UP_AFTER = 3  # failed polls after which a unit no longer holds up readine
 _LONGEST_RETRY_AFTER = 86_400.0  # a source that asks for more has a broken clock
 _DISCOVERY_RETRY = Schedule(5, 300, 0)
 _ADOPTED_DAYS = 3650  # what somebody reports counts, however late
+_MOST_ADOPTED = 10_000  # units that one who knows the secret can make, by mistake or not: each has series
 
 
 @dataclass(slots=True)
@@ -105,6 +106,7 @@ class CollectorRounds:
         self._discovered = False
         self._discovery: Discovery | None = None
         self._discovery_error: str | None = None
+        self._told_full = False
         self._discovery_backoff = Backoff(_DISCOVERY_RETRY)
         self._answered = False
         self._left_in_round: set[str] = set()
@@ -429,7 +431,7 @@ class CollectorRounds:
         state = self.state(unit.key)
         new = state is None
         if state is None:
-            if not self.adopts:
+            if not self.adopts or self._is_full(unit):
                 return None
             state = self._adopt(unit)
         state.hooking.came(self._clock.monotonic(), wakes=batch is None)
@@ -454,6 +456,19 @@ class CollectorRounds:
     def show(self, unit_ids: Sequence[int]) -> None:
         """Show units as the store has them now; one that cannot be shown is logged."""
         self._display.show_each(unit_ids)
+
+    def _is_full(self, unit: Unit) -> bool:
+        """Whether *unit* would be one too many; says so once."""
+        if len(self._units) < _MOST_ADOPTED:
+            return False
+        level = logging.DEBUG if self._told_full else logging.WARNING
+        self._told_full = True
+        log.log(
+            level,
+            "project not adopted: there are as many as may be; are their names made up of what changes?",
+            extra={"collector": self.name, "project": unit.name, "most": _MOST_ADOPTED},
+        )
+        return True
 
     def _adopt(self, unit: Unit) -> UnitState:
         """Have *unit* from now on, though nobody discovered it."""

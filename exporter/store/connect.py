@@ -126,6 +126,11 @@ def in_memory(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:")
 
 
+def ends_with_us(url: str) -> bool:
+    """Whether the database at *url* is in the memory of this process, so that no other can share it."""
+    return in_memory(make_url(url))
+
+
 def sqlite_file(url: URL) -> Path | None:
     """The file of an SQLite database, also of one that is given as a ``file:`` URI."""
     if in_memory(url) or url.get_backend_name() != "sqlite":

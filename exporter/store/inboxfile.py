@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ class InboxFile:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        if path is not None and not path.exists():
+            _make_private(path)
         self._url = URL.create("sqlite", database=str(path) if path else ":memory:")
         self._engine = sqlite_engine(self._url)
         self._turn = threading.RLock()
@@ -106,6 +109,13 @@ class InboxFile:
     def close(self) -> None:
         """Let go of all connections."""
         self._engine.dispose()
+
+
+def _make_private(path: Path) -> None:
+    """Make the file so that others cannot read it: bodies of hooks may hold what is not for them."""
+    # What cannot be made here, the database cannot open, and says so.
+    with suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def _leave_the_log(connection: Any, _record: Any) -> None:

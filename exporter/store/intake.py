@@ -21,7 +21,7 @@ _AT_ONCE = 500
 _PENDING = 2_000  # that may wait for a commit; a database that hangs must not fill the memory
 _PENDING_BYTES = 128 * 1024 * 1024
 _LOOK_SECONDS = 1.0
-_TIDY_SECONDS = 10.0
+_TIDY_SECONDS = 2.0  # more rarely, it would have more to move, and take longer at once
 _FORGET_SECONDS = 3600.0
 _UNREAD = timedelta(days=1)
 
@@ -51,7 +51,8 @@ class _Pending:
 class Intake:
     """Puts hooks into *inbox* on a thread of its own; another one measures the queue and keeps it small.
 
-    ``collectors`` gives the names of those that read hooks, as they are configured now.
+    ``collectors`` gives the names of those that read hooks, as they are configured now. Where another process
+    does so as well, only one of them *tidies*, and better not the one that acknowledges.
     """
 
     def __init__(
@@ -61,12 +62,15 @@ class Intake:
         metrics: HookMetrics,
         clock: Clock,
         collectors: Callable[[], Collection[str]],
+        *,
+        tidies: bool = True,
     ) -> None:
         self._inbox = inbox
         self._room = room
         self._metrics = metrics
         self._clock = clock
         self._collectors = collectors
+        self._tidies = tidies
         self._changed = threading.Condition()
         self._pending: list[_Pending] = []
         self._pending_bytes = 0
@@ -105,7 +109,10 @@ class Intake:
     def offer(self, arrived: Arrived, done: Callable[[Outcome], None]) -> None:
         """Have *arrived* kept; returns at once. *done* hears how it ended, on another thread or on this."""
         with self._changed:
-            full = len(self._pending) >= _PENDING or self._pending_bytes + arrived.size > _PENDING_BYTES
+            # One is always taken, however large.
+            full = len(self._pending) >= _PENDING or (
+                self._pending_bytes and self._pending_bytes + arrived.size > _PENDING_BYTES
+            )
             if not full and not self._stopping.is_set():
                 self._pending.append(_Pending(arrived, done))
                 self._pending_bytes += arrived.size
@@ -144,9 +151,9 @@ class Intake:
         fitting: list[Arrived] = []
         fits: list[bool] = []
         for one in batch:
-            size -= one.arrived.size
-            fits.append(len(fitting) < left and size >= 0)
+            fits.append(len(fitting) < left and size >= one.arrived.size)
             if fits[-1]:
+                size -= one.arrived.size
                 fitting.append(one.arrived)
         new = iter(self._inbox.add(fitting) if fitting else ())
         self._note_added(fitting)
@@ -204,7 +211,7 @@ class Intake:
     def _tidy(self) -> None:
         """Now and then, do what the disk takes long for: whoever acknowledges in that moment waits for it."""
         now = self._clock.monotonic()
-        if now - self._tidied_at >= _TIDY_SECONDS:
+        if self._tidies and now - self._tidied_at >= _TIDY_SECONDS:
             self._tidied_at = now
             self._inbox.tidy()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 
 from tests.support.certificates import Pki
 from tests.support.hooked import SECRET, body_of, install, signed
@@ -89,6 +90,17 @@ def is_gone(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+def test_hooks_for_a_store_in_memory_are_received_where_it_is(make_apart: Callable[..., Apart]) -> None:
+    exporter = make_apart()
+    config = yaml.safe_load(exporter.config_path.read_text())
+    exporter.write_config(config | {"store": {"url": "sqlite://"}})
+    exporter.start().wait_ready()
+    assert exporter.post(1).status_code == 202
+    wait_until(lambda: exporter.shown() == 1, "it is read")
+    assert exporter.porter() is None
+    assert exporter.terminate() == 0
 
 
 def test_what_it_counts_is_in_the_metrics(make_apart: Callable[..., Apart]) -> None:

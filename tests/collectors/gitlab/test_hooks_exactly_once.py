@@ -28,16 +28,12 @@ Letters = list[dict[str, Any]]
 
 def deliver(lab: Lab, letters: Letters) -> set[str]:
     """Have the rounds hear hooks; returns the keys of the projects that they want polled."""
-    exporter, wanted, changed = lab.exporter, set(), set()
+    exporter, wanted = lab.exporter, set()
     for letter in letters:
         headers = {name.lower(): value for name, value in letter["headers"].items()}
         for news in exporter.collector.read_hook(Hook(headers, letter["body"].encode(), lab.clock.now())):
-            received = exporter.rounds.receive(news.unit, news.batch)
-            if received and received.wakes:
+            if exporter.rounds.receive(news.unit, news.batch):
                 wanted.add(news.unit.key)
-            if received and received.unit_id is not None:
-                changed.add(received.unit_id)
-    exporter.rounds.show(sorted(changed))
     return wanted
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from exporter.hooks import AcceptsHooks, Hook, NotUnderstood
+from exporter.store.inbox import digest_of
 from tests.support.harness import PROJECT, Lab
 from tests.support.truth import counted_runs
 
@@ -109,6 +110,18 @@ def test_the_secret_may_come_in_three_ways(pushed: Lab, headers: dict[str, str],
 def test_a_hook_leads_to_the_unit_of_its_job(pushed: Lab, body: object) -> None:
     (news,) = pushed.exporter.collector.read_hook(hook(pushed, body))
     assert (news.unit.key, news.batch) == (PROJECT, None)
+
+
+def test_the_secret_may_hold_any_letter(lab_of: Make) -> None:
+    lab, secret = lab_of(), "clé-voilà"
+    lab.restart(hooks={"secret": secret})
+    assert lab.exporter.collector.hook_is_authentic(hook(lab, {}, authorization=basic("jenkins", secret)))
+
+
+def test_a_job_may_say_the_same_of_each_of_its_builds(pushed: Lab) -> None:
+    collector = pushed.exporter.collector
+    hooks = [hook(pushed, {"job": "acme/p"}) for _ in range(2)]
+    assert len({digest_of("jenkins", one, collector.hook_id(one)) for one in hooks}) == 2
 
 
 def test_a_hook_for_a_job_that_is_not_watched_is_ignored(pushed: Lab) -> None:

@@ -54,14 +54,10 @@ class Told:
         """Have a report heard; project and run are ``acme/p`` and 1 unless given."""
         given = {"project": "acme/p", **({} if "key" in report else {"run_id": 1}), **report}
         for news in self.collector.read_hook(self.hook(json.dumps(given).encode())):
-            received = self.rounds.receive(news.unit, news.batch)
-            state = self.rounds.state(news.unit.key)
-            assert received
-            assert state
-            if received.wakes:
+            if self.rounds.receive(news.unit, news.batch):
+                state = self.rounds.state(news.unit.key)
+                assert state
                 self.rounds.visit(state)
-            if received.unit_id is not None:
-                self.rounds.show([received.unit_id])
 
     def refused(self, **report: Any) -> str:
         """Why a report is not understood."""

@@ -23,7 +23,8 @@ from exporter.hooks import AcceptsHooks, NotUnderstood
 from exporter.model.runs import Status
 from tests.collectors.reports.conftest import NOW, SECRET, Told
 
-RUNS, STATUS = "ci_pipeline_runs_total", "ci_pipeline_status"
+RUNS, STATUS, ACTIVE = "ci_pipeline_runs_total", "ci_pipeline_status", "ci_pipeline_runs_active"
+DAY = 86_400
 SUCCESS = '{pipeline="",project="acme/p",ref_kind="branch",source="unknown",status="success"} 1.0'
 
 
@@ -57,6 +58,14 @@ def test_a_report_proves_itself_with_a_token_or_a_signature(told: Told) -> None:
 )
 def test_any_other_report_proves_nothing(told: Told, headers: dict[str, str]) -> None:
     assert not told.collector.hook_is_authentic(told.hook(b"{}", **headers))
+
+
+def test_a_secret_may_hold_any_letter(told_of: Callable[..., Told]) -> None:
+    secret = "clé-voilà"
+    told = told_of(hooks={"secret": secret})
+    sent = secret.encode().decode("latin-1")  # as a server reads it
+    assert told.collector.hook_is_authentic(told.hook(b"{}", authorization=f"Bearer {sent}"))
+    assert not told.collector.hook_is_authentic(told.hook(b"{}", authorization=f"Bearer {sent[:-1]}"))
 
 
 def test_without_a_secret_no_report_is_accepted(told_of: Callable[..., Told]) -> None:
@@ -116,6 +125,18 @@ def test_a_run_that_is_run_again_counts_again(told: Told, again: dict[str, Any])
     told.report(status="success")
     told.after(300).report(status="success", **times)
     assert told.lines(RUNS) == [SUCCESS.replace(" 1.0", " 2.0")]
+
+
+def test_a_run_whose_end_nobody_reports_does_not_run_for_ever(told: Told) -> None:
+    told.report(status="running", ref="main")
+    [state] = told.rounds.states()
+    told.after(6 * DAY).rounds.visit(state)
+    assert told.lines(ACTIVE)
+    told.after(2 * DAY).rounds.visit(state)
+    assert told.lines(ACTIVE) == []
+    # It was only slow.
+    told.report(status="success", ref="main")
+    assert told.lines(RUNS) == [SUCCESS]
 
 
 def test_a_late_report_that_it_runs_changes_nothing(told: Told) -> None:
@@ -234,6 +255,8 @@ def test_a_wrong_report_is_refused_and_only_its_keys_are_told(told: Told, wrong:
         {"finished_at": "2026-03-04T08:00:00Z"},
         {"started_at": "1999-01-01T00:00:00Z"},
         {"created_at": "0001-01-01T00:00:00+14:00"},
+        {"started_at": "9999-12-31T23:59:59Z", "duration_seconds": 9_000_000},
+        {"started_at": "2026-03-02T08:00:00Z", "duration_seconds": 90_000},
         {"jobs": [{"name": "unit", "status": "success", "finished_at": "9999-12-31T23:59:59Z"}]},
     ],
 )

@@ -15,6 +15,7 @@ from exporter.contract import Batch, Unit
 from exporter.errors import StoreError
 from exporter.hooks import Hook, HookNews
 from exporter.rendering import Format
+from exporter.rounds import round as round_module
 from exporter.rounds.reading import HookReader
 from exporter.rounds.round import CollectorRounds
 from exporter.store.inbox import Arrived, digest_of
@@ -281,6 +282,24 @@ def test_a_unit_is_adopted_with_its_first_hook_and_all_that_is_reported_counts(
     assert process.shown("failed", "shop/web") == 1
     assert process.woken == [("reported", "shop/web")]
     assert value(process.world, "ci_exporter_projects", collector="reported") == 1
+
+
+def test_no_more_units_are_adopted_than_may_be(
+    make_process: Callable[..., Process], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(round_module, "_MOST_ADOPTED", 2)
+    process = make_process(Reported)
+    process.begin()
+    process.get(*(body_of(f"group/{number}", [number, "success", LATER]) for number in range(4)))
+    process.read()
+    assert len(process.rounds.states()) == 2
+    assert (process.count("ignored"), process.left) == (2, 0)
+    told = [record.levelno for record in caplog.records if "not adopted" in record.message]
+    assert told == [logging.WARNING]
+    # Those that are there go on.
+    process.get(body_of("group/1", [11, "success", LATER]))
+    process.read()
+    assert process.shown(project="group/1") == 2
 
 
 def test_an_adopted_unit_outlives_discoveries_and_restarts(make_process: Callable[..., Process]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -136,6 +137,19 @@ def test_hooks_of_an_sqlite_store_lie_in_a_file_beside_it_and_do_not_wait_for_it
     store.close()
 
 
+def test_others_cannot_read_what_hooks_hold(sqlite_url: str, tmp_path: Path) -> None:
+    umask = os.umask(0)
+    try:
+        store = SqlStore(sqlite_url)
+        store.inbox().add([arrived(1)])
+        modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.glob("store-hooks.db*")}
+        store.close()
+    finally:
+        os.umask(umask)
+    assert len(modes) == 3
+    assert set(modes.values()) == {0o600}
+
+
 def test_tidying_moves_the_log_into_the_file(sqlite_url: str, tmp_path: Path) -> None:
     store = SqlStore(sqlite_url)
     inbox = store.inbox()
@@ -246,6 +260,23 @@ def test_what_comes_while_the_queue_is_measured_takes_room(
     monkeypatch.setattr(inbox, "queued", too_late)
     desk.intake._measure()
     assert desk.offer(arrived(2)) == [Outcome.NO_ROOM]
+
+
+def test_a_hook_that_does_not_fit_keeps_out_no_smaller_one(inbox: Inbox) -> None:
+    small, large = arrived(1), arrived(2, body=b"x" * 10_000)
+    desk = Desk(inbox, Room(10, 2 * small.size))
+    for one in (large, small):
+        desk.intake.offer(one, desk.hear)
+    desk.intake.start()
+    assert desk.intake.stop(30)
+    assert desk.ended == [Outcome.NO_ROOM, Outcome.KEPT]
+
+
+def test_a_hook_that_is_larger_than_what_may_wait_for_a_commit_is_kept(
+    make_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "_PENDING_BYTES", 1000)
+    assert make_desk().offer(arrived(1, body=b"x" * 2000)) == [Outcome.KEPT]
 
 
 def test_what_the_database_does_not_take_is_not_kept_and_the_next_is_tried(
