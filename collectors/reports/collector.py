@@ -52,7 +52,7 @@ class Reports(CiCollector[ReportsConfig]):
         return Discovery(())
 
     def poll(self, unit: Unit, position: Position) -> Batch:
-        """That runs are gone whose end nobody reported: they would run for ever. One that is told comes back."""
+        """That runs whose end nobody reported are gone: they would run for ever. One told again is back."""
         before = self.context.clock.now() - _LONGEST_RUN
         lost = [run.run_id for run in position.known.unfinished() if run.updated_at < before]
         return Batch(deleted_runs=tuple(lost))
