@@ -34,6 +34,7 @@ from exporter.web.landing import LandingPage
 log = logging.getLogger(__name__)
 
 _TELL_SECONDS = 0.05
+_SWITCH_SECONDS = 0.0001
 _STOP_SECONDS = 1.0
 
 
@@ -84,7 +85,7 @@ class HookProcess:
         self._ledger = Ledger()
         self._parts = Parts(config, SqlStore(settings.store.url.get_secret_value()))
         self._parts.metrics.hooks = self._ledger
-        self._keeping = HookKeeping(settings.hooks, self._parts)
+        self._keeping = HookKeeping(settings.hooks, self._parts, tidies=False)
         sockets = [socket.socket(fileno=number) for number in orders["descriptors"]]
         self._serving = Serving(settings, [Listener(sockets, frozenset({Group.HOOKS}) | EVERYWHERE)])
         self._ended = threading.Event()
@@ -154,6 +155,8 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     tune()
+    # An acknowledgement goes from the server's thread to the one that writes, and back.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     tells = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     orders = sys.stdin.buffer

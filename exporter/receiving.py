@@ -28,13 +28,13 @@ class HookKeeping:
         StoreError: the inbox cannot be used.
     """
 
-    def __init__(self, settings: HooksSettings, parts: Parts) -> None:
+    def __init__(self, settings: HooksSettings, parts: Parts, *, tidies: bool = True) -> None:
         self._parts = parts
         self._accepting: Mapping[str, Sequence[tuple[str, AcceptsHooks]]] = {}
         self.inbox = parts.store.inbox()
         metrics, clock = parts.metrics.hooks, parts.clock
         room = Room(settings.max_waiting, settings.max_waiting_bytes)
-        self._intake = Intake(self.inbox, room, metrics, clock, self._names)
+        self._intake = Intake(self.inbox, room, metrics, clock, self._names, tidies=tidies)
         self.door = HookDoor(lambda name: self._accepting.get(name, ()), self._intake, metrics, clock)
         self.renew()
 

@@ -167,10 +167,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """After the shuffle: long files first, each group in the order that chance gave it.
-
-    What goes through the same code on both databases is measured on SQLite.
-    """
+    """After the shuffle: long files first, each group in the order that chance gave it."""
     for item in items:
         if _is_repeated(item):
             item.add_marker(pytest.mark.no_cover)
@@ -178,10 +175,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_repeated(item: pytest.Item) -> bool:
-    """Whether it is the PostgreSQL half of a pair, except where the code is about one database."""
+    """Whether it goes through code that others measure.
+
+    So do whole worlds that are told or counted exactly once, and the PostgreSQL half of a pair, except
+    where the code is about one database.
+    """
     call = getattr(item, "callspec", None)
     paired = call is not None and "postgresql" in call.params.values()
-    return paired and item.path.parent.name != "store"
+    return (paired and item.path.parent.name != "store") or item.path.stem.endswith("exactly_once")
 
 
 def _turn(folder: str) -> int:

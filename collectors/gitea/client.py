@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from collectors._connection import api_client
@@ -15,6 +15,7 @@ from exporter.errors import BadAnswer, SourceError, UnitUnavailable
 
 _MAX_PAGES = 1_000
 _TASK_PAGES = 4  # of Forgejo's tasks that are searched for those of one run
+T = TypeVar("T")
 _UNFINISHED = ("queued", "waiting", "in_progress")
 
 
@@ -123,7 +124,7 @@ class GiteaClient:
         words = forgejo.UNFINISHED if self.is_forgejo else _UNFINISHED
         params: dict[str, Any] = {"status": words} if unfinished else {}
         for page in self._lists(f"{scope}/actions/runs", "runs", "workflow_runs", **params):
-            yield [self._run(entry) for entry in page]
+            yield self._readable(page, self._run, "run")
 
     def _run(self, entry: Any) -> mapping.Run:
         parse = forgejo.run if self.is_forgejo else mapping.run
@@ -132,7 +133,7 @@ class GiteaClient:
     def newest_jobs(self, scope: str) -> Iterator[list[mapping.Job]]:
         """Pages of the jobs of *scope*, the newest first from Gitea 1.27 on; before that, in no order."""
         for page in self._lists(f"{scope}/actions/jobs", "jobs", "jobs", sort="id", order="desc"):
-            yield self._jobs(page)
+            yield self._readable(page, self._job, "job")
 
     def run(self, repository: str, run_id: int) -> mapping.Run | None:
         """One run, ``None`` if it was deleted."""
@@ -183,7 +184,30 @@ class GiteaClient:
             raise unavailable(error) from error
 
     def _jobs(self, page: list[Any]) -> list[mapping.Job]:
-        return [mapping.job(entry, unknown=self._unknown) for entry in page]
+        return [self._job(entry) for entry in page]
+
+    def _job(self, entry: Any) -> mapping.Job:
+        return mapping.job(entry, unknown=self._unknown)
+
+    def _readable(self, page: list[Any], parse: Callable[[Any], T], what: str) -> list[T]:
+        """What can be understood of *page*: one odd entry must not hide all that is listed with it.
+
+        The others are counted as unknown values.
+
+        Raises:
+            BadAnswer: nothing can be understood.
+        """
+        found: list[T] = []
+        failure: BadAnswer | None = None
+        for entry in page:
+            try:
+                found.append(parse(entry))
+            except BadAnswer as error:
+                failure = error
+                self._unknown(what)
+        if failure is not None and not found:
+            raise failure
+        return found
 
     # -- runners -------------------------------------------------------------------------------
 
@@ -194,7 +218,7 @@ class GiteaClient:
     def jobs_in(self, scope: str, status: str) -> Iterator[list[mapping.Job]]:
         """Pages of the jobs of *scope* in one status, as Gitea calls it."""
         for page in self._lists(f"{scope}/actions/jobs", f"jobs_{status}", "jobs", status=status):
-            yield self._jobs(page)
+            yield self._readable(page, self._job, "job")
 
 
 def _is_last(answer: Answer, so_far: int) -> bool:

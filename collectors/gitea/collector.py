@@ -162,7 +162,8 @@ class Gitea(CiCollector[GiteaConfig]):
         overview = next((one for one in self._overviews.values() if one.has(unit)), None)
         if overview is None:
             return self._read(unit, cursor, position)
-        if overview.quiet(unit) and not self._has_more_to_do(cursor, position.known):
+        saved = self._memory.told.get(unit.key) == position.cursor
+        if overview.quiet(unit) and saved and not self._has_more_to_do(cursor, position.known):
             return Batch()
         overview.begin(unit)
         try:
@@ -172,6 +173,7 @@ class Gitea(CiCollector[GiteaConfig]):
             raise
         if batch.more:
             overview.forget(unit)
+        self._memory.told[unit.key] = batch.cursor
         return batch
 
     def _has_more_to_do(self, cursor: Cursor, known: Known) -> bool:
@@ -211,9 +213,13 @@ class Gitea(CiCollector[GiteaConfig]):
         saved, rest = self._memory.left.pop(reader.unit.key, ("", None))
         if rest is not None and saved == position.cursor:
             return rest
-        seen = cursor.seen if cursor.kind == self._news.kind else 0
+        same = cursor.kind == self._news.kind or not self._news.decided
+        seen = cursor.seen if same else 0
         try:
-            return reader.look(seen, position.counts_from)
+            look = reader.look(seen, position.counts_from)
+            if seen and cursor.kind != self._news.kind:  # only the list itself told of what it is
+                look = reader.look(0, position.counts_from)
+            return look
         except NotThere as error:
             raise unavailable(error) from error
 
@@ -226,7 +232,7 @@ class Gitea(CiCollector[GiteaConfig]):
         """
         refs: dict[RefKind, frozenset[str]] = {}
         try:
-            for run_id in sorted(reader.unread)[:_UNREAD_PER_POLL]:
+            for run_id in reader.unread_first()[:_UNREAD_PER_POLL]:
                 reader.read(run_id)
             if self._due(cursor):
                 refs = reader.look_deeper(position.counts_from, first=cursor.looked_at is None)

@@ -214,7 +214,7 @@ def job(value: Any, *, unknown: Unknown) -> Job:
         attempt=_integer(entry, "run_attempt"),
         name=_text(entry, "name"),
         status=status(entry, unknown),
-        labels=frozenset(label for label in entry.get("labels") or () if isinstance(label, str)),
+        labels=frozenset(label for label in entries(entry, "labels") if isinstance(label, str)),
         runner_id=_integer(entry, "runner_id") if entry.get("runner_id") else 0,
         created_at=created_at,
         started_at=moment(entry.get("started_at")),
@@ -350,7 +350,7 @@ def runner(
 ) -> Runner:
     """One runner, and whose jobs it takes; Gitea calls tags labels, and every job has some."""
     entry = _object(value, "runner")
-    labels = [_text(_object(label, "label"), "name") for label in entry.get("labels") or ()]
+    labels = [_text(_object(label, "label"), "name") for label in entries(entry, "labels")]
     return Runner(
         runner_id=_integer(entry, "id"),
         runner_type=runner_type,

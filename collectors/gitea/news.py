@@ -53,6 +53,11 @@ class News:
         return self._by_jobs is not False and not self._client.is_forgejo
 
     @property
+    def decided(self) -> bool:
+        """Whether it is known by now which list it is."""
+        return self._by_jobs is not None or self._client.is_forgejo
+
+    @property
     def kind(self) -> str:
         """Which ids ``order`` is made of; they cannot be compared with those of another kind."""
         return "jobs" if self.tells_all else "runs"

@@ -34,13 +34,15 @@ class Memory:
 
     ``bad`` is how often in a row a run could not be understood, ``left_out`` as of when it was found to be
     for a ref that does not count; both by ``(unit, run id)``. ``left`` is what a look found and no batch
-    brought yet, by unit, with the cursor that the store has if all before it is saved.
+    brought yet, by unit, with the cursor that the store has if all before it is saved. ``told`` is the cursor
+    of the last batch of a unit: the store has another one if that was not saved.
     """
 
     waits: Waits = field(default_factory=Waits)
     bad: dict[tuple[str, int], int] = field(default_factory=dict)
     left_out: dict[tuple[str, int], datetime] = field(default_factory=dict)
     left: dict[str, tuple[str, Look]] = field(default_factory=dict)
+    told: dict[str, str | None] = field(default_factory=dict)
 
 
 class Reader:
@@ -165,6 +167,11 @@ class Reader:
         """Read one run in full, unless this poll did."""
         if run_id not in self._read:
             self.read(run_id)
+
+    def unread_first(self) -> list[int]:
+        """Runs that could not be read, those that were tried the least first: all have their turn."""
+        bad = self._memory.bad
+        return sorted(self.unread, key=lambda run_id: (bad.get((self.unit.key, run_id), 0), run_id))
 
     def _take(self, run_id: int) -> None:
         run = self._client.run(self.unit.name, run_id)

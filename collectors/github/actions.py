@@ -264,6 +264,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
         for part in slices(self._client, reader.path, start - REACH, end):
             wanted = [one for one in reader.entries(part.listed.entries) if one.updated_at < end]
             news = reader.news(wanted)
+            failed |= {run_id: SourceError("it cannot be understood") for run_id in reader.unread}
             while news:
                 reader = self._reader(unit, known, start, Cursor())
                 reader.learn_refs(news[:_CHANGED_PER_BATCH])

@@ -16,7 +16,7 @@ from exporter.contract import Context, Trouble
 from exporter.errors import SourceError, UnitUnavailable
 
 _MOST_PAGES = 1_000
-_MOST_REMEMBERED = 2_000
+_MOST_REMEMBERED = 20_000  # answers without which a round of ten thousand repositories is charged in full
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +146,10 @@ class GitHubClient:
         if answer.status != 200:
             return []
         entries = expect_list(json_object(answer.body, operation).get(key), operation)
-        if len(self._answers) >= _MOST_REMEMBERED:
-            self._answers.clear()
+        self._answers.pop(known, None)
         self._answers[known] = (answer.etag, entries)
+        if len(self._answers) > _MOST_REMEMBERED:
+            del self._answers[next(iter(self._answers))]
         return entries
 
     # -- refs ------------------------------------------------------------------------------------

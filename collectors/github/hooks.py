@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
+from urllib.parse import parse_qs
 
 from collectors._hooks import body_object, signed
 from collectors.github import mapping
@@ -42,7 +44,7 @@ class HookReader:
         event = hook.headers.get("x-github-event", "")
         if event not in (_RUN, _JOB):
             raise NotUnderstood("the event is neither workflow_run nor workflow_job")
-        body = body_object(hook)
+        body = body_object(_as_json(hook))
         try:
             unit = mapping.unit(body.get("repository"))
             return list(self._run(unit, body) if event == _RUN else self._job(unit, body))
@@ -74,3 +76,14 @@ class HookReader:
         job = mapping.job(body.get(_JOB), self._unknown)
         if not mapping.is_copy(job):
             yield HookNews(unit, Batch(jobs=(job.record,), busy=not job.record.status.finished))
+
+
+def _as_json(hook: Hook) -> Hook:
+    """*hook* with JSON as its body, also where GitHub sends a form: that is what it offers first."""
+    if not hook.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        return hook
+    try:
+        fields = parse_qs(hook.body.decode(), strict_parsing=True, max_num_fields=10)
+    except ValueError:
+        raise NotUnderstood("the body is no form") from None
+    return replace(hook, body=fields.get("payload", [""])[0].encode())

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
+from collectors._values import integer, json_object
 from collectors.github import mapping
 from collectors.github.client import GitHubClient
 from collectors.github.mapping import Entry, Job
 from collectors.github.memory import Memory
 from collectors.github.settings import GitHubConfig
 from exporter.contract import Context, Known, Trouble, Unit, UnitTrouble
-from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.errors import BadAnswer, SourceError, Unauthorized, UnitUnavailable
 from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 
 _BAD_ANSWERS = 3  # unusable answers for one run after which it is left out, so that others go on
@@ -72,13 +73,18 @@ class Reader:
 
         An entry that cannot be understood is put off without its neighbours, as long as it has an id.
         """
-        found = [mapping.entry(value, self._unknown) for value in values]
-        for one in found:
-            self._check(one)
+        found: list[Entry] = []
+        for value in values:
+            try:
+                found.append(self._entry(value))
+            except BadAnswer as error:
+                run_id = integer(json_object(value, "workflow run"), "id")
+                self._leave_for_later(run_id, error)
         return sorted(found, key=lambda one: (one.created_at, one.run_id))
 
-    def _check(self, entry: Entry) -> None:
-        """Refuse runs of a stranger: another repository may have got the name that ours had."""
+    def _entry(self, value: object) -> Entry:
+        """One run, unless it is a stranger's: another repository may have got the name that ours had."""
+        entry = mapping.entry(value, self._unknown)
         if entry.repository != self.unit.key:
             detail = (
                 f"{self.unit.name} is another repository now; the one that was watched was moved or deleted"
@@ -86,6 +92,7 @@ class Reader:
             raise UnitUnavailable(detail, Trouble.MOVED)
         if entry.path != self.unit.name:
             self.renamed = entry.path
+        return entry
 
     def news(self, entries: Sequence[Entry]) -> list[Entry]:
         """Those of *entries* that the store does not have as they are now.
@@ -139,7 +146,7 @@ class Reader:
                 self.deleted.append(run_id)
                 self.unread.discard(run_id)
                 return
-            (entry,) = self.entries([value])
+            entry = self._entry(value)
         except SourceError as error:
             self._put_off(run_id, error)
             return
@@ -183,8 +190,7 @@ class Reader:
         for attempt in range(self.attempts.get(entry.run_id, 0) + 1, entry.attempt):
             value = self._client.attempt(self.path, entry.run_id, attempt)
             if value is not None:
-                (before,) = self.entries([value])
-                past.append(self._record(before, kind, jobs))
+                past.append(self._record(self._entry(value), kind, jobs))
         return self._record(entry, kind, jobs), jobs, past
 
     def _jobs(self, run_id: int, etag: str = "") -> list[Job] | None:
@@ -248,6 +254,9 @@ class Reader:
         self._memory.bad[key] = self._memory.bad.get(key, 0) + 1
         if self._memory.bad[key] < _BAD_ANSWERS and run_id not in self.unread:
             raise error
+        self._leave_for_later(run_id, error)
+
+    def _leave_for_later(self, run_id: int, error: SourceError) -> None:
         self.unread.add(run_id)
         self.trouble = UnitTrouble(self.unit.name, Trouble.BAD_DATA, f"run {run_id} is put off: {error}")
 

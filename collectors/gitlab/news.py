@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 PAGES_OF_NEWS = 5  # of one poll: bounds memory, and what a kill loses
 UNREAD_PER_POLL = 5
 _PAGES_OF_ONE_INSTANT = 200
+_MOST_UNREAD = 1_000
 C = TypeVar("C")
 
 
@@ -60,6 +61,17 @@ def read_from(
     if updated_at is None:
         return counts_from
     return updated_at if catching_up else min(updated_at, now) - OVERLAP
+
+
+def still_unread(before: Sequence[int], unread: Collection[int]) -> tuple[int, ...]:
+    """The *unread* numbers in the order in which to try them again, *before* being that of this poll.
+
+    Those that were just tried come last, so that all have their turn. Of very many the ones that wait the
+    longest are given up: a source of which nothing can be understood must not fill the cursor.
+    """
+    tried, waiting = before[:UNREAD_PER_POLL], before[UNREAD_PER_POLL:]
+    new = sorted(set(unread).difference(before))
+    return tuple(one for one in (*waiting, *new, *tried) if one in unread)[-_MOST_UNREAD:]
 
 
 def is_refused(error: SourceError) -> bool:

@@ -177,7 +177,7 @@ class Jenkins(CiCollector[JenkinsConfig]):
             raise
         except SourceError as error:
             failure = error
-        return failure
+        return failure or reader.failure
 
     def _reader(self, seen: Seen, known: Known, since: datetime) -> Reader:
         return Reader(

@@ -66,7 +66,7 @@ _PRIMARY = "PrimaryInstanceMetadataAction"
 _REMOTE = re.compile(r"(refs/)?remotes/[^/]+/|origin/|refs/heads/|refs/tags/")
 _NUMBER_BITS = 20
 NUMBER_MASK = (1 << _NUMBER_BITS) - 1
-_LONGEST = 253_402_300_799_000 // 2  # milliseconds; far enough from the end of the calendar to add
+LONGEST = 253_402_300_799_000 // 2  # milliseconds; far enough from the end of the calendar to add
 _WHOLE_IDS = 53  # bits of a whole number that JavaScript shows exactly
 
 
@@ -100,7 +100,8 @@ class Build:
 class Item:
     """One job, or whatever holds jobs.
 
-    ``jobs`` is ``None`` for what holds none. ``last`` is the newest build that is there.
+    ``jobs`` is ``None`` for what holds none. ``last`` is the newest build that is there, ``None`` also if it
+    cannot be understood: then ``fault`` says why.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Item:
     multibranch: bool
     last: Build | None
     jobs: tuple[Item, ...] | None
+    fault: str = ""
 
 
 def instant(milliseconds: int) -> datetime:
@@ -124,14 +126,23 @@ def item(body: Any, parent: str, unknown: Unknown, *, full_name: str | None = No
     below = entry.get("jobs")
     if below is not None and not isinstance(below, list):
         raise BadAnswer(f"jobs should be a list, got {type(below).__name__}")
-    last = entry.get("lastBuild")
+    last, fault = _last(entry.get("lastBuild"), unknown)
     return Item(
         name,
         full_name,
         "MultiBranch" in text_or_empty(entry, "_class").rpartition(".")[2],
-        None if last is None else build(last, unknown),
+        last,
         None if below is None else tuple(item(one, full_name, unknown) for one in below),
+        fault,
     )
+
+
+def _last(body: Any, unknown: Unknown) -> tuple[Build | None, str]:
+    """The newest build, or why it cannot be understood: one odd build must not hide all of Jenkins."""
+    try:
+        return None if body is None else build(body, unknown), ""
+    except BadAnswer as error:
+        return None, str(error)
 
 
 def build(body: Any, unknown: Unknown) -> Build:
@@ -145,8 +156,8 @@ def build(body: Any, unknown: Unknown) -> Build:
         number=integer(entry, "number"),
         running=running,
         result="" if running else text(entry, "result"),
-        timestamp=integer(entry, "timestamp", _LONGEST),
-        duration=0 if running else integer(entry, "duration", _LONGEST),
+        timestamp=integer(entry, "timestamp", LONGEST),
+        duration=0 if running else integer(entry, "duration", LONGEST),
         queuing=_queuing(actions),
         source=source,
         user=user,
@@ -160,7 +171,7 @@ def _queuing(actions: list[Json]) -> int | None:
     """How long it was in the queue, in milliseconds, by the action of the plugin `metrics`."""
     for action in actions:
         value = action.get("queuingDurationMillis")
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LONGEST:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LONGEST:
             return value
     return None
 
@@ -297,7 +308,7 @@ def stages(body: Any, of: PipelineRun, *, unstable: str, unknown: Unknown) -> li
 
 def _stage(one: Json, name: str, of: PipelineRun, state: Status) -> JobRun:
     """One stage; the time in which it waited for an answer is none in which it ran."""
-    began, took = integer(one, "startTimeMillis", _LONGEST), integer(one, "durationMillis", _LONGEST)
+    began, took = integer(one, "startTimeMillis", LONGEST), integer(one, "durationMillis", LONGEST)
     paused = one.get("pauseDurationMillis")
     paused = paused if isinstance(paused, int) and 0 <= paused <= took else 0
     ran = state is not Status.SKIPPED

@@ -25,7 +25,7 @@ _PROVIDER = "jenkins"
 _NO_ROOM = "max_nodes"
 _ARCHITECTURE = "hudson.node_monitors.ArchitectureMonitor"
 _PLATFORM = re.compile(r"(.*) \(([^)]*)\)\Z")
-_MOST_MILLISECONDS = 2**53
+_MOST = 2**53  # what JSON holds exactly
 # In every language of Jenkins the label stands in quotes of some sort, and nothing else does.
 _QUOTED = re.compile("[‘“„«「『'\"]([^’”“»」』'\"]+)[’”“»」』'\"]")
 
@@ -147,7 +147,7 @@ def _platform(node: Json) -> tuple[str, str]:
 def _waiting(items: Sequence[Json]) -> list[WaitingJob]:
     """What could run if there were an executor: nothing in its quiet period, or behind another build."""
     return [
-        WaitingJob(mapping.integer(item, "id", _MOST_MILLISECONDS), _tags(item), "", "", _since(item))
+        WaitingJob(mapping.integer(item, "id", _MOST), _tags(item), "", "", _since(item))
         for item in items
         if item.get("buildable") is True
     ]
@@ -156,7 +156,7 @@ def _waiting(items: Sequence[Json]) -> list[WaitingJob]:
 def _since(item: Json) -> datetime:
     """Since when it waits for an executor."""
     key = "buildableStartMilliseconds" if "buildableStartMilliseconds" in item else "inQueueSince"
-    return mapping.instant(mapping.integer(item, key, _MOST_MILLISECONDS))
+    return mapping.instant(mapping.integer(item, key, mapping.LONGEST))
 
 
 def _tags(item: Json) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -15,11 +16,12 @@ from collectors.jenkins.mapping import Build
 from collectors.jenkins.settings import JenkinsConfig
 from collectors.jenkins.sweep import Job, Seen
 from exporter.contract import Context, Known, Trouble, UnitTrouble
-from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.errors import BadAnswer, SourceError, Unauthorized, UnitUnavailable
 from exporter.model.runs import JobRun, PipelineRun, RefKind
 
 _ALONE = 2  # more builds of one job than this are read as a list
 _REREADS = 20
+_MOST_FAILURES = 3  # of them before the others are not tried
 _TRIES = 10  # after which a build whose stages cannot be read is saved without them
 _MOST_GONE = 10_000
 _MOST_PAGES = 1_000
@@ -34,7 +36,7 @@ class Memory:
     ``kinds`` are the sorts of refs, ``primary`` the primary branch, by unit. ``refs`` are those last told
     of. ``tries`` counts failures in a row by ``(job, number)``. ``stages`` is whether Jenkins ever told of
     stages, ``None`` while unknown. ``unsettled`` is when a build was first seen to be over, but without a
-    duration.
+    duration. ``rereads`` is where the next poll of a unit goes on asking for builds one by one.
     """
 
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -44,6 +46,7 @@ class Memory:
     tries: dict[tuple[str, int], int] = field(default_factory=dict)
     stages: bool | None = None
     unsettled: dict[tuple[str, int, int], datetime] = field(default_factory=dict)
+    rereads: dict[str, int] = field(default_factory=dict)
 
 
 class Reader:
@@ -66,6 +69,8 @@ class Reader:
         self.deleted: set[int] = set()
         self.busy = False
         self.trouble: UnitTrouble | None = None
+        self.failure: SourceError | None = None
+        self._failures = 0
         self._known = known
         self._client = client
         self._config = config
@@ -79,6 +84,8 @@ class Reader:
     def news(self, job: Job, mark: Mark | None) -> list[Build]:
         """The builds of *job* after *mark*, oldest first; what is stored and gone is noted."""
         last = job.last
+        if job.fault:
+            self._note_fault(job, job.fault)
         if last is None or (mark and mark == (last.number, last.timestamp)):
             return []
         if mark is None:
@@ -138,10 +145,22 @@ class Reader:
         while first < most:
             count = min(PAGE, most - first + _OVERLAP)
             bodies = self._client.builds(job.full_name, first, count)
-            yield [mapping.build(body, self._unknown) for body in bodies]
+            yield list(self._readable(job, bodies))
             if len(bodies) < count:
                 return
             first += PAGE - _OVERLAP
+
+    def _readable(self, job: Job, bodies: list[object]) -> Iterator[Build]:
+        """Those builds that can be understood: one that never will be must not hold up the others."""
+        for body in bodies:
+            try:
+                yield mapping.build(body, self._unknown)
+            except BadAnswer as error:
+                self._note_fault(job, str(error))
+
+    def _note_fault(self, job: Job, fault: str) -> None:
+        detail = f"a build of {job.full_name} cannot be understood, and is left out: {fault}"
+        self.trouble = UnitTrouble(self.seen.unit.name, Trouble.BAD_DATA, detail)
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -171,10 +190,11 @@ class Reader:
         Source:
             workflow-job-plugin, WorkflowRun.java, ``finish``.
         """
-        if build.running or build.duration:
-            return build
         key, now = (job.full_name, build.number, build.timestamp), self._clock.now()
-        if now - self._memory.unsettled.setdefault(key, now) < _SETTLES:
+        if build.running or build.duration:
+            self._memory.unsettled.pop(key, None)
+            return build
+        if timedelta() <= now - self._memory.unsettled.setdefault(key, now) < _SETTLES:
             return replace(build, running=True, result="")
         return build
 
@@ -235,15 +255,16 @@ class Reader:
         if job.ref is None:
             return RefKind.BRANCH
         key = self.seen.unit.key
-        if job.name not in self._memory.kinds.get(key, {}):
+        known = self._memory.kinds.get(key, {})
+        if job.name not in known:
             try:
                 kinds, primary = mapping.ref_kinds(self._client.views(key))
             except NotThere:
                 kinds, primary = {}, ""
             guesses = {name: mapping.guessed_kind(name) for name in (*self.seen.jobs, job.name)}
-            self._memory.kinds[key] = guesses | kinds
+            known = self._memory.kinds[key] = guesses | kinds
             self._memory.primary[key] = primary
-        return self._memory.kinds[key][job.name]
+        return known[job.name]
 
     # -- what goes on --------------------------------------------------------------------------
 
@@ -260,18 +281,46 @@ class Reader:
                 self.deleted.add(run.run_id)  # with its branch, or when the job was of another sort
             else:
                 wanted.setdefault(job.name, set()).add(number)
-        left = _REREADS
+        alone: list[tuple[Job, int]] = []
         for name, numbers in wanted.items():
             job = self.seen.jobs.get(name)
             if job is None:
                 continue
-            found = self._at_once(job, numbers)
+            found: dict[int, Build] = {}
+            with self._tolerant():
+                found = self._at_once(job, numbers)
             for number in sorted(numbers):
                 if number in found:
                     yield job, found[number]
-                elif left > 0:
-                    left -= 1
-                    yield from self._one(job, number, cursor)
+                else:
+                    alone.append((job, number))
+        for job, number in self._some(alone):
+            build = None
+            with self._tolerant():
+                build = self._one(job, number, cursor)
+            if build is not None:
+                yield job, build
+
+    @contextmanager
+    def _tolerant(self) -> Iterator[None]:
+        """Note a failure of one call, so that others go on; a few of them, and none that concerns all."""
+        try:
+            yield
+        except SourceError as error:
+            concerns_all = isinstance(error, (Unauthorized, UnitUnavailable)) or error.retry_after is not None
+            if concerns_all or self._failures >= _MOST_FAILURES:
+                raise
+            self._failures += 1
+            self.failure = error
+
+    def _some(self, alone: list[tuple[Job, int]]) -> list[tuple[Job, int]]:
+        """As many as one poll asks for; each poll goes on behind the last, so that all have their turn."""
+        if len(alone) <= _REREADS:
+            return alone
+        key = self.seen.unit.key
+        first = self._memory.rereads.get(key, 0) % len(alone)
+        self._memory.rereads[key] = first + _REREADS
+        return (alone[first:] + alone[:first])[:_REREADS]
 
     def _at_once(self, job: Job, numbers: set[int]) -> dict[int, Build]:
         """Those of *numbers* that need no call each: the newest, and if there are several, a page."""
@@ -281,14 +330,14 @@ class Reader:
                 found |= {one.number: one for one in page if one.number in numbers}
         return found
 
-    def _one(self, job: Job, number: int, cursor: Cursor) -> Iterator[tuple[Job, Build]]:
+    def _one(self, job: Job, number: int, cursor: Cursor) -> Build | None:
         """One build alone; noted if it is gone."""
         body = self._client.build(job.full_name, number)
         if body is not None:
-            yield job, mapping.build(body, self._unknown)
-            return
+            return mapping.build(body, self._unknown)
         self.deleted.add(mapping.run_id(job.ref, number))
         cursor.unread.get(job.name, set()).discard(number)
+        return None
 
     def refs(self) -> dict[RefKind, frozenset[str]]:
         """The refs of a multibranch project, if they are not those that were told of last.

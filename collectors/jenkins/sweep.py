@@ -22,12 +22,14 @@ class Job:
     """What has builds: a plain job, or one branch of a multibranch project.
 
     ``ref`` is the branch, ``None`` for a plain job. ``name`` is its own, ``full_name`` with all folders.
+    ``fault`` says why its newest build cannot be understood.
     """
 
     name: str
     full_name: str
     ref: str | None
     last: Build | None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,10 +192,10 @@ class Sweeper:
 def _jobs(item: Item) -> Iterator[Job]:
     """What has builds in a unit."""
     if not item.multibranch:
-        yield Job("", item.full_name, None, item.last)
+        yield Job("", item.full_name, None, item.last, item.fault)
         return
     for branch in item.jobs or ():
-        yield Job(branch.name, branch.full_name, mapping.ref_of(branch.name), branch.last)
+        yield Job(branch.name, branch.full_name, mapping.ref_of(branch.name), branch.last, branch.fault)
 
 
 def _usual_branch(jobs: Mapping[str, Job]) -> str:

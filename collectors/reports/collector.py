@@ -52,7 +52,7 @@ class Reports(CiCollector[ReportsConfig]):
         return Discovery(())
 
     def poll(self, unit: Unit, position: Position) -> Batch:
-        """That runs whose end nobody reported are gone: they would run for ever. One told again is back."""
+        """That runs whose end nobody reported for long are gone; one that is told after all comes back."""
         before = self.context.clock.now() - _LONGEST_RUN
         lost = [run.run_id for run in position.known.unfinished() if run.updated_at < before]
         return Batch(deleted_runs=tuple(lost))

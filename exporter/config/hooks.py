@@ -17,7 +17,8 @@ class HooksSettings(Section):
     )
     addr: Addresses = Field(
         default=(),
-        description="one address or a list that answers /hooks/… in place of metrics.addr",
+        description="one address or a list that answers /hooks/… in place of metrics.addr; a process of its "
+        "own does so then, and no round holds up an answer",
     )
     max_body_bytes: int = Field(
         default=25 * 1024 * 1024, ge=1024, le=1024**3, description="hooks that are larger get a 413"

@@ -21,7 +21,7 @@ _AT_ONCE = 500
 _PENDING = 2_000  # that may wait for a commit; a database that hangs must not fill the memory
 _PENDING_BYTES = 128 * 1024 * 1024
 _LOOK_SECONDS = 1.0
-_TIDY_SECONDS = 10.0
+_TIDY_SECONDS = 2.0  # more rarely, it would have more to move, and take longer at once
 _FORGET_SECONDS = 3600.0
 _UNREAD = timedelta(days=1)
 
@@ -51,7 +51,8 @@ class _Pending:
 class Intake:
     """Puts hooks into *inbox* on a thread of its own; another one measures the queue and keeps it small.
 
-    ``collectors`` gives the names of those that read hooks, as they are configured now.
+    ``collectors`` gives the names of those that read hooks, as they are configured now. Where another process
+    does so as well, only one of them *tidies*, and better not the one that acknowledges.
     """
 
     def __init__(
@@ -61,12 +62,15 @@ class Intake:
         metrics: HookMetrics,
         clock: Clock,
         collectors: Callable[[], Collection[str]],
+        *,
+        tidies: bool = True,
     ) -> None:
         self._inbox = inbox
         self._room = room
         self._metrics = metrics
         self._clock = clock
         self._collectors = collectors
+        self._tidies = tidies
         self._changed = threading.Condition()
         self._pending: list[_Pending] = []
         self._pending_bytes = 0
@@ -207,7 +211,7 @@ class Intake:
     def _tidy(self) -> None:
         """Now and then, do what the disk takes long for: whoever acknowledges in that moment waits for it."""
         now = self._clock.monotonic()
-        if now - self._tidied_at >= _TIDY_SECONDS:
+        if self._tidies and now - self._tidied_at >= _TIDY_SECONDS:
             self._tidied_at = now
             self._inbox.tidy()
 

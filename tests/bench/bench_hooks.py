@@ -1,6 +1,6 @@
 """How fast webhooks are acknowledged and shown while rounds run: a real process, a real sender.
 
-    python -m tests.bench.bench_hooks [--rate 500] [--seconds 10] [--units 50] [--pause 2] [--shared] [--url …]
+    python -m tests.bench.bench_hooks [--rate 500] [--seconds 10] [--units 50] [--pause 2] [--shared]
 
 The sender is a process of its own on kept connections, as a source behind a proxy is; it sends at a fixed
 rate however slow the answers are. Meanwhile each unit is polled every few seconds, and every poll brings

@@ -25,8 +25,8 @@ _STATES = {
     "closed": ChangeState.CLOSED,
 }
 # Source: GitLab, app/services/system_notes/merge_requests_service.rb; with a capital in old versions. It is
-# never translated. The list of approvals has the time of each only from 18.6 on, and forgets those that a
-# push took back.
+# never translated. The list of approvals has the time of each only in newer versions, and forgets those that
+# a push took back.
 _APPROVED = "approved this merge request"
 
 

@@ -109,7 +109,7 @@ class ChangeReader:
         updated_at, more = self._read_changes(cursor)
         if self._failure is None:
             self._read_unread(cursor.unread)
-        after = Cursor(updated_at, more, tuple(sorted(self._unread)))
+        after = Cursor(updated_at, more, news.still_unread(cursor.unread, self._unread))
         self._update_open()
         self._remember()
         samples: Samples | None = None

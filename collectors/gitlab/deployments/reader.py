@@ -23,6 +23,8 @@ from exporter.model.runs import Status
 _NO_ROOM = "max_environments"
 _ASKED_ONE_BY_ONE = 5  # unknown environments; if there are more of them, the whole list costs less
 _UNDER_WAY = timedelta(days=1)
+_FAILED = "?"  # in front of a pair of commits that could not be compared
+_MOST_FAILED = 3  # comparisons of one poll
 Tiers = dict[int, Tier]
 
 
@@ -56,6 +58,7 @@ class DeploymentReader:
         self._trouble: UnitTrouble | None = None
         self._failure: SourceError | None = None
         self._listed: list[mapping.Environment] | None = None
+        self._is_long = False
 
     def read(self, cursor: Cursor, position: Position) -> Batch:
         """What is new since *cursor*; bounded, with ``more`` if more is waiting.
@@ -63,10 +66,12 @@ class DeploymentReader:
         Deployments are saved even if what is around them cannot be read: that is tried again.
         """
         self._unread = set(cursor.unread)
+        there = sum(one.environments for one in cursor.standings.values())
+        self._is_long = there >= self._client.per_page
         updated_at, more = self._read_changes(cursor, position)
         self._read_unread(cursor.unread)
         observations = tuple(self._observations(position.counts_from))
-        unread = tuple(sorted(self._unread))
+        unread = news.still_unread(cursor.unread, self._unread)
         after = replace(cursor, updated_at=updated_at, catching_up=more, unread=unread)
         if not more:
             try:
@@ -81,6 +86,7 @@ class DeploymentReader:
         )
         if not more and self._failure is None:
             after = self._measured(after, cursor)
+            self._note_uncompared(after)
         return Batch(
             cursor=str(after),
             observations=observations,
@@ -173,7 +179,9 @@ class DeploymentReader:
         A deployment does not tell the tier of its environment. One whose tier cannot be asked for now is not
         lost: this raises, so that the poll is not saved.
         """
-        if environment_ids - self._tiers.keys():
+        new = len(environment_ids - self._tiers.keys())
+        # Thousands of review apps are many pages: not for each new one of them.
+        if new and (new > _ASKED_ONE_BY_ONE or self._first or not self._is_long):
             self._environments()
         missing = sorted(environment_ids - self._tiers.keys())
         if len(missing) > _ASKED_ONE_BY_ONE:
@@ -257,7 +265,10 @@ class DeploymentReader:
             return _unmeasured(cursor)
         try:
             head = self._head(cursor, before)
-            return replace(self._compared(cursor, head), head=head) if head else _unmeasured(cursor)
+            if head is None:
+                return _unmeasured(cursor)
+            looked = cursor.environments_read_at != before.environments_read_at
+            return replace(self._compared(cursor, head, again=looked), head=head)
         except SourceError as error:
             if news.is_refused(error):
                 raise
@@ -272,21 +283,44 @@ class DeploymentReader:
         branch = self._client.branch(self._unit.key, self._unit.default_branch)
         return None if branch is None else mapping.head(branch)
 
-    def _compared(self, cursor: Cursor, head: Commit) -> Cursor:
-        """The cursor with the distance of each environment to *head*; only new pairs cost a call."""
+    def _compared(self, cursor: Cursor, head: Commit, *, again: bool) -> Cursor:
+        """The cursor with the distance of each environment to *head*; only new pairs cost a call.
+
+        One that fails (so many changes that GitLab gives up, say) holds up no other. It is unknown, and
+        asked for *again* no sooner than the environments are.
+        """
         standings, compared = dict(cursor.standings), {}
+        failed: set[str] = set()
         distances: dict[str, Behind | None] = {}
         for label, one in cursor.standings.items():
             if one.deployed is None or label.endswith("/*"):
                 continue
             old = one.deployed.commit
-            compared[label] = f"{old.sha}..{head.sha}"
-            if cursor.compared.get(label) == compared[label]:
+            pair, known = f"{old.sha}..{head.sha}", cursor.compared.get(label, "")
+            if known == pair or (known == _FAILED + pair and not again):
+                compared[label] = known
                 continue
             if old.sha not in distances:
-                distances[old.sha] = self._distance(old, head)
+                if len(failed) >= _MOST_FAILED:
+                    continue  # the next poll goes on here
+                try:
+                    distances[old.sha] = self._distance(old, head)
+                except SourceError as error:
+                    if concerns_all(error):
+                        raise
+                    distances[old.sha] = None
+                    failed.add(old.sha)
+            compared[label] = _FAILED + pair if old.sha in failed else pair
             standings[label] = replace(one, behind=distances[old.sha])
         return replace(cursor, standings=standings, compared=compared)
+
+    def _note_uncompared(self, cursor: Cursor) -> None:
+        names = sorted(label for label, pair in cursor.compared.items() if pair.startswith(_FAILED))
+        if names and self._trouble is None:
+            detail = (
+                f"GitLab cannot compare what is deployed to {', '.join(names[:3])} with the default branch"
+            )
+            self._trouble = UnitTrouble(self._unit.name, Trouble.BAD_DATA, detail)
 
     def _distance(self, old: Commit, head: Commit) -> Behind | None:
         """How far *old* is behind *head*; ``None`` if one of them is not in the repository any more."""

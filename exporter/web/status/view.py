@@ -71,6 +71,7 @@ class RunRow:
 
     key: str
     number: int
+    provider: str
     project: str
     project_query: str
     ref: str
@@ -89,6 +90,7 @@ class BrokenRow:
     """A failing default branch; ``since`` is ``None`` when it was not looked for."""
 
     key: str
+    provider: str
     project: str
     branch: str
     since: Moment | None
@@ -330,6 +332,7 @@ def _broken(one: Broken, words: Wording) -> BrokenRow:
     began = (first.finished_at or first.created_at) if first else None
     return BrokenRow(
         key=_key("broken", one.project.provider, one.project.project),
+        provider=one.project.provider,
         project=one.project.project,
         branch=one.project.default_branch,
         since=words.moment(began) if began else None,
@@ -359,6 +362,7 @@ def _run(one: ShownRun, filters: Filters, words: Wording) -> RunRow:
     return RunRow(
         key=_key("run", one.provider, one.project, str(run.run_id)),
         number=run.called,
+        provider=one.provider,
         project=one.project,
         project_query=filters.query(project=exactly(one.project)),
         ref=run.ref,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -85,6 +86,19 @@ def test_recorded_payloads_are_understood(hooked: GitHubLab) -> None:
     ]
     job = found[0][1]
     assert (job.name, job.queue_seconds, job.duration_seconds) == ("linters", 60, 198)
+
+
+def test_a_form_is_understood_as_well(hooked: GitHubLab) -> None:
+    samples = json.loads((RECORDED / "webhooks.json").read_text())
+    form = urlencode({"payload": json.dumps(samples[0]["payload"])}).encode()
+    kind = {"content_type": "application/x-www-form-urlencoded"}
+    sent = hooked.hook("workflow_job", form, **kind)
+    assert hooked.exporter.collector.hook_is_authentic(sent)
+    (news,) = hooked.exporter.collector.read_hook(sent)
+    assert news.batch.jobs[0].name == "linters"
+    for broken in (b"payload", b"\xff=1", b"a=1"):
+        with pytest.raises(NotUnderstood):
+            hooked.exporter.collector.read_hook(hooked.hook("workflow_job", broken, **kind))
 
 
 def test_a_job_counts_from_its_hook_alone_and_once(hooked: GitHubLab) -> None:

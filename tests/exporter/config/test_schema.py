@@ -93,3 +93,14 @@ def test_every_key_is_described(models):
 
 def test_without_collectors_the_shared_keys_are_described():
     assert not [described for described in describe_schema() if described.key.startswith("collectors")]
+
+
+def test_hooks_need_the_server_and_may_have_addresses_of_their_own():
+    metrics = {"enabled": True}
+    settings = Settings.model_validate({"metrics": metrics, "hooks": {"enabled": True, "addr": ":9105"}})
+    assert settings.hooks.addr == (":9105",)
+    assert not Settings().hooks.enabled
+    with pytest.raises(ValidationError, match="enabled needs the HTTP server"):
+        Settings.model_validate({"hooks": {"enabled": True}})
+    with pytest.raises(ValidationError, match="must be host:port"):
+        Settings.model_validate({"metrics": metrics, "hooks": {"addr": "9105"}})

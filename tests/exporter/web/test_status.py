@@ -298,6 +298,17 @@ def test_recent_runs_and_the_older_ones(site: Site) -> None:
     assert "Older runs" not in links
 
 
+def test_runs_are_called_as_people_do_and_of_several_systems_each_is_named(site: Site) -> None:
+    site.projects("acme/app")
+    site.run("acme/app", Status.FAILED, run_id=1 << 50, number=7)
+    (alone,) = site.page().rows("runs")
+    assert alone[1:3] == ["#7", "acme/app"]
+    site.standing.collectors.append(CollectorState("jenkins", "jenkins", True, NOW))
+    page = site.page()
+    assert page.rows("runs")[0][2] == "acme/app gitlab"
+    assert "acme/app main gitlab" in page.told("broken")
+
+
 def test_a_position_that_is_none_shows_the_newest_runs(site: Site) -> None:
     site.projects("acme/app")
     site.run("acme/app")

@@ -298,7 +298,7 @@ def test_a_renamed_project_keeps_its_totals(lab: DeploymentsLab) -> None:
     assert PROJECT not in lab.exporter.text
 
 
-@pytest.mark.parametrize("path", ["/environments", "/branches", "/compare"])
+@pytest.mark.parametrize("path", ["/environments", "/branches"])
 def test_deployments_are_counted_though_what_is_around_them_cannot_be_read(
     lab: DeploymentsLab, path: str
 ) -> None:
@@ -314,6 +314,46 @@ def test_deployments_are_counted_though_what_is_around_them_cannot_be_read(
     lab.run(600, 60)
     assert value(lab, "ci_deployment_behind_commits") == 2
     assert [state.error for state in lab.exporter.rounds.states()] == [""]
+
+
+def test_an_environment_that_cannot_be_compared_holds_up_no_other(lab: DeploymentsLab) -> None:
+    lab.deploy("production")
+    lab.run(60, 30)
+    lab.deploy("staging")
+    lab.run(60, 30)
+    lab.server.faults({"kind": "status", "status": 500, "path": "/compare", "count": 3})
+    lab.pipeline()
+    lab.run(330, 330)
+    assert value(lab, "ci_deployment_behind_commits", "production") is None
+    assert value(lab, "ci_deployment_behind_commits", "staging") == 1
+    (state,) = lab.exporter.rounds.states()
+    assert state.error == ""
+    assert state.trouble is not None
+    assert "deployed to production" in state.trouble.detail
+    lab.calls()
+    lab.run(60, 30)
+    assert COMPARE not in lab.calls()
+    lab.run(600, 60)
+    assert value(lab, "ci_deployment_behind_commits", "production") == 2
+    assert lab.exporter.rounds.states()[0].trouble is None
+
+
+def test_of_very_many_review_apps_the_tier_of_a_new_one_is_asked_for_alone(deployments_of: Labs) -> None:
+    lab = deployments_of(per_page=2)
+    lab.exporter.poll()
+    lab.deploy("review/1")
+    lab.deploy("review/2")
+    lab.run(60, 30)
+    lab.deploy("review/3")
+    lab.advance(60)
+    lab.calls()
+    lab.exporter.poll()
+    calls = lab.calls()
+    assert ENVIRONMENTS not in calls
+    assert calls[f"{ENVIRONMENTS}/:id"] == 1
+    assert lab.exporter.value(ENDED, tier="development", status="success") == 3
+    lab.run(330, 330)
+    assert value(lab, "ci_deployment_environments", "review/*") == 3
 
 
 def test_a_cursor_that_cannot_be_read_is_a_new_beginning(lab: DeploymentsLab) -> None:
