@@ -80,6 +80,10 @@ class StoreError(ExporterError):
     """The store cannot be opened, read or written; what it already holds is untouched."""
 
 
+class Unstorable(StoreError):
+    """The store works, but refuses what it was given: it would refuse that the next time, too."""
+
+
 class QuestionTooLong(StoreError):
     """The answer would take too long, or too many ask; a smaller or later question may be answered."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from collectors._http import NotThere
 from collectors.gitea import mapping
 from collectors.gitea.client import GiteaClient, repository_scope
 from collectors.gitea.news import News, Signal, of_run
@@ -235,13 +237,14 @@ class Reader:
     # -- refs ------------------------------------------------------------------------------------
 
     def _read_refs(self) -> dict[RefKind, frozenset[str]]:
-        """The refs with series of their own that still exist."""
+        """The refs with series of their own that still exist, of each kind that the token may see."""
         refs, name = self._config.refs, self.unit.name
         found: dict[RefKind, frozenset[str]] = {}
         for kind, pages in ((RefKind.BRANCH, self._client.branches), (RefKind.TAG, self._client.tags)):
             lists = pages(name) if refs.of(kind).enabled else iter(())
             names = (mapping.name(ref) for page in lists for ref in page)
-            found[kind] = frozenset(ref for ref in names if refs.selects(kind, ref))
+            with suppress(NotThere):  # who may read Actions may not read the code
+                found[kind] = frozenset(ref for ref in names if refs.selects(kind, ref))
         pulls = self._client.open_pulls(name) if refs.change_requests.enabled else []
         found[RefKind.CHANGE_REQUEST] = frozenset(mapping.pull_ref(pull) for pull in pulls)
         return found

@@ -19,7 +19,7 @@ from collectors.jenkins.reader import Memory, Reader
 from collectors.jenkins.settings import JenkinsConfig
 from collectors.jenkins.sweep import Job, Seen, Sweeper
 from exporter.contract import Batch, Context, DemoSource, Discovery, Known, Position, Unit
-from exporter.errors import SourceError, Unauthorized
+from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import RefKind
 
@@ -114,8 +114,10 @@ class Jenkins(CiCollector[JenkinsConfig]):
         if not left and failure is None:
             failure = self._reread(reader, cursor)
             refs = reader.refs()
-        if left and failure is None:
+        if left and failure is None:  # what could not be listed is asked for, and told of, after all this
             self._backlogs[unit.key] = _Backlog(str(cursor), seen, left)
+        else:
+            failure = failure or reader.failure
         primary = self._memory.primary.get(unit.key)
         return Batch(
             cursor=str(cursor),
@@ -134,12 +136,28 @@ class Jenkins(CiCollector[JenkinsConfig]):
         )
 
     def _news(self, reader: Reader, cursor: Cursor) -> list[tuple[Job, Build]]:
-        """Every build that the cursor does not know, those of one job in order."""
-        return [
-            (job, build)
-            for job in reader.seen.jobs.values()
-            for build in reader.news(job, cursor.marks.get(job.name))
-        ]
+        """Every build that the cursor does not know, those of one job in order.
+
+        A branch whose builds cannot be listed holds up no other; such ones come last the next time.
+        """
+        found: list[tuple[Job, Build]] = []
+        unlisted = self._memory.unlisted
+        for job in sorted(reader.seen.jobs.values(), key=lambda job: job.full_name in unlisted):
+            failed_before = reader.failure
+            try:
+                with reader.tolerant():
+                    found += [(job, build) for build in reader.news(job, cursor.marks.get(job.name))]
+                    unlisted.discard(job.full_name)
+            except SourceError as error:
+                if not found or isinstance(error, (Unauthorized, UnitUnavailable)):
+                    raise
+                reader.failure = error  # all others would meet it, too
+                break
+            if reader.failure is not failed_before:
+                unlisted.add(job.full_name)
+                if reader.failed_enough:
+                    break
+        return found
 
     def _read(self, reader: Reader, cursor: Cursor, builds: list[tuple[Job, Build]]) -> SourceError | None:
         """Read *builds* and move the cursor; returns what went wrong. What failed is tried again later."""
@@ -177,7 +195,7 @@ class Jenkins(CiCollector[JenkinsConfig]):
             raise
         except SourceError as error:
             failure = error
-        return failure or reader.failure
+        return failure
 
     def _reader(self, seen: Seen, known: Known, since: datetime) -> Reader:
         return Reader(

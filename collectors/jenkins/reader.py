@@ -33,10 +33,11 @@ _OVERLAP = 10  # builds that a page has in common with the next: meanwhile some 
 class Memory:
     """What is worth knowing from one poll to the next, but not worth storing; shared by all units.
 
-    ``kinds`` are the sorts of refs, ``primary`` the primary branch, by unit. ``refs`` are those last told
-    of. ``tries`` counts failures in a row by ``(job, number)``. ``stages`` is whether Jenkins ever told of
+    ``kinds`` are the sorts of refs, ``primary`` the primary branch, by unit. ``refs`` are those last told of.
+    ``tries`` counts failures in a row by ``(job, number)``. ``stages`` is whether Jenkins ever told of
     stages, ``None`` while unknown. ``unsettled`` is when a build was first seen to be over, but without a
-    duration. ``rereads`` is where the next poll of a unit goes on asking for builds one by one.
+    duration. ``unlisted`` are jobs whose builds could not be listed the last time. ``rereads`` is where the
+    next poll of a unit goes on asking for builds one by one.
     """
 
     turn: threading.Lock = field(default_factory=threading.Lock)
@@ -46,6 +47,7 @@ class Memory:
     tries: dict[tuple[str, int], int] = field(default_factory=dict)
     stages: bool | None = None
     unsettled: dict[tuple[str, int, int], datetime] = field(default_factory=dict)
+    unlisted: set[str] = field(default_factory=set)
     rereads: dict[str, int] = field(default_factory=dict)
 
 
@@ -287,7 +289,7 @@ class Reader:
             if job is None:
                 continue
             found: dict[int, Build] = {}
-            with self._tolerant():
+            with self.tolerant():
                 found = self._at_once(job, numbers)
             for number in sorted(numbers):
                 if number in found:
@@ -296,13 +298,13 @@ class Reader:
                     alone.append((job, number))
         for job, number in self._some(alone):
             build = None
-            with self._tolerant():
+            with self.tolerant():
                 build = self._one(job, number, cursor)
             if build is not None:
                 yield job, build
 
     @contextmanager
-    def _tolerant(self) -> Iterator[None]:
+    def tolerant(self) -> Iterator[None]:
         """Note a failure of one call, so that others go on; a few of them, and none that concerns all."""
         try:
             yield
@@ -312,6 +314,11 @@ class Reader:
                 raise
             self._failures += 1
             self.failure = error
+
+    @property
+    def failed_enough(self) -> bool:
+        """Whether no more is to be tried that may fail."""
+        return self._failures >= _MOST_FAILURES
 
     def _some(self, alone: list[tuple[Job, int]]) -> list[tuple[Job, int]]:
         """As many as one poll asks for; each poll goes on behind the last, so that all have their turn."""

@@ -11,7 +11,7 @@ from itertools import islice
 
 from exporter.clock import Clock
 from exporter.contract import Batch, Unit
-from exporter.errors import ExporterError, StoreError
+from exporter.errors import ExporterError, StoreError, Unstorable
 from exporter.hookmetrics import HookMetrics, Result
 from exporter.hooks import AcceptsHooks, HookNews, NotUnderstood
 from exporter.rounds.round import CollectorRounds
@@ -45,6 +45,7 @@ class _Read:
     ignored: dict[int, Waiting] = field(default_factory=dict)
     watched: set[int] = field(default_factory=set)
     shown: list[int] = field(default_factory=list)
+    not_understood: int = 0
 
 
 class HookReader:
@@ -120,8 +121,12 @@ class HookReader:
             stopping.wait(min(worked, _LONGEST_REST_SECONDS))
 
     def read_all(self, stopping: threading.Event) -> bool:
-        """Read a batch for each collector; whether there was anything."""
-        busy = False
+        """Read a batch for each collector; whether there was anything.
+
+        Raises:
+            StoreError: that of one collector, or of more, could not be saved; the others' is.
+        """
+        busy, failure = False, None
         for name, rounds in list(self._rounds().items()):
             collector = rounds.collector
             # Before it is known what there is, all would have to be ignored.
@@ -129,8 +134,13 @@ class HookReader:
                 continue
             waiting = self._inbox.read(name, self._clock.now(), limit=_AT_ONCE, size=_BYTES_AT_ONCE)
             if waiting:
-                self._read(name, rounds, collector, waiting)
+                try:
+                    self._read(name, rounds, collector, waiting)
+                except StoreError as error:
+                    failure = error
                 busy = True
+        if failure:
+            raise failure
         return busy
 
     def _read(
@@ -150,6 +160,9 @@ class HookReader:
                     self._save(name, rounds, told, read)
         rounds.show(read.shown)
         ignored = {number: one for number, one in read.ignored.items() if number not in read.watched}
+        # Only now: what cannot be saved for an hour is read many times, and is still one hook.
+        self._metrics.count(name, Result.NOT_UNDERSTOOD, read.not_understood)
+        self._metrics.count(name, Result.FAILED, len(read.failed))
         self._metrics.count(name, Result.IGNORED, len(ignored))
         given_up = self._given_up(name, read.failed)
         done = [one for one in waiting if one.number not in read.failed or one.number in given_up]
@@ -167,7 +180,7 @@ class HookReader:
             return list(collector.read_hook(one.hook))
         except NotUnderstood as error:
             log.debug("hook not understood", extra={"collector": name, "reason": str(error)})
-            self._metrics.count(name, Result.NOT_UNDERSTOOD)
+            read.not_understood += 1
         except Exception:  # noqa: BLE001 - a bug of the collector's; it is logged with its traceback
             self._fail(name, one, read)
         return ()
@@ -181,9 +194,9 @@ class HookReader:
         try:
             for batch in _together([news.batch for _, news in told.news]):
                 watched = self._receive(name, rounds, told.unit, batch, read)
-        except StoreError:
-            raise
-        except Exception:  # noqa: BLE001 - as above
+        except Exception as error:
+            if isinstance(error, StoreError) and not isinstance(error, Unstorable):
+                raise
             if len(told.news) == 1:
                 self._fail(name, told.news[0][0], read)
                 return
@@ -213,7 +226,6 @@ class HookReader:
     def _fail(self, name: str, one: Waiting, read: _Read) -> None:
         """Book a hook that raised; to be called where that was caught."""
         if one.number not in read.failed:
-            self._metrics.count(name, Result.FAILED)
             # With the traceback, but once: the further tries only repeat it.
             log.log(
                 logging.DEBUG if one.tries else logging.ERROR,

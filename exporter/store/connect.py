@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
-from exporter.errors import StoreError
+from exporter.errors import StoreError, Unstorable
 from exporter.store.deadline import connector
 from exporter.store.migrating import is_current, migrate
 
@@ -149,7 +149,9 @@ def store_errors(url: URL) -> Iterator[None]:
         reason = str(original).strip().partition("\n")[0]
         lowered = str(original).lower()
         advice = next((text for sign, text in signs.items() if sign in lowered), None)
-        raise StoreError(f"store {describe(url)}: {advice or reason} ({type(original).__name__})") from error
+        refused = isinstance(error, (sa.exc.DataError, sa.exc.IntegrityError))
+        kind = Unstorable if refused else StoreError
+        raise kind(f"store {describe(url)}: {advice or reason} ({type(original).__name__})") from error
     except sa.exc.TimeoutError as error:
         raise StoreError(f"store {describe(url)}: all connections are in use; try again later") from error
     except OSError as error:

@@ -20,6 +20,9 @@ _BROKEN_LINE = re.compile(rb"\x00|(?<!\r)\n|\r(?!\n|\Z)")
 _HEAD_END = b"\r\n\r\n"
 _TLS_HANDSHAKE = 0x16
 _LONGEST_METHOD_AND_VERSION = 64
+# A chunk of one byte costs as much time as one of a thousand, so not too many may be small.
+_CHUNKS_AT_LEAST = 4096
+_BYTES_OF_A_CHUNK = 256
 
 
 _NOSNIFF = {"X-Content-Type-Options": "nosniff"}
@@ -51,6 +54,7 @@ _TLS = Refusal(400, "This port speaks plain HTTP, not HTTPS.")
 _LONG_TARGET = Refusal(414, "The address of the request is too long.")
 _LONG_HEAD = Refusal(431, "The header of the request is too long.")
 LONG_BODY = Refusal(413, "The body of the request is too long.")
+SMALL_CHUNKS = Refusal(400, "The body of the request comes in too many chunks.")
 MANY_BODIES = Refusal(503, "Too much is being sent at once.")
 
 
@@ -143,6 +147,7 @@ class StrictConnection(h11.Connection):
         self._checked = 0
         self._line_checked = False
         self._body_bytes = 0
+        self._chunks = 0
         self._bodies = bodies or Bodies(limits.bodies_bytes)
         self._held = 0
         self.target = b""
@@ -162,9 +167,12 @@ class StrictConnection(h11.Connection):
             self._inspect(self.trailing_data[0])
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self._checked, self._line_checked, self._body_bytes = 0, False, 0
+            self._checked, self._line_checked, self._body_bytes, self._chunks = 0, False, 0, 0
         elif isinstance(event, h11.Data):
             self._body_bytes += len(event.data)
+            self._chunks += event.chunk_start
+            if self._chunks > _CHUNKS_AT_LEAST + self._body_bytes // _BYTES_OF_A_CHUNK:
+                self._refuse(SMALL_CHUNKS)
             if self._body_bytes > self._limits.body_bytes_of(self.target):
                 self._refuse(LONG_BODY)
             if not self._bodies.take(len(event.data)):

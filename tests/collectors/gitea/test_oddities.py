@@ -89,3 +89,18 @@ def test_a_restart_reads_the_lists_no_further_than_a_poll(tmp_path: Path, attemp
         calls = lab.calls()
         lab.close()
     assert calls.get("GET /runs", 0) + calls["GET /jobs"] <= 4
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_token_that_may_not_see_the_branches_costs_no_further_calls(lab: GiteaLab, status: int) -> None:
+    lab.server.faults({"kind": "status", "status": status, "path": "/branches"})
+    lab.restart()
+    lab.pipeline()
+    lab.run(90, 30)
+    lab.calls()
+    lab.run(60, 60)
+    assert lab.calls() == {"GET /jobs": 1}
+    assert lab.exporter.value("ci_pipeline_status", project="acme/p") == 1
+    lab.run(1860, 60)
+    assert lab.exporter.value("ci_pipeline_status", project="acme/p") == 1
+    assert lab.exporter.rounds.troubles() == []

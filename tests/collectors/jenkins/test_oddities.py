@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from collectors.jenkins import reader
+from collectors.jenkins import collector, reader
 from collectors.jenkins.nodes import _since
 from exporter.errors import BadAnswer
 from tests.support.harness import PROJECT, Lab
@@ -92,3 +92,45 @@ def test_builds_that_go_on_and_on_keep_none_from_being_read(
 def test_a_wait_from_behind_the_end_of_the_calendar_is_a_bad_answer() -> None:
     with pytest.raises(BadAnswer):
         _since({"buildableStartMilliseconds": 2**53})
+
+
+@pytest.mark.parametrize("ref", ["a", "b"])
+def test_a_branch_whose_builds_cannot_be_listed_holds_up_no_other(lab: Lab, ref: str) -> None:
+    lab.server.faults({"kind": "status", "status": 500, "path": f"/job/{ref}/api/json.*allBuilds"})
+    for _ in range(3):
+        lab.pipeline(SHORT, ref="a")
+        lab.pipeline(SHORT, ref="b")
+    lab.run(120, 30)
+    assert sum(counted_runs(lab.exporter.text).values()) == 3
+    assert [state.error for state in lab.exporter.rounds.states()] != [""]
+    lab.server.faults()
+    lab.run(600, 60)
+    assert sum(counted_runs(lab.exporter.text).values()) == 6
+    assert [state.error for state in lab.exporter.rounds.states()] == [""]
+
+
+def test_many_branches_whose_builds_cannot_be_listed_come_last(lab: Lab) -> None:
+    refs = [*"abcdefgh"]
+    lab.server.faults({"kind": "status", "status": 500, "path": "/job/[a-g]/api/json.*allBuilds"})
+    for ref in refs * 2:
+        lab.pipeline(SHORT, ref=ref)
+    lab.run(600, 60)
+    assert sum(counted_runs(lab.exporter.text).values()) == 2
+    lab.server.faults()
+    lab.run(600, 60)
+    assert sum(counted_runs(lab.exporter.text).values()) == 16
+
+
+def test_a_branch_that_cannot_be_listed_slows_down_no_backlog(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collector, "_BUILDS_PER_BATCH", 2)
+    lab.server.faults({"kind": "status", "status": 500, "path": "/job/a/api/json.*allBuilds"})
+    for _ in range(7):
+        lab.pipeline(SHORT, ref="a")
+        lab.pipeline(SHORT, ref="b")
+    lab.advance(60)
+    lab.exporter.poll()
+    assert sum(counted_runs(lab.exporter.text).values()) == 7
+    lab.run(60, 60)
+    assert [state.error for state in lab.exporter.rounds.states()] != [""]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from exporter.contract import Batch, Unit
-from exporter.errors import StoreError
+from exporter.errors import StoreError, Unstorable
 from exporter.hooks import Hook, HookNews
 from exporter.rendering import Format
 from exporter.rounds import round as round_module
@@ -252,6 +252,67 @@ def test_records_that_cannot_be_saved_cost_only_their_own_hook(
     process.get(body_of(APP, [1, "success", LATER]), b'"spoilt"', body_of(APP, [2, "success", LATER]))
     process.read()
     assert (process.shown(), process.count("failed"), process.left) == (2, 1, 1)
+
+
+def test_what_the_database_refuses_for_good_holds_up_no_other_hook(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = process.store.save
+
+    def refuse(unit: int, batch: Batch, now: Any) -> Any:
+        if any(run.run_id == 7 for run in batch.runs):
+            raise Unstorable("this text is not for databases")
+        return save(unit, batch, now)
+
+    monkeypatch.setattr(process.store, "save", refuse)
+    process.get(*(body_of(APP, [number, "success", LATER]) for number in (6, 7, 8)))
+    process.read()
+    assert (process.shown(), process.count("failed"), process.left) == (2, 1, 1)
+    for _ in range(2):
+        process.advance(60)
+        process.read()
+    assert process.left == 0
+
+
+def test_hooks_are_counted_once_however_often_the_store_refuses_them(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: Any) -> None:
+        raise StoreError("the disk is full")
+
+    process.get(b'{"ping": 1}', body_of(APP, explode=True), body_of(APP, [1, "success", LATER]))
+    with monkeypatch.context() as patch:
+        patch.setattr(process.store, "save", full)
+        for _ in range(3):
+            with pytest.raises(StoreError):
+                process.read()
+    process.read()
+    assert (process.count("not_understood"), process.count("failed"), process.shown()) == (1, 1, 1)
+
+
+def test_a_collector_whose_hooks_cannot_be_saved_holds_up_no_other(
+    process: Process, make_process: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = make_process(Reported)
+    other.begin()
+    reader = HookReader(
+        process.inbox,
+        lambda: {"hooked": process.rounds, "reported": other.rounds},
+        lambda _collector, _key: None,
+        process.world.metrics.hooks,
+        process.world.clock,
+    )
+
+    def gone(*_args: Any) -> None:
+        raise StoreError("unit 1 is gone")
+
+    monkeypatch.setattr(process.store, "save", gone)
+    process.get(body_of(APP, [1, "success", LATER]))
+    other.get(body_of("group/new", [1, "success", LATER]))
+    with pytest.raises(StoreError, match="unit 1 is gone"):
+        reader.read_all(threading.Event())
+    assert process.inbox.queued().keys() == {"hooked"}
+    assert other.shown(project="group/new") == 1
 
 
 def test_a_store_that_takes_nothing_loses_nothing(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
 from exporter.contract import Batch, Unit
-from exporter.errors import StoreError
+from exporter.errors import StoreError, Unstorable
+from exporter.store.connect import store_errors
 from exporter.store.sql import SqlStore
 
 
@@ -228,3 +230,17 @@ def test_a_copy_of_the_database_opens_like_the_original(file: Path, tmp_path: Pa
     shutil.copy(file, tmp_path / "copy.db")
     with filled(f"sqlite:///{tmp_path}/copy.db", make) as desk:
         assert desk.total() == 300
+
+
+def test_what_a_database_refuses_for_what_it_is_is_told_from_a_database_that_fails() -> None:
+    url = make_url("sqlite://")
+    engine = sa.create_engine(url)
+    with engine.connect() as connection:
+        connection.execute(sa.text("CREATE TABLE one (id INTEGER PRIMARY KEY)"))
+        connection.execute(sa.text("INSERT INTO one VALUES (1)"))
+        with pytest.raises(Unstorable), store_errors(url):
+            connection.execute(sa.text("INSERT INTO one VALUES (1)"))
+        with pytest.raises(StoreError) as caught, store_errors(url):
+            connection.execute(sa.text("INSERT INTO other VALUES (1)"))
+    assert not isinstance(caught.value, Unstorable)
+    engine.dispose()

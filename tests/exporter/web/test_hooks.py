@@ -224,6 +224,27 @@ def test_a_chunked_hook_is_refused_as_soon_as_it_is_too_large(
     assert site.count("too_large") == 1
 
 
+def test_a_hook_in_crumbs_is_refused_before_it_keeps_the_server_busy(
+    site: Site, connect: Callable[..., Any]
+) -> None:
+    wire = connect(site.server)
+    wire.send(b"POST /hooks/hooked HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    wire.send(b"1\r\nx\r\n" * 10_000)
+    reply = wire.reply()
+    assert (reply.status, reply.body) == (400, b"The body of the request comes in too many chunks.\n")
+
+
+def test_a_hook_whose_first_chunks_are_small_is_taken(site: Site, connect: Callable[..., Any]) -> None:
+    body = BODY + b" " * (LIMIT - len(BODY))
+    fields = "".join(f"{name}: {value}\r\n" for name, value in signed(body, delivery="two").items())
+    pieces = b"".join(b"14\r\n" + body[at : at + 20] + b"\r\n" for at in range(0, 80_000, 20))
+    rest = body[80_000:]
+    head = f"POST /hooks/hooked HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n{fields}\r\n".encode()
+    wire = connect(site.server)
+    wire.send(head + pieces + b"%x\r\n%s\r\n0\r\n\r\n" % (len(rest), rest))
+    assert wire.reply().status == 202
+
+
 def test_other_paths_keep_their_own_limit(site: Site, post: Callable[..., Any]) -> None:
     body = b"level=debug" + b"x" * 65_536
     assert post(body, "A: b", path="/log_level", method="PUT").status == 413
