@@ -19,6 +19,7 @@ from deploy.grafana.boards.engine import (
     series,
     store,
 )
+from deploy.grafana.boards.hooks import hooks
 from deploy.grafana.boards.panels import Column, Head, Query, lines, number, rows
 from deploy.grafana.boards.promql import RANGE, age, once, share
 from deploy.grafana.boards.sinks import sinks
@@ -47,6 +48,7 @@ def health() -> Dashboard:
             Row(4, "Engine", engine()),
             Row(5, "Store and deliveries", store()),
             Row(8, "Sinks and notifications", sinks()),
+            Row(9, "Webhooks", hooks(), collapsed=True),
             Row(6, "Series", series(), collapsed=True),
             Row(7, "Process and configuration", _process(), collapsed=True),
         ],

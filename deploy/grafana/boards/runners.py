@@ -219,9 +219,22 @@ def _fleet() -> list[Panel]:
     return [
         lines(statuses, Query(count, "{{status}}"), stacked=True, coloured=looks.RUNNER_COLOURS),
         lines(busy, Query(running, "runner {{runner}}")),
+        _executors(),
         _each(),
         _versions(),
     ]
+
+
+def _executors() -> Panel:
+    head = Head(
+        45,
+        "Executors, by state",
+        "short",
+        "What runs jobs on the nodes of systems that have executors, such as Jenkins.",
+        "no source with executors is watched",
+    )
+    count = total(gauge("ci_runner_executors", scope=_HERE), "provider, state")
+    return lines(head, Query(count, "{{provider}}: {{state}}"), stacked=True)
 
 
 def _each() -> Panel:
