@@ -72,9 +72,9 @@ def test_open_change_requests() -> None:
     opened = [(ChangeState.OPEN, FINISHED), (ChangeState.OPEN, CREATED)]
     project = 'project="group/app",provider="gitlab"'
     # The name is OpenTelemetry's; promtool would keep _count for histograms.
-    assert shown(families.change_samples("gitlab", "group/app", opened), "vcs_change_count") == [
-        f'vcs_change_count{{{project},state="open"}} 2.0',
-        f'vcs_change_count{{{project},state="wip"}} 0.0',
+    assert shown(families.change_samples("gitlab", "group/app", opened), "vcs_changes") == [
+        f'vcs_changes{{{project},state="open"}} 2.0',
+        f'vcs_changes{{{project},state="wip"}} 0.0',
         f'vcs_change_oldest_timestamp_seconds{{{project},state="open"}} 1.7723664e+09',
     ]
 

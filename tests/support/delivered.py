@@ -75,10 +75,10 @@ def counted(exposition: str, *labels: str) -> Totals:
 
 
 def shown_open(exposition: str) -> Totals:
-    """What ``vcs_change_count`` says, in the form of `open_changes`."""
+    """What ``vcs_changes`` says, in the form of `open_changes`."""
     found: Totals = Counter()
     for metric in text_string_to_metric_families(exposition):
-        if metric.name == "vcs_change_count":
+        if metric.name == "vcs_changes":
             for sample in metric.samples:
                 found[sample.labels["project"], sample.labels["state"]] += int(sample.value)
     return +found

@@ -24,7 +24,7 @@ from deploy.grafana.boards.promql import (
 )
 
 _ENDED, _LEAD = "ci_deployment_finished_total", "ci_deployment_lead_time_seconds"
-_CHANGES, _CHANGES_ENDED = "vcs_change_count", "vcs_change_ended_total"
+_CHANGES, _CHANGES_ENDED = "vcs_changes", "vcs_change_ended_total"
 _REVIEW = "vcs_change_time_to_first_review_seconds"
 _APPROVAL = "vcs_change_time_to_approval_seconds"
 _MERGE = "vcs_change_time_to_merge_seconds"
@@ -37,7 +37,7 @@ _NONE_OPEN = "no change request is open"
 
 def delivery() -> Dashboard:
     """What is deployed where and how old it is, and how long changes take to get there."""
-    known = '{__name__=~"ci_deployment_environment_info|vcs_change_count"}'
+    known = '{__name__=~"ci_deployment_environment_info|vcs_changes"}'
     chosen = known.replace("}", ', provider=~"$provider"}')
     return board(
         "delivery",

@@ -13,7 +13,7 @@ from tests.support.harness import PROJECT, ChangesLab
 Labs = Callable[..., ChangesLab]
 LIST = "GET /projects/:id/merge_requests"
 NOTES = "GET /projects/:id/merge_requests/:id/notes"
-OPEN, ENDED = "vcs_change_count", "vcs_change_ended_total"
+OPEN, ENDED = "vcs_changes", "vcs_change_ended_total"
 OLDEST = "vcs_change_oldest_timestamp_seconds"
 REVIEW = "vcs_change_time_to_first_review_seconds"
 APPROVAL = "vcs_change_time_to_approval_seconds"
