@@ -7,8 +7,8 @@ dots as underscores and the unit behind. They differ where OpenTelemetry wants a
   there. Here they are histograms, into which each change goes once: a project has thousands of changes, and
   quantiles over many of them are what people ask for.
 * ``vcs.change.count`` counts changes of every state. Here it counts those that are open (or wip) now; the
-  others only grow, so they are the counter ``vcs_change_ended_total``. It is ``vcs_changes``, since Prometheus keeps
-  ``_count`` for histograms.
+  others only grow, so they are the counter ``vcs_change_ended_total``. It is called ``vcs_changes``, since
+  Prometheus keeps ``_count`` for histograms.
 * ``vcs.change.duration`` is a gauge for each change. Here ``vcs_change_oldest_timestamp_seconds`` tells of
   the oldest one of each state.
 * Labels are ``provider`` and ``project`` as everywhere here, not ``vcs.provider.name`` and the URL of the
