@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-OTHER_FILES = ("py.typed", ".md", ".yml", ".sql", ".html", ".css", ".js", ".svg")
+OTHER_FILES = (".schema.json", "py.typed", ".md", ".yml", ".sql", ".html", ".css", ".js", ".svg")
 FOLDERS = {
     "exporter": "exporter",
     "exporter/public": "ci_exporter",
