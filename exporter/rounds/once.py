@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from exporter.errors import ExporterError, SourceError
-from exporter.rounds.round import CollectorRounds, UnitState
+from exporter.rounds.round import CollectorRounds
+from exporter.rounds.visits import UnitState
 from exporter.runnermetrics import FetchResult
 
 

@@ -18,7 +18,8 @@ from exporter.errors import ExporterError, StoreError
 from exporter.rounds.agenda import Agenda, Task
 from exporter.rounds.backoff import jittered
 from exporter.rounds.crew import Crew
-from exporter.rounds.round import CollectorRounds, UnitState, asked_wait
+from exporter.rounds.round import CollectorRounds
+from exporter.rounds.visits import UnitState, asked_wait
 from exporter.selfmetrics import SelfMetrics
 from exporter.store.base import Store
 from exporter.store.lease import LeaseUnknown

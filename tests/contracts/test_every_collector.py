@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from exporter.plugins import collector_classes
-from exporter.rounds.round import Visit
+from exporter.rounds.visits import Visit
 from exporter.runnermetrics import FetchResult
 from tests.support.giteas import GiteaLab, gitea
 from tests.support.githubs import GitHubLab, github

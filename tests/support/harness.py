@@ -33,7 +33,8 @@ from exporter.errors import ExporterError
 from exporter.exposition import Exposition
 from exporter.model.events import Event
 from exporter.rendering import Format
-from exporter.rounds.round import CollectorRounds, Visit
+from exporter.rounds.round import CollectorRounds
+from exporter.rounds.visits import Visit
 from exporter.runnermetrics import FetchResult
 from exporter.selfmetrics import SelfMetrics
 from exporter.store.sql import SqlStore

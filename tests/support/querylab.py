@@ -19,7 +19,8 @@ from exporter.app import ConfigSource
 from exporter.clock import FixedClock
 from exporter.parts import Parts
 from exporter.rendering import Format
-from exporter.rounds.round import CollectorRounds, UnitState, Visit
+from exporter.rounds.round import CollectorRounds
+from exporter.rounds.visits import UnitState, Visit
 from exporter.store.sql import SqlStore
 from tests.support.stores import ready_store
 

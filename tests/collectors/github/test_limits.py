@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from collectors.github.settings import Connection
-from exporter.rounds.round import Visit
+from exporter.rounds.visits import Visit
 from exporter.runnermetrics import FetchResult
 from tests.support.githubs import GitHubLab
 from tests.support.truth import counted_runs

@@ -14,7 +14,8 @@ from exporter.families import Sample, Samples
 from exporter.model.views import UnitView
 from exporter.rendering import Format
 from exporter.rounds.backoff import Backoff
-from exporter.rounds.round import CollectorRounds, UnitState
+from exporter.rounds.round import CollectorRounds
+from exporter.rounds.visits import UnitState
 from exporter.runnermetrics import FetchResult
 from exporter.store.sql import SqlStore
 from tests.support.fakes import DEPTH, EVENTS, Kept, World, value

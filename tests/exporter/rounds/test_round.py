@@ -15,7 +15,8 @@ from exporter.errors import ExporterError, SourceError, Stopped, StoreError, Una
 from exporter.families import Sample, gauge
 from exporter.model.runs import RefKind, Status
 from exporter.rendering import Format
-from exporter.rounds.round import CollectorRounds, UnitState, asked_wait
+from exporter.rounds.round import CollectorRounds
+from exporter.rounds.visits import UnitState, asked_wait
 from exporter.runnermetrics import FetchResult
 from exporter.store.sql import SqlStore
 from tests.support.fakes import NOW, PageCollector, Source, World, run, value

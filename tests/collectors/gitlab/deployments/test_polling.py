@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from exporter.rounds.round import Visit
+from exporter.rounds.visits import Visit
 from exporter.runnermetrics import FetchResult
 from tests.support.harness import PROJECT, DeploymentsLab
 
