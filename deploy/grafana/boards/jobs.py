@@ -194,13 +194,13 @@ def _failures() -> list[Panel]:
         "Success rate of the least successful stages",
         "percentunit",
         "The ten stages with the least share of success among the jobs that succeeded or failed"
-        " within the look"
-        " back.",
+        " within the look back. Systems whose jobs have no stages are left out.",
         _NO_JOBS,
         height=9,
     )
     by_reason = f"round({total(_grown(_RUNS, FAILED), 'failure_reason')})"
-    worst = f"bottomk(10, {success_rate(_RUNS, WINDOW, 'project, stage', scope=_SCOPE)})"
+    staged = f'{_SCOPE}, stage!=""'
+    worst = f"bottomk(10, {success_rate(_RUNS, WINDOW, 'project, stage', scope=staged)})"
     listed = f"round({total(_grown(_RUNS, FAILED), f'{_EACH}, failure_reason')}) > 0"
     columns = [*_names(), Column("failure_reason", "Reason"), Column("A", "Failed", "short")]
     return [
