@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 from collectors._standin.forge import Forge, Job, Project, Run
-from collectors.jenkins.standin.tree import Bean
+from collectors.jenkins.standin.tree import Bean, Table
 
 MULTIBRANCH, PIPELINE, FREESTYLE = "multibranch", "pipeline", "freestyle"
 _LEFT_QUEUE_AFTER = 1_000  # milliseconds; that is when the forge begins a run
@@ -404,11 +404,22 @@ class Beans:
             "assignedLabels": [{"name": label} for label in labels],
             "executors": [{"idle": place >= busy, "number": place} for place in range(max(executors, busy))],
             "oneOffExecutors": [],
-            "monitorData": {
-                "hudson.node_monitors.ArchitectureMonitor": None if offline else "Linux (amd64)",
-                "hudson.node_monitors.ClockMonitor": {"_class": "hudson.util.ClockDifference", "diff": 0},
-            },
+            "monitorData": _monitors(told=not offline),
         }
+
+
+def _monitors(*, told: bool) -> Table:
+    """What monitors know of a node, nothing of one that is offline; a tree selects none of them."""
+    space = {"_class": "hudson.node_monitors.DiskSpaceMonitorDescriptor$DiskSpace", "size": 10**10}
+    known: Bean = {
+        "SwapSpaceMonitor": {"_class": "hudson.node_monitors.SwapSpaceMonitor$MemoryUsage2"},
+        "TemporarySpaceMonitor": space,
+        "DiskSpaceMonitor": space,
+        "ArchitectureMonitor": "Linux (amd64)",
+        "ResponseTimeMonitor": {"_class": "hudson.node_monitors.ResponseTimeMonitor$Data", "average": 3},
+        "ClockMonitor": {"_class": "hudson.util.ClockDifference", "diff": 0},
+    }
+    return Table({f"hudson.node_monitors.{name}": value if told else None for name, value in known.items()})
 
 
 __all__ = ["FREESTYLE", "MULTIBRANCH", "PIPELINE", "Beans", "Settings"]
