@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
+from collectors._api import ApiCollector
 from collectors._ci import CiCollector
 from collectors._http import NotThere
 from collectors._values import parse_instant
@@ -83,7 +84,7 @@ class Cursor:
         return json.dumps(fields)
 
 
-class Gitea(CiCollector[GiteaConfig]):
+class Gitea(ApiCollector[GiteaConfig, GiteaClient], CiCollector[GiteaConfig]):
     """Runs and jobs of Gitea Actions.
 
     A round costs one call for an instance or organisation in which nothing happened, one per repository
@@ -103,19 +104,6 @@ class Gitea(CiCollector[GiteaConfig]):
         self._news = News(self._client)
         self._memory = Memory()
         self._overviews: dict[str, Overview] = {}
-
-    @property
-    def target(self) -> str:
-        """The host and path of the instance; the scheme may change without a new history."""
-        return f"gitea:{self.config.instance_name or self.config.host_and_path}"
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
 
     def discover(self) -> Discovery:
         """Every repository to watch."""

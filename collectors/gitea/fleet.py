@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from prometheus_client.metrics_core import Metric
-
 from collectors import _fleet
+from collectors._api import ApiCollector
 from collectors._fleet import Fleet, Runner, WaitingJob
 from collectors._http import NotThere
 from collectors.gitea import mapping
@@ -18,7 +16,6 @@ from collectors.gitea.settings import RunnersConfig
 from exporter import ci_families
 from exporter.contract import (
     Batch,
-    Collector,
     Context,
     DemoSource,
     Discovery,
@@ -70,7 +67,7 @@ class _Seen:
     troubles: list[UnitTrouble] = field(default_factory=list)
 
 
-class GiteaRunners(Collector[RunnersConfig]):
+class GiteaRunners(ApiCollector[RunnersConfig, GiteaClient]):
     """The runners of an instance, of organisations and of repositories, as one fleet.
 
     A round costs a call per page of runners of each scope, and of the jobs that wait or run there. Gitea
@@ -89,19 +86,10 @@ class GiteaRunners(Collector[RunnersConfig]):
         self._scopes = scopes_of(config)
 
     @property
-    def target(self) -> str:
-        """The host and path of the instance."""
-        return f"{self.name}:{self.config.host_and_path}"
-
-    @property
     def schedule(self) -> Schedule:
         """How often to poll; what a poll brings is always news, so only failures make it rarer."""
         base = self.config.poll_interval_seconds
         return Schedule(base, max(base, self.config.poll_interval_max_seconds))
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
 
     def discover(self) -> Discovery:
         """The one fleet there is."""
@@ -161,14 +149,6 @@ class GiteaRunners(Collector[RunnersConfig]):
         if runner.status != _fleet.ONLINE or (runner.runner_type == _fleet.INSTANCE and not whole):
             return None
         return working[runner.runner_id]
-
-    def collect(self) -> Iterator[Metric]:
-        """What the last poll saw, from memory."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
 
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:

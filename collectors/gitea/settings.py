@@ -63,6 +63,11 @@ class GiteaConfig(_Named, Connection, CiConfig):
     hooks: HookSettings = Field(default_factory=HookSettings, description="webhooks that Gitea sends")
 
     @property
+    def history_name(self) -> str:
+        """Under which name the history of the instance is kept: the given one outlives a move."""
+        return self.instance_name or super().history_name
+
+    @property
     def everything(self) -> bool:
         """Whether nothing is named, so that all is watched that the token's user has."""
         return not (self.instance or self.organizations or self.users or self.repositories)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
+from collectors._api import ApiCollector
 from collectors._ci import CiCollector
 from collectors.github.client import GitHubClient
 from collectors.github.cursor import Cursor
@@ -52,7 +53,7 @@ class _Progress:
     more: bool = False
 
 
-class GitHubActions(CiCollector[GitHubConfig]):
+class GitHubActions(ApiCollector[GitHubConfig, GitHubClient], CiCollector[GitHubConfig]):
     """Runs and jobs of GitHub Actions.
 
     A repository without news costs one conditional call, which GitHub does not charge. A changed run costs
@@ -76,20 +77,12 @@ class GitHubActions(CiCollector[GitHubConfig]):
 
     @property
     def target(self) -> str:
-        """The host and path of the instance."""
-        return f"github:{self.config.host_and_path}"
-
-    def credentials_changed(self) -> bool:
-        """Whether there is another token or key than the refused one."""
-        return self._client.credentials_changed()
+        """The instance; by the name of the source, under which its history began."""
+        return f"{self.provider}:{self.config.history_name}"
 
     def discover(self) -> Discovery:
         """Every repository to watch."""
         return Discoverer(self._client, self.config).run()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
 
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:

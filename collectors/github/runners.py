@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prometheus_client.metrics_core import Metric
-
 from collectors import _fleet
+from collectors._api import ApiCollector
 from collectors._fleet import Fleet, Runner, WaitingJob
 from collectors._http import NotThere
 from collectors._values import integer, json_object, text, text_or_empty
@@ -20,7 +18,6 @@ from collectors.github.settings import RunnersConfig
 from exporter import ci_families
 from exporter.contract import (
     Batch,
-    Collector,
     Context,
     DemoSource,
     Discovery,
@@ -64,7 +61,7 @@ class _Queue:
     asked: int = 0
 
 
-class GitHubRunners(Collector[RunnersConfig]):
+class GitHubRunners(ApiCollector[RunnersConfig, GitHubClient]):
     """The runners of organisations and repositories, as one fleet.
 
     A round costs a call per page of runners of each scope, and two of each repository, which GitHub does not
@@ -85,20 +82,11 @@ class GitHubRunners(Collector[RunnersConfig]):
         self._polls = 0
 
     @property
-    def target(self) -> str:
-        """The host and path of the instance."""
-        return f"{self.name}:{self.config.host_and_path}"
-
-    @property
     def schedule(self) -> Schedule:
         """How often to poll; what a poll brings is always news, so only failures make it rarer."""
         config = self.config
         longest = max(config.poll_interval_seconds, config.poll_interval_max_seconds)
         return Schedule(config.poll_interval_seconds, longest, config.rediscover_interval_seconds)
-
-    def credentials_changed(self) -> bool:
-        """Whether there is another token or key than the refused one."""
-        return self._client.credentials_changed()
 
     def discover(self) -> Discovery:
         """The one fleet there is; which repositories may have waiting jobs is read anew."""
@@ -173,14 +161,6 @@ class GitHubRunners(Collector[RunnersConfig]):
         return list(found.values())
 
     # -- the rest ------------------------------------------------------------------------------------
-
-    def collect(self) -> Iterator[Metric]:
-        """What the last poll saw, from memory."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
 
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
+from collectors._api import ApiCollector
 from collectors._ci import CiCollector
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.discovery import Discoverer
@@ -69,7 +70,7 @@ class Cursor:
         return json.dumps(fields | ({"unread": self.unread} if self.unread else {}))
 
 
-class GitLab(CiCollector[GitLabConfig]):
+class GitLab(ApiCollector[GitLabConfig, GitLabClient], CiCollector[GitLabConfig]):
     """GitLab pipelines and jobs.
 
     A steady round costs one call per project and at most three per changed pipeline: the pipeline,
@@ -88,22 +89,9 @@ class GitLab(CiCollector[GitLabConfig]):
         self._memory = Memory()
         self._hooks = HookReader(config, self._memory, context.api.unknown_value)
 
-    @property
-    def target(self) -> str:
-        """The host and path of the instance; the scheme may change without a new history."""
-        return f"gitlab:{self.config.instance or self.config.host_and_path}"
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
-
     def discover(self) -> Discovery:
         """Every project to watch."""
         return Discoverer(self._client, self.config).run()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
 
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import ClassVar
 
+from collectors._api import ApiCollector
 from collectors._ci import CiCollector
 from collectors._hooks import body_object
 from collectors.jenkins import hooks
@@ -36,7 +37,7 @@ class _Backlog:
     builds: list[tuple[Job, Build]]
 
 
-class Jenkins(CiCollector[JenkinsConfig]):
+class Jenkins(ApiCollector[JenkinsConfig, JenkinsClient], CiCollector[JenkinsConfig]):
     """Builds of Jenkins: a plain job is a unit, and so is a multibranch project with all of its branches.
 
     A steady round costs one call for all jobs together, or one for each folder that is named. A build
@@ -57,11 +58,6 @@ class Jenkins(CiCollector[JenkinsConfig]):
         self._memory = Memory()
         self._backlogs: dict[str, _Backlog] = {}
 
-    @property
-    def target(self) -> str:
-        """The host and path of the instance."""
-        return f"jenkins:{self.config.host_and_path}"
-
     def credentials_changed(self) -> bool:
         """Whether the token file holds another token than the refused one."""
         changed = self._client.credentials_changed()
@@ -81,10 +77,6 @@ class Jenkins(CiCollector[JenkinsConfig]):
         """The unit, with its primary branch where that is known."""
         primary = self._memory.primary.get(seen.unit.key)
         return replace(seen.unit, default_branch=primary) if primary else seen.unit
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
 
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:

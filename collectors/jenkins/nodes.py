@@ -8,16 +8,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from prometheus_client.metrics_core import Metric
-
 from collectors import _fleet
+from collectors._api import ApiCollector
 from collectors._fleet import Fleet, Runner, WaitingJob
 from collectors._values import Json, json_object, text, text_or_empty
 from collectors.jenkins import mapping
 from collectors.jenkins.client import JenkinsClient
 from collectors.jenkins.settings import NodesConfig
 from exporter import ci_families
-from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Schedule, Unit
+from exporter.contract import Batch, Context, DemoSource, Discovery, Position, Schedule, Unit
 from exporter.errors import BadAnswer
 from exporter.families import Sample, gauge
 
@@ -38,7 +37,7 @@ EXECUTORS = gauge(
 )
 
 
-class JenkinsNodes(Collector[NodesConfig]):
+class JenkinsNodes(ApiCollector[NodesConfig, JenkinsClient]):
     """All nodes that the user sees as one fleet, and what waits for an executor; two calls a poll."""
 
     name = "jenkins_nodes"
@@ -51,21 +50,12 @@ class JenkinsNodes(Collector[NodesConfig]):
         self._client = JenkinsClient(config, context, self.name)
 
     @property
-    def target(self) -> str:
-        """The host and path of the instance."""
-        return f"{self.name}:{self.config.host_and_path}"
-
-    @property
     def schedule(self) -> Schedule:
         """How often to poll; what a poll brings is always news, so only failures make it rarer."""
         config = self.config
         return Schedule(
             config.poll_interval_seconds, max(config.poll_interval_seconds, config.poll_interval_max_seconds)
         )
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
 
     def discover(self) -> Discovery:
         """The one fleet there is."""
@@ -85,14 +75,6 @@ class JenkinsNodes(Collector[NodesConfig]):
         names = {runner.named for runner in shown if runner.status == _fleet.ONLINE}
         executors = [sample for node in nodes for sample in _executors(node, names)]
         return Batch(samples={**samples, EXECUTORS: executors})
-
-    def collect(self) -> Iterator[Metric]:
-        """What the last poll saw, from memory."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
 
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:

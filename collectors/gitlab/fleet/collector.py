@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from prometheus_client.metrics_core import Metric
-
 from collectors import _fleet
+from collectors._api import ApiCollector
 from collectors.gitlab.fleet.client import RunnersClient
 from collectors.gitlab.fleet.reader import FleetReader
 from collectors.gitlab.fleet.settings import RunnersConfig
 from exporter import ci_families
 from exporter.contract import (
     Batch,
-    Collector,
     Context,
     DemoSource,
     Discovery,
@@ -29,7 +26,7 @@ _PROVIDER = "gitlab"
 _NO_ROOM = "max_runners"
 
 
-class GitLabRunners(Collector[RunnersConfig]):
+class GitLabRunners(ApiCollector[RunnersConfig, RunnersClient]):
     """The runners of an instance, of groups and of projects, as one fleet.
 
     Over GraphQL a round costs a call per 100 runners of each scope, and for administrators one per 100
@@ -48,20 +45,11 @@ class GitLabRunners(Collector[RunnersConfig]):
         self._reader = FleetReader(self._client, config, context)
 
     @property
-    def target(self) -> str:
-        """The host and path of the instance."""
-        return f"{self.name}:{self.config.host_and_path}"
-
-    @property
     def schedule(self) -> Schedule:
         """How often to poll; what a poll brings is always news, so only failures make it rarer."""
         config = self.config
         longest = max(config.poll_interval_seconds, config.poll_interval_max_seconds)
         return Schedule(config.poll_interval_seconds, longest, config.rediscover_interval_seconds)
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
 
     def discover(self) -> Discovery:
         """The one fleet there is; what is read only now and then is read at its next poll."""
@@ -83,14 +71,6 @@ class GitLabRunners(Collector[RunnersConfig]):
             trouble=_together(troubles) if troubles else None,
             failure=self._reader.failure,
         )
-
-    def collect(self) -> Iterator[Metric]:
-        """What the last poll saw, from memory."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
 
     @classmethod
     def start_demo(cls, directory: Path) -> DemoSource:
