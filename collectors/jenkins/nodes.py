@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from collectors import _fleet
-from collectors._api import ApiCollector
 from collectors._fleet import Fleet, Runner, WaitingJob
+from collectors._runners import FleetCollector
 from collectors._values import Json, json_object, text, text_or_empty
 from collectors.jenkins import mapping
 from collectors.jenkins.client import JenkinsClient
 from collectors.jenkins.settings import NodesConfig
 from exporter import ci_families
-from exporter.contract import Batch, Context, DemoSource, Discovery, Position, Schedule, Unit
+from exporter.contract import Batch, Context, DemoSource, Position, Unit
 from exporter.errors import BadAnswer
 from exporter.families import Sample, gauge
 
 _PROVIDER = "jenkins"
-_NO_ROOM = "max_nodes"
 _ARCHITECTURE = "hudson.node_monitors.ArchitectureMonitor"
 _PLATFORM = re.compile(r"(.*) \(([^)]*)\)\Z")
 _MOST = 2**53  # what JSON holds exactly
@@ -37,29 +36,18 @@ EXECUTORS = gauge(
 )
 
 
-class JenkinsNodes(ApiCollector[NodesConfig, JenkinsClient]):
+class JenkinsNodes(FleetCollector[NodesConfig, JenkinsClient]):
     """All nodes that the user sees as one fleet, and what waits for an executor; two calls a poll."""
 
     name = "jenkins_nodes"
     config_model = NodesConfig
     families = (*ci_families.RUNNER_FAMILIES, EXECUTORS)
-    unit_noun = "fleets"
+    fleet_provider = _PROVIDER
+    no_room = "max_nodes"
 
     def __init__(self, config: NodesConfig, context: Context) -> None:
         super().__init__(config, context)
         self._client = JenkinsClient(config, context, self.name)
-
-    @property
-    def schedule(self) -> Schedule:
-        """How often to poll; what a poll brings is always news, so only failures make it rarer."""
-        config = self.config
-        return Schedule(
-            config.poll_interval_seconds, max(config.poll_interval_seconds, config.poll_interval_max_seconds)
-        )
-
-    def discover(self) -> Discovery:
-        """The one fleet there is."""
-        return Discovery((Unit(self.name, self.config.host_and_path),))
 
     def poll(self, unit: Unit, position: Position) -> Batch:
         """All nodes, and the queue."""
@@ -67,12 +55,9 @@ class JenkinsNodes(ApiCollector[NodesConfig, JenkinsClient]):
         nodes.sort(key=lambda node: text(node, "displayName"))
         runners = [_runner(node, place) for place, node in enumerate(nodes)]
         fleet = Fleet(runners, _waiting(_objects(self._client.queue(), "items")))
-        shown, surplus = runners[: self.config.max_nodes], runners[self.config.max_nodes :]
-        self.context.page.note_dropped(
-            ci_families.RUNNER_INFO, _NO_ROOM, [_fleet.info(_PROVIDER, runner) for runner in surplus]
-        )
-        samples = _fleet.samples(_PROVIDER, fleet, shown, max_tag_sets=self.config.max_labels)
-        names = {runner.named for runner in shown if runner.status == _fleet.ONLINE}
+        at_most = self.config.max_nodes
+        samples = self._samples(fleet, runners, at_most=at_most, max_tag_sets=self.config.max_labels)
+        names = {runner.named for runner in runners[:at_most] if runner.status == _fleet.ONLINE}
         executors = [sample for node in nodes for sample in _executors(node, names)]
         return Batch(samples={**samples, EXECUTORS: executors})
 
