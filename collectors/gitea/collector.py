@@ -7,30 +7,19 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, ClassVar
 
 from collectors._api import ApiCollector
 from collectors._ci import CiCollector
 from collectors._http import NotThere
 from collectors._values import parse_instant
-from collectors.gitea import discovery, hooks
+from collectors.gitea import demos, discovery, hooks
 from collectors.gitea.client import GiteaClient, repository_scope, unavailable
 from collectors.gitea.news import News, Signal, of_run
 from collectors.gitea.overview import Overview
 from collectors.gitea.reader import Look, Memory, Reader, concerns_all
 from collectors.gitea.settings import GiteaConfig
-from exporter.contract import (
-    Batch,
-    Context,
-    DemoSource,
-    Discovery,
-    Known,
-    Position,
-    Trouble,
-    Unit,
-    UnitTrouble,
-)
+from exporter.contract import Batch, Context, Discovery, Known, Position, Trouble, Unit, UnitTrouble
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import RefKind
@@ -97,6 +86,7 @@ class Gitea(ApiCollector[GiteaConfig, GiteaClient], CiCollector[GiteaConfig]):
     config_model = GiteaConfig
     hook_name: ClassVar[str] = "gitea"
     adopts: ClassVar[bool] = False
+    start_demo = staticmethod(demos.runs_source)
 
     def __init__(self, config: GiteaConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -301,13 +291,6 @@ class Gitea(ApiCollector[GiteaConfig, GiteaClient], CiCollector[GiteaConfig]):
             not run.status.finished and run.created_at > oldest and run.run_id not in reader.deleted
             for run in runs.values()
         )
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Start a stand-in Gitea, and watch its repositories."""
-        from collectors.gitea.standin.demo import demo_source
-
-        return demo_source(directory)
 
 
 def _missing(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from collectors import _fleet
 from collectors._fleet import Fleet, Runner, WaitingJob
 from collectors._runners import FleetCollector, Scope, read_each, together
-from collectors.gitea import mapping
+from collectors.gitea import demos, mapping
 from collectors.gitea.client import INSTANCE_SCOPE, GiteaClient, organization_scope, repository_scope
 from collectors.gitea.settings import RunnersConfig
-from exporter.contract import Batch, Context, DemoSource, Position, Unit
+from exporter.contract import Batch, Context, Position, Unit
 from exporter.families import Samples
 
 
@@ -45,6 +44,7 @@ class GiteaRunners(FleetCollector[RunnersConfig, GiteaClient]):
     name = "gitea_runners"
     config_model = RunnersConfig
     fleet_provider = "gitea"
+    start_demo = staticmethod(demos.runners_source)
 
     def __init__(self, config: RunnersConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -95,10 +95,3 @@ class GiteaRunners(FleetCollector[RunnersConfig, GiteaClient]):
         if runner.status != _fleet.ONLINE or (runner.runner_type == _fleet.INSTANCE and not whole):
             return None
         return working[runner.runner_id]
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in Gitea that the demo of runs starts."""
-        from collectors.gitea.standin.demo import runners_source
-
-        return runners_source(directory)

@@ -7,11 +7,11 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import ClassVar
 
 from collectors._api import ApiCollector
 from collectors._ci import CiCollector
+from collectors.github import demos
 from collectors.github.client import GitHubClient
 from collectors.github.cursor import Cursor
 from collectors.github.discovery import Discoverer
@@ -23,17 +23,7 @@ from collectors.github.reader import Reader, concerns_all
 from collectors.github.refs import RefReader
 from collectors.github.settings import GitHubConfig
 from exporter.clock import EPOCH
-from exporter.contract import (
-    Batch,
-    Context,
-    DemoSource,
-    Discovery,
-    Known,
-    Position,
-    Trouble,
-    Unit,
-    UnitTrouble,
-)
+from exporter.contract import Batch, Context, Discovery, Known, Position, Trouble, Unit, UnitTrouble
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import PipelineRun, RefKind
@@ -66,6 +56,7 @@ class GitHubActions(ApiCollector[GitHubConfig, GitHubClient], CiCollector[GitHub
     unit_noun = "repositories"
     hook_name: ClassVar[str] = "github"
     adopts: ClassVar[bool] = False
+    start_demo = staticmethod(demos.runs_source)
 
     def __init__(self, config: GitHubConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -83,13 +74,6 @@ class GitHubActions(ApiCollector[GitHubConfig, GitHubClient], CiCollector[GitHub
     def discover(self) -> Discovery:
         """Every repository to watch."""
         return Discoverer(self._client, self.config).run()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Start the stand-in GitHub."""
-        from collectors.github.demos import runs_source
-
-        return runs_source(directory)
 
     # -- webhooks ----------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from collectors import _fleet
@@ -12,10 +11,10 @@ from collectors._fleet import Fleet, Runner, WaitingJob
 from collectors._http import NotThere
 from collectors._runners import FleetCollector, Scope, read_each, together
 from collectors._values import integer, json_object, text, text_or_empty
-from collectors.github import mapping
+from collectors.github import demos, mapping
 from collectors.github.client import GitHubClient
 from collectors.github.settings import RunnersConfig
-from exporter.contract import Batch, Context, DemoSource, Discovery, Position, Schedule, Unit
+from exporter.contract import Batch, Context, Discovery, Position, Schedule, Unit
 from exporter.errors import BadAnswer
 from exporter.model.runs import Status
 
@@ -50,6 +49,7 @@ class GitHubRunners(FleetCollector[RunnersConfig, GitHubClient]):
     name = "github_runners"
     config_model = RunnersConfig
     fleet_provider = "github"
+    start_demo = staticmethod(demos.runners_source)
 
     def __init__(self, config: RunnersConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -120,13 +120,6 @@ class GitHubRunners(FleetCollector[RunnersConfig, GitHubClient]):
                     if waiting := _waiting_job(job, name, self.context.api.unknown_value):
                         found[waiting.job_id] = waiting
         return list(found.values())
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in GitHub that the demo of runs starts."""
-        from collectors.github.demos import runners_source
-
-        return runners_source(directory)
 
 
 def _runner(value: Any, scope: Scope, unknown: mapping.Unknown) -> Runner:

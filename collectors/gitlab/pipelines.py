@@ -7,28 +7,18 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, ClassVar
 
 from collectors._api import ApiCollector
 from collectors._ci import CiCollector
+from collectors.gitlab import demos
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.discovery import Discoverer
 from collectors.gitlab.hooks import HookReader, hook_id, is_authentic, is_configured
 from collectors.gitlab.reader import OVERLAP, Memory, Reader, concerns_all
 from collectors.gitlab.settings import GitLabConfig
 from collectors.gitlab.values import parse_instant
-from exporter.contract import (
-    Batch,
-    Context,
-    DemoSource,
-    Discovery,
-    Known,
-    Position,
-    Trouble,
-    Unit,
-    UnitTrouble,
-)
+from exporter.contract import Batch, Context, Discovery, Known, Position, Trouble, Unit, UnitTrouble
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import RefKind
@@ -82,6 +72,7 @@ class GitLab(ApiCollector[GitLabConfig, GitLabClient], CiCollector[GitLabConfig]
     config_model = GitLabConfig
     hook_name: ClassVar[str] = "gitlab"
     adopts: ClassVar[bool] = False
+    start_demo = staticmethod(demos.pipelines_source)
 
     def __init__(self, config: GitLabConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -92,13 +83,6 @@ class GitLab(ApiCollector[GitLabConfig, GitLabClient], CiCollector[GitLabConfig]
     def discover(self) -> Discovery:
         """Every project to watch."""
         return Discoverer(self._client, self.config).run()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Start the stand-in GitLab."""
-        from collectors.gitlab.demos import pipelines_source
-
-        return pipelines_source(directory)
 
     # -- hooks ---------------------------------------------------------------------------------
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from collectors import _fleet
 from collectors._fleet import Fleet, Runner, WaitingJob
 from collectors._runners import FleetCollector
 from collectors._values import Json, json_object, text, text_or_empty
-from collectors.jenkins import mapping
+from collectors.jenkins import demos, mapping
 from collectors.jenkins.client import JenkinsClient
 from collectors.jenkins.settings import NodesConfig
 from exporter import ci_families
-from exporter.contract import Batch, Context, DemoSource, Position, Unit
+from exporter.contract import Batch, Context, Position, Unit
 from exporter.errors import BadAnswer
 from exporter.families import Sample, gauge
 
@@ -44,6 +43,7 @@ class JenkinsNodes(FleetCollector[NodesConfig, JenkinsClient]):
     families = (*ci_families.RUNNER_FAMILIES, EXECUTORS)
     fleet_provider = _PROVIDER
     no_room = "max_nodes"
+    start_demo = staticmethod(demos.nodes_source)
 
     def __init__(self, config: NodesConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -60,13 +60,6 @@ class JenkinsNodes(FleetCollector[NodesConfig, JenkinsClient]):
         names = {runner.named for runner in runners[:at_most] if runner.status == _fleet.ONLINE}
         executors = [sample for node in nodes for sample in _executors(node, names)]
         return Batch(samples={**samples, EXECUTORS: executors})
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in Jenkins that the demo of builds starts."""
-        from collectors.jenkins.demos import nodes_source
-
-        return nodes_source(directory)
 
 
 def _runner(node: Json, place: int) -> Runner:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
 from collectors._api import ApiCollector
+from collectors.gitlab import demos
 from collectors.gitlab.changes.client import ChangesClient
 from collectors.gitlab.changes.reader import CURSORS, ChangeReader, Cursor, Memory
 from collectors.gitlab.changes.settings import ChangesConfig
@@ -14,7 +14,7 @@ from collectors.gitlab.discovery import Discoverer, Feature
 from collectors.gitlab.news import stored
 from collectors.gitlab.waking import IsNews, WokenByHooks, always, is_of_a_merge_request
 from exporter import ci_delivery_families as families
-from exporter.contract import Batch, Context, DemoSource, Discovery, Position, Unit
+from exporter.contract import Batch, Context, Discovery, Position, Unit
 from exporter.families import Samples
 from exporter.model.views import UnitView
 
@@ -33,6 +33,7 @@ class GitLabChanges(WokenByHooks, ApiCollector[ChangesConfig, ChangesClient]):
     config_model = ChangesConfig
     woken_by: ClassVar[Mapping[str, IsNews]] = {"merge_request": always, "note": is_of_a_merge_request}
     families = families.CHANGE_FAMILIES
+    start_demo = staticmethod(demos.changes_source)
 
     def __init__(self, config: ChangesConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -60,10 +61,3 @@ class GitLabChanges(WokenByHooks, ApiCollector[ChangesConfig, ChangesClient]):
     def unit_samples(self, view: UnitView) -> Samples:
         """The totals of one project."""
         return families.total_samples(_PROVIDER, view)
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in GitLab that the demo of pipelines starts."""
-        from collectors.gitlab.demos import changes_source
-
-        return changes_source(directory)

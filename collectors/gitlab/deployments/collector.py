@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
 from collectors._api import ApiCollector
+from collectors.gitlab import demos
 from collectors.gitlab.deployments.client import DeploymentsClient
 from collectors.gitlab.deployments.reader import DeploymentReader, Tiers
 from collectors.gitlab.deployments.settings import DeploymentsConfig
@@ -15,7 +15,7 @@ from collectors.gitlab.discovery import Discoverer, Feature
 from collectors.gitlab.news import stored
 from collectors.gitlab.waking import IsNews, WokenByHooks, always
 from exporter import ci_delivery_families as families
-from exporter.contract import Batch, Context, DemoSource, Discovery, Position, Unit
+from exporter.contract import Batch, Context, Discovery, Position, Unit
 from exporter.families import Samples
 from exporter.model.views import UnitView
 
@@ -34,6 +34,7 @@ class GitLabDeployments(WokenByHooks, ApiCollector[DeploymentsConfig, Deployment
     config_model = DeploymentsConfig
     woken_by: ClassVar[Mapping[str, IsNews]] = {"deployment": always}
     families = families.DEPLOYMENT_FAMILIES
+    start_demo = staticmethod(demos.deployments_source)
 
     def __init__(self, config: DeploymentsConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -65,10 +66,3 @@ class GitLabDeployments(WokenByHooks, ApiCollector[DeploymentsConfig, Deployment
     def unit_samples(self, view: UnitView) -> Samples:
         """The totals of one project."""
         return families.total_samples(_PROVIDER, view)
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in GitLab that the demo of pipelines starts."""
-        from collectors.gitlab.demos import deployments_source
-
-        return deployments_source(directory)

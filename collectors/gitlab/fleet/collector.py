@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from collectors._runners import FleetCollector, together, unavailable
+from collectors.gitlab import demos
 from collectors.gitlab.fleet.client import RunnersClient
 from collectors.gitlab.fleet.reader import FleetReader
 from collectors.gitlab.fleet.settings import RunnersConfig
-from exporter.contract import Batch, Context, DemoSource, Discovery, Position, Schedule, Unit
+from exporter.contract import Batch, Context, Discovery, Position, Schedule, Unit
 
 
 class GitLabRunners(FleetCollector[RunnersConfig, RunnersClient]):
@@ -23,6 +23,7 @@ class GitLabRunners(FleetCollector[RunnersConfig, RunnersClient]):
     name = "gitlab_runners"
     config_model = RunnersConfig
     fleet_provider = "gitlab"
+    start_demo = staticmethod(demos.runners_source)
 
     def __init__(self, config: RunnersConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -56,10 +57,3 @@ class GitLabRunners(FleetCollector[RunnersConfig, RunnersClient]):
             trouble=together(troubles) if troubles else None,
             failure=self._reader.failure,
         )
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in GitLab that the demo of pipelines starts."""
-        from collectors.gitlab.demos import runners_source
-
-        return runners_source(directory)

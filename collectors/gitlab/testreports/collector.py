@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import ClassVar
 
 from collectors import _testing
 from collectors._api import ApiCollector
+from collectors.gitlab import demos
 from collectors.gitlab.discovery import Discoverer
 from collectors.gitlab.testreports.client import ReportsClient
 from collectors.gitlab.testreports.cursor import State
@@ -15,7 +15,7 @@ from collectors.gitlab.testreports.reader import Reader
 from collectors.gitlab.testreports.settings import ReportsConfig
 from collectors.gitlab.waking import IsNews, WokenByHooks, has_ended
 from exporter import ci_test_families
-from exporter.contract import Batch, Context, DemoSource, Discovery, Position, Unit
+from exporter.contract import Batch, Context, Discovery, Position, Unit
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.families import Samples
 from exporter.model.views import UnitView
@@ -35,6 +35,7 @@ class GitLabTests(WokenByHooks, ApiCollector[ReportsConfig, ReportsClient]):
     config_model = ReportsConfig
     woken_by: ClassVar[Mapping[str, IsNews]] = {"pipeline": has_ended}
     families = ci_test_families.FAMILIES
+    start_demo = staticmethod(demos.tests_source)
 
     def __init__(self, config: ReportsConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -84,10 +85,3 @@ class GitLabTests(WokenByHooks, ApiCollector[ReportsConfig, ReportsClient]):
     def unit_samples(self, view: UnitView) -> Samples:
         """What was counted for one project."""
         return _testing.totals(view.name, view.totals)
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in GitLab that the demo of pipelines starts."""
-        from collectors.gitlab.demos import tests_source
-
-        return tests_source(directory)
