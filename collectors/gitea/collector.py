@@ -11,13 +11,14 @@ from typing import Any, ClassVar
 
 from collectors._api import ApiCollector
 from collectors._ci import CiCollector
+from collectors._failures import concerns_all, leaving_out, raise_for
 from collectors._http import NotThere
 from collectors._values import parse_instant
 from collectors.gitea import demos, discovery, hooks
 from collectors.gitea.client import GiteaClient, repository_scope, unavailable
 from collectors.gitea.news import News, Signal, of_run
 from collectors.gitea.overview import Overview
-from collectors.gitea.reader import Look, Memory, Reader, concerns_all
+from collectors.gitea.reader import Look, Memory, Reader
 from collectors.gitea.settings import GiteaConfig
 from exporter.contract import Batch, Context, Discovery, Known, Position, Trouble, Unit, UnitTrouble
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 _READ_PER_BATCH = 50  # runs read in full before they are saved: bounds memory, and loss at a kill
 _DETAILS_PER_POLL = 5
 _UNREAD_PER_POLL = 5
-_FAILED_PER_BACKFILL = 5
 _LONG_UNFINISHED = timedelta(days=1)
 
 
@@ -237,18 +237,12 @@ class Gitea(ApiCollector[GiteaConfig, GiteaClient], CiCollector[GiteaConfig]):
             signals = [of_run(run) for run in page]
             stored = known.updated_at({signal.run_id for signal in signals})
             for run_id in sorted(_missing(signals, stored, start, end)):
-                try:
+                with leaving_out(run_id, failed):
                     reader.read(run_id)
-                except SourceError as error:
-                    if concerns_all(error) or len(failed) >= _FAILED_PER_BACKFILL:
-                        raise
-                    failed[run_id] = error
             yield self._batch(reader, None)
             if all(signal.changed_at is not None and signal.changed_at < start for signal in signals):
                 break
-        if failed:
-            first = next(iter(failed.values()))
-            raise SourceError(f"{len(failed)} runs could not be read: {first}") from first
+        raise_for(failed, "runs")
 
     def _reader(self, unit: Unit, known: Known, unread: tuple[int, ...]) -> Reader:
         return Reader(

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from collectors._api import ApiCollector
 from collectors._ci import CiCollector
+from collectors._failures import leaving_out, raise_for
 from collectors.github import demos
 from collectors.github.client import GitHubClient
 from collectors.github.cursor import Cursor
@@ -19,7 +20,7 @@ from collectors.github.hooks import HookReader
 from collectors.github.lookback import REACH, LookBack, slices
 from collectors.github.mapping import Entry
 from collectors.github.memory import Memory
-from collectors.github.reader import Reader, concerns_all
+from collectors.github.reader import Reader
 from collectors.github.refs import RefReader
 from collectors.github.settings import GitHubConfig
 from exporter.clock import EPOCH
@@ -31,7 +32,6 @@ from exporter.model.runs import PipelineRun, RefKind
 _CHANGED_PER_BATCH = 100  # runs read in full before they are saved: bounds memory, and loss at a kill
 _DETAILS_PER_POLL = 5
 _REREADS_PER_POLL = 20
-_FAILED_PER_BACKFILL = 5
 _LONG_UNFINISHED = timedelta(days=1)
 
 
@@ -246,18 +246,12 @@ class GitHubActions(ApiCollector[GitHubConfig, GitHubClient], CiCollector[GitHub
                 reader = self._reader(unit, known, start, Cursor())
                 reader.learn_refs(news[:_CHANGED_PER_BATCH])
                 for entry in news[:_CHANGED_PER_BATCH]:
-                    try:
+                    with leaving_out(entry.run_id, failed):
                         reader.read(entry)
-                    except SourceError as error:
-                        if concerns_all(error) or len(failed) >= _FAILED_PER_BACKFILL:
-                            raise
-                        failed[entry.run_id] = error
                 failed |= {run_id: SourceError("it was put off before") for run_id in reader.unread}
                 news = news[_CHANGED_PER_BATCH:]
                 yield self._batch(reader, None)
-        if failed:
-            first = next(iter(failed.values()))
-            raise SourceError(f"{len(failed)} runs could not be read: {first}") from first
+        raise_for(failed, "runs")
 
     # -- what these share ----------------------------------------------------------------------------
 

@@ -11,11 +11,12 @@ from typing import Any, ClassVar
 
 from collectors._api import ApiCollector
 from collectors._ci import CiCollector
+from collectors._failures import concerns_all, leaving_out, raise_for
 from collectors.gitlab import demos
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.discovery import Discoverer
 from collectors.gitlab.hooks import HookReader, hook_id, is_authentic, is_configured
-from collectors.gitlab.reader import OVERLAP, Memory, Reader, concerns_all
+from collectors.gitlab.reader import OVERLAP, Memory, Reader
 from collectors.gitlab.settings import GitLabConfig
 from collectors.gitlab.values import parse_instant
 from exporter.contract import Batch, Context, Discovery, Known, Position, Trouble, Unit, UnitTrouble
@@ -26,7 +27,6 @@ from exporter.model.runs import RefKind
 log = logging.getLogger(__name__)
 
 _DETAILS_PER_POLL = 5
-_FAILED_PER_BACKFILL = 5  # pipelines that cannot be read before the rest of the project is not tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,17 +185,11 @@ class GitLab(ApiCollector[GitLabConfig, GitLabClient], CiCollector[GitLabConfig]
             reader = self._reader(unit, known, frozenset(failed))
             changed, updated_at, more = reader.changed(after, end)
             for entry in changed:
-                try:
+                with leaving_out(entry.run_id, failed):
                     reader.read_run(entry.run_id)
-                except SourceError as error:
-                    if concerns_all(error) or len(failed) >= _FAILED_PER_BACKFILL:
-                        raise
-                    failed[entry.run_id] = error
             yield self._batch(reader, None, more=more)
             after = updated_at or end
-        if failed:
-            first = next(iter(failed.values()))
-            raise SourceError(f"{len(failed)} pipelines could not be read: {first}") from first
+        raise_for(failed, "pipelines")
 
     def _reader(self, unit: Unit, known: Known, unread: frozenset[int] = frozenset()) -> Reader:
         return Reader(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from collectors._failures import concerns_all
 from collectors._http import NotThere
 from collectors.jenkins import mapping
 from collectors.jenkins.client import PAGE, JenkinsClient, job_path
@@ -309,8 +310,7 @@ class Reader:
         try:
             yield
         except SourceError as error:
-            concerns_all = isinstance(error, (Unauthorized, UnitUnavailable)) or error.retry_after is not None
-            if concerns_all or self._failures >= _MOST_FAILURES:
+            if concerns_all(error) or self._failures >= _MOST_FAILURES:
                 raise
             self._failures += 1
             self.failure = error

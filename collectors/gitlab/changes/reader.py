@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from collectors._failures import concerns_all
 from collectors.gitlab import news
 from collectors.gitlab.changes import mapping
 from collectors.gitlab.changes.client import ChangesClient
 from collectors.gitlab.changes.reviews import reviews_of
 from collectors.gitlab.changes.settings import ChangesConfig
-from collectors.gitlab.reader import concerns_all
 from exporter import ci_delivery_families as families
 from exporter.contract import Batch, Context, Observation, Position, Trouble, Unit, UnitTrouble
 from exporter.errors import BadAnswer, SourceError

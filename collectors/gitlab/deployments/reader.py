@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from collectors._failures import concerns_all
 from collectors.gitlab import news
 from collectors.gitlab.deployments import mapping, state
 from collectors.gitlab.deployments.client import DeploymentsClient
 from collectors.gitlab.deployments.settings import DeploymentsConfig
 from collectors.gitlab.deployments.state import Cursor
-from collectors.gitlab.reader import concerns_all
 from exporter import ci_delivery_families as families
 from exporter.contract import Batch, Context, Observation, Position, Trouble, Unit, UnitTrouble
 from exporter.errors import BadAnswer, SourceError
