@@ -11,9 +11,10 @@ from collectors import _fleet
 from collectors._fleet import Fleet, Runner, WaitingJob
 from collectors._runners import FleetCollector
 from collectors._values import Json, json_object, text, text_or_empty
-from collectors.jenkins import demos, mapping
+from collectors.jenkins import demos
 from collectors.jenkins.client import JenkinsClient
 from collectors.jenkins.settings import NodesConfig
+from collectors.jenkins.values import LONGEST, instant, integer
 from exporter import ci_families
 from exporter.contract import Batch, Context, Position, Unit
 from exporter.errors import BadAnswer
@@ -93,7 +94,7 @@ def _executors(node: Json, names: set[str]) -> Iterator[Sample]:
     if name in names:
         busy = _busy(node)
         yield Sample((_PROVIDER, name, "busy"), float(busy))
-        yield Sample((_PROVIDER, name, "idle"), float(max(0, mapping.integer(node, "numExecutors") - busy)))
+        yield Sample((_PROVIDER, name, "idle"), float(max(0, integer(node, "numExecutors") - busy)))
 
 
 def _platform(node: Json) -> tuple[str, str]:
@@ -107,7 +108,7 @@ def _platform(node: Json) -> tuple[str, str]:
 def _waiting(items: Sequence[Json]) -> list[WaitingJob]:
     """What could run if there were an executor: nothing in its quiet period, or behind another build."""
     return [
-        WaitingJob(mapping.integer(item, "id", _MOST), _tags(item), "", "", _since(item))
+        WaitingJob(integer(item, "id", _MOST), _tags(item), "", "", _since(item))
         for item in items
         if item.get("buildable") is True
     ]
@@ -116,7 +117,7 @@ def _waiting(items: Sequence[Json]) -> list[WaitingJob]:
 def _since(item: Json) -> datetime:
     """Since when it waits for an executor."""
     key = "buildableStartMilliseconds" if "buildableStartMilliseconds" in item else "inQueueSince"
-    return mapping.instant(mapping.integer(item, key, mapping.LONGEST))
+    return instant(integer(item, key, LONGEST))
 
 
 def _tags(item: Json) -> frozenset[str]:
