@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from collectors._values import Json, json_object, text, text_or_empty
-from collectors.jenkins.values import LONGEST, clean, instant, integer, objects
+from collectors._values import Json, integer, json_object, text, text_or_empty
+from collectors.jenkins.values import LARGEST, LONGEST, clean, instant, objects
 from exporter.errors import BadAnswer
 from exporter.model.runs import PipelineRun, RefKind, Status
 
@@ -135,7 +135,7 @@ def build(body: Any, unknown: Unknown) -> Build:
     source, user = _cause(actions, unknown)
     branch, sha = _revision(actions)
     return Build(
-        number=integer(entry, "number"),
+        number=integer(entry, "number", LARGEST),
         running=running,
         result="" if running else text(entry, "result"),
         timestamp=integer(entry, "timestamp", LONGEST),

@@ -10,11 +10,11 @@ from typing import Any
 from collectors import _fleet
 from collectors._fleet import Fleet, Runner, WaitingJob
 from collectors._runners import FleetCollector
-from collectors._values import Json, json_object, text, text_or_empty
+from collectors._values import Json, integer, json_object, text, text_or_empty
 from collectors.jenkins import demos
 from collectors.jenkins.client import JenkinsClient
 from collectors.jenkins.settings import NodesConfig
-from collectors.jenkins.values import LONGEST, instant, integer
+from collectors.jenkins.values import LARGEST, LONGEST, instant
 from exporter import ci_families
 from exporter.contract import Batch, Context, Position, Unit
 from exporter.errors import BadAnswer
@@ -94,7 +94,7 @@ def _executors(node: Json, names: set[str]) -> Iterator[Sample]:
     if name in names:
         busy = _busy(node)
         yield Sample((_PROVIDER, name, "busy"), float(busy))
-        yield Sample((_PROVIDER, name, "idle"), float(max(0, integer(node, "numExecutors") - busy)))
+        yield Sample((_PROVIDER, name, "idle"), float(max(0, integer(node, "numExecutors", LARGEST) - busy)))
 
 
 def _platform(node: Json) -> tuple[str, str]:

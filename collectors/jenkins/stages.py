@@ -7,9 +7,9 @@ from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
 
-from collectors._values import Json, json_object, text
+from collectors._values import Json, integer, json_object, text
 from collectors.jenkins.mapping import Unknown, status_for
-from collectors.jenkins.values import LONGEST, entries, instant, integer
+from collectors.jenkins.values import LONGEST, entries, instant
 from exporter.model.runs import JobRun, PipelineRun, Status
 
 # Source: pipeline-stage-view-plugin, StatusExt.java. What goes on in a build that is over was cut off.

@@ -9,22 +9,13 @@ from collectors._values import Json, text
 from exporter.clock import EPOCH
 from exporter.errors import BadAnswer
 
+LARGEST = 2**31  # of the numbers that are an int in Java
 LONGEST = 253_402_300_799_000 // 2  # milliseconds; far enough from the end of the calendar to add
 
 
 def instant(milliseconds: int) -> datetime:
     """The time so many *milliseconds* after the beginning of 1970."""
     return EPOCH + timedelta(milliseconds=milliseconds)
-
-
-def integer(entry: Json, key: str, most: int = 2**31) -> int:
-    """The whole number under *key*, from 0 to *most*."""
-    value = entry.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadAnswer(f"{key} should be an integer, got {type(value).__name__}")
-    if not 0 <= value <= most:
-        raise BadAnswer(f"{key} is out of range")
-    return value
 
 
 def entries(entry: Json, key: str, *, needed: bool = False) -> list[Any]:
