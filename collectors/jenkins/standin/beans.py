@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from collectors._standin.forge import Forge, Job, Project, Run
+from collectors._standin.forge import Forge
+from collectors._standin.runs import Job, Project, Run
 from collectors.jenkins.standin.tree import Bean
 
 MULTIBRANCH, PIPELINE, FREESTYLE = "multibranch", "pipeline", "freestyle"

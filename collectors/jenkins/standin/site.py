@@ -10,7 +10,8 @@ from urllib.parse import parse_qs, unquote
 
 from collectors._standin.asking import Answer, Refusal, Request
 from collectors._standin.faults import Reply
-from collectors._standin.forge import Forge, Options, Run
+from collectors._standin.forge import Forge, Options
+from collectors._standin.runs import Run
 from collectors._standin.site import Site as StandInSite
 from collectors.jenkins.standin.beans import MULTIBRANCH, Beans, Settings
 from collectors.jenkins.standin.tree import BadTree, Bean, parse, prune, shallow
