@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from collectors._api import ApiCollector
 from collectors._ci import CiCollector
-from collectors._failures import concerns_all, leaving_out, raise_for
+from collectors._failures import concerns_all, leaving_out, putting_off, raise_for
 from collectors._http import NotThere
 from collectors._values import parse_instant
 from collectors.gitea import demos, discovery, hooks
@@ -20,8 +20,8 @@ from collectors.gitea.news import News, Signal, of_run
 from collectors.gitea.overview import Overview
 from collectors.gitea.reader import Look, Memory, Reader
 from collectors.gitea.settings import GiteaConfig
-from exporter.contract import Batch, Context, Discovery, Known, Position, Trouble, Unit, UnitTrouble
-from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.contract import Batch, Context, Discovery, Known, Position, Unit
+from exporter.errors import SourceError
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import RefKind
 
@@ -209,7 +209,7 @@ class Gitea(ApiCollector[GiteaConfig, GiteaClient], CiCollector[GiteaConfig]):
         A failure in here is told, and left to the next poll: what changed was read already.
         """
         refs: dict[RefKind, frozenset[str]] = {}
-        try:
+        with putting_off(reader):
             for run_id in reader.unread_first()[:_UNREAD_PER_POLL]:
                 reader.read(run_id)
             if self._due(cursor):
@@ -217,13 +217,8 @@ class Gitea(ApiCollector[GiteaConfig, GiteaClient], CiCollector[GiteaConfig]):
                 cursor = replace(cursor, looked_at=self.context.clock.now())
             for run in position.known.incomplete(_DETAILS_PER_POLL):
                 reader.read_once(run.run_id)
-        except (Unauthorized, UnitUnavailable):
-            raise
-        except SourceError as error:
-            refs = {}
-            detail = f"details or refs are put off: {error}"
-            reader.trouble = UnitTrouble(reader.unit.name, Trouble.BAD_DATA, detail)
-        return cursor, refs
+            return cursor, refs
+        return cursor, {}
 
     def backfill(self, unit: Unit, start: datetime, end: datetime, known: Known) -> Iterator[Batch]:
         """Batches that together hold every run that is new and changed in [*start*, *end*).

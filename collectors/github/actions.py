@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from collectors._api import ApiCollector
 from collectors._ci import CiCollector
-from collectors._failures import leaving_out, raise_for
+from collectors._failures import leaving_out, putting_off, raise_for
 from collectors.github import demos
 from collectors.github.client import GitHubClient
 from collectors.github.cursor import Cursor
@@ -24,7 +24,7 @@ from collectors.github.reader import Reader
 from collectors.github.refs import RefReader
 from collectors.github.settings import GitHubConfig
 from exporter.clock import EPOCH
-from exporter.contract import Batch, Context, Discovery, Known, Position, Trouble, Unit, UnitTrouble
+from exporter.contract import Batch, Context, Discovery, Known, Position, Unit
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import PipelineRun, RefKind
@@ -178,7 +178,7 @@ class GitHubActions(ApiCollector[GitHubConfig, GitHubClient], CiCollector[GitHub
         """
         refs: dict[RefKind, frozenset[str]] = {}
         now = self.context.clock.now()
-        try:
+        with putting_off(reader):
             reader.read_unread()
             self._reread_unfinished(reader, cursor)
             reader.read_running_jobs()
@@ -190,11 +190,6 @@ class GitHubActions(ApiCollector[GitHubConfig, GitHubClient], CiCollector[GitHub
             if read_at is None or not 0 <= (now - read_at).total_seconds() < self.schedule.discover:
                 refs = RefReader(self._client, self.config.refs, self._memory).read(reader)
                 cursor = replace(cursor, refs_read_at=now)
-        except (Unauthorized, UnitUnavailable):
-            raise
-        except SourceError as error:
-            detail = f"details or refs are put off: {error}"
-            reader.trouble = UnitTrouble(reader.unit.name, Trouble.BAD_DATA, detail)
         return _Progress(cursor), refs
 
     def _reread_unfinished(self, reader: Reader, cursor: Cursor) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from collectors._api import ApiCollector
 from collectors._ci import CiCollector
-from collectors._failures import concerns_all, leaving_out, raise_for
+from collectors._failures import concerns_all, leaving_out, putting_off, raise_for
 from collectors.gitlab import demos
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.discovery import Discoverer
@@ -19,8 +19,8 @@ from collectors.gitlab.hooks import HookReader, hook_id, is_authentic, is_config
 from collectors.gitlab.reader import OVERLAP, Memory, Reader
 from collectors.gitlab.settings import GitLabConfig
 from collectors.gitlab.values import parse_instant
-from exporter.contract import Batch, Context, Discovery, Known, Position, Trouble, Unit, UnitTrouble
-from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.contract import Batch, Context, Discovery, Known, Position, Unit
+from exporter.errors import SourceError
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import RefKind
 
@@ -154,7 +154,7 @@ class GitLab(ApiCollector[GitLabConfig, GitLabClient], CiCollector[GitLabConfig]
         refs: dict[RefKind, frozenset[str]] = {}
         now = self.context.clock.now()
         read_at = cursor.refs_read_at
-        try:
+        with putting_off(reader):
             reader.read_unread()
             reader.reread_unfinished()
             if read_at is None or not 0 <= (now - read_at).total_seconds() < self.schedule.discover:
@@ -166,11 +166,6 @@ class GitLab(ApiCollector[GitLabConfig, GitLabClient], CiCollector[GitLabConfig]
                 if run.run_id not in reader.runs or not reader.runs[run.run_id].complete:
                     # One that is not finished yet may be by now, and then its jobs are asked for only here.
                     reader.read_run(run.run_id, alone=run.status.finished)
-        except (Unauthorized, UnitUnavailable):
-            raise
-        except SourceError as error:
-            detail = f"details or refs are put off: {error}"
-            reader.trouble = UnitTrouble(reader.unit.name, Trouble.BAD_DATA, detail)
         return cursor, refs
 
     def backfill(self, unit: Unit, start: datetime, end: datetime, known: Known) -> Iterator[Batch]:
