@@ -14,8 +14,9 @@ from collectors._ci import CiCollector
 from collectors._failures import concerns_all, leaving_out, putting_off, raise_for
 from collectors._http import NotThere
 from collectors._values import parse_instant
-from collectors.gitea import demos, discovery, hooks
+from collectors.gitea import demos, hooks
 from collectors.gitea.client import GiteaClient, repository_scope, unavailable
+from collectors.gitea.discovery import Discoverer
 from collectors.gitea.news import News, Signal, of_run
 from collectors.gitea.overview import Overview
 from collectors.gitea.reader import Look, Memory, Reader
@@ -98,7 +99,7 @@ class Gitea(ApiCollector[GiteaConfig, GiteaClient], CiCollector[GiteaConfig]):
     def discover(self) -> Discovery:
         """Every repository to watch."""
         self._client.recognise()
-        found = discovery.discover(self._client, self.config)
+        found = Discoverer(self._client, self.config).run()
         overviews = dict(self._overviews)
         for scope, units in found.scopes.items():
             overviews.setdefault(scope, self._overview(scope)).watch(units)
