@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from collectors import _discovery
-from collectors._discovery import matches
 from collectors.gitea import mapping
 from collectors.gitea.client import INSTANCE_SCOPE, GiteaClient, organization_scope
 from collectors.gitea.settings import GiteaConfig
@@ -31,7 +30,7 @@ class Discoverer(_discovery.Discoverer):
     )
 
     def __init__(self, client: GiteaClient, config: GiteaConfig) -> None:
-        super().__init__()
+        super().__init__(mapping.unit, config.exclude)
         self._client = client
         self._config = config
         self._scopes: dict[str, list[Unit]] = {}
@@ -55,12 +54,9 @@ class Discoverer(_discovery.Discoverer):
         """Take all repositories of a list, which is that of *scope*."""
         self._scopes.setdefault(scope, []).extend(self._listed(name, pages))
 
-    def _unit(self, given: Any) -> Unit:
-        return mapping.unit(given)
-
     def _take(self, unit: Unit, given: Any, *, named: bool) -> bool:
-        """Watch the repository, unless it is excluded, archived, or has no Actions."""
-        if matches(unit.name, self._config.exclude) or (given.get("archived") and not self._config.archived):
+        """Watch the repository, unless it is archived, or has no Actions."""
+        if given.get("archived") and not self._config.archived:
             return False
         if given.get("has_actions") is False:
             detail = "Actions are switched off"

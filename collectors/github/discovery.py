@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from collectors import _discovery
-from collectors._discovery import matches
 from collectors.github import mapping
 from collectors.github.client import GitHubClient
 from collectors.github.settings import GitHubConfig
@@ -19,7 +18,7 @@ class Discoverer(_discovery.Discoverer):
     forbidden: ClassVar[str] = "this token or App may not read it"
 
     def __init__(self, client: GitHubClient, config: GitHubConfig) -> None:
-        super().__init__()
+        super().__init__(mapping.unit, config.exclude)
         self._client = client
         self._config = config
 
@@ -38,12 +37,9 @@ class Discoverer(_discovery.Discoverer):
             self._listed("all repositories", pages)
         return self.discovery
 
-    def _unit(self, given: Any) -> Unit:
-        return mapping.unit(given)
-
     def _take(self, unit: Unit, given: Any, *, named: bool) -> bool:
-        """Watch the repository, unless it is excluded, switched off, or archived and not named."""
-        if unit.key in self._units or matches(unit.name, self._config.exclude):
+        """Watch the repository, unless it is switched off, or archived and not named."""
+        if unit.key in self._units:
             return False
         if given.get("disabled"):
             detail = "GitHub has switched the repository off"

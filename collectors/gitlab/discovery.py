@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from collectors import _discovery
-from collectors._discovery import matches
 from collectors.gitlab import mapping
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.settings import Watched
@@ -35,7 +34,7 @@ class Discoverer(_discovery.Discoverer):
     source: ClassVar[str] = "GitLab"
 
     def __init__(self, client: GitLabClient, config: Watched, feature: Feature = Feature.CI) -> None:
-        super().__init__()
+        super().__init__(mapping.unit, config.exclude)
         self._client = client
         self._config = config
         self._feature = feature
@@ -57,12 +56,9 @@ class Discoverer(_discovery.Discoverer):
             self._listed("all projects", pages)
         return self.discovery
 
-    def _unit(self, given: Any) -> Unit:
-        return mapping.unit(given)
-
     def _take(self, unit: Unit, given: Any, *, named: bool) -> bool:
-        """Watch the project, unless it is excluded or has nothing to watch."""
-        if unit.key in self._units or matches(unit.name, self._config.exclude):
+        """Watch the project, unless it has nothing to watch."""
+        if unit.key in self._units:
             return False
         is_ci = self._feature is Feature.CI
         if _switched_off(given, self._feature):
