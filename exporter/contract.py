@@ -91,8 +91,8 @@ class Unit:
 
     Identity: ``key``, the source's own lasting id. ``name`` becomes the ``project`` label and may
     change. ``created_at`` is ``None`` where the source does not tell. Units of one ``lane`` are polled on
-    threads of their own (:meth:`Collector.lane_capacity` many), so that a slow server delays no other;
-    those without share the ``engine.capacity``.
+    threads of their own (:meth:`Collector.lane_capacity` many), so that a slow server of a collector that asks
+    several delays no other; those without share the ``engine.capacity`` threads of their collector.
     """
 
     key: str

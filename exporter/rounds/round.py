@@ -454,6 +454,12 @@ class CollectorRounds:
         with self._lock:
             return list(self._units.values())
 
+    @property
+    def all_in_lanes(self) -> bool:
+        """Whether every unit has a lane; false as long as none is known."""
+        units = self._discovery.units if self._discovery else ()
+        return bool(units) and all(unit.lane for unit in units)
+
     def state(self, key: str) -> UnitState | None:
         """How the polling of the unit *key* stands, if it is one of ours."""
         return self._units.get(key)
