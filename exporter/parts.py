@@ -43,7 +43,10 @@ class Parts:
         self.clock = clock or SystemClock()
         self.stopping = threading.Event()
         self.metrics = SelfMetrics(__version__)
-        self.metrics.work.capacity = config.settings.engine.capacity  # until an engine has lanes as well
+        capacity = config.settings.engine.capacity
+        self.metrics.work.capacity = lambda: (
+            capacity * max(1, len(self.rounds))
+        )  # an engine has lanes as well
         store.committing = self.metrics.work.report_state
         store.providers = self.providers
         self.exposition = Exposition(max_series_per_family=config.settings.metrics.max_series_per_family)

@@ -29,7 +29,7 @@ class Crews:
         self._turn = threading.Lock()
 
     def agenda_of(self, rounds: CollectorRounds, lane: str = _OWN) -> Agenda:
-        """Where what is due of a collector waits for a worker; a crew as large as it is to be now takes it."""
+        """Where what is due waits for a worker of its crew, which is as large as it is to be from now on."""
         with self._turn:
             crew = self._crews.get((rounds.name, lane))
             if crew is None:

@@ -52,7 +52,8 @@ class Engine:
     """Runs the rounds of all collectors until stopped.
 
     The scheduler's own thread only moves due tasks into an agenda, so it is never late. All I/O happens on
-    workers: *capacity* of each collector, those of the lanes that it asks for, and one for each sort of upkeep.
+    workers: *capacity* for each collector, those of the lanes that it asks for, and one for each sort of
+    upkeep.
     """
 
     def __init__(
