@@ -133,10 +133,17 @@ class CollectorRounds:
     def _take_over(self, discovery: Discovery) -> list[UnitState]:
         """Make the discovered units ours; the vanished ones go, and their series with them."""
         self._log_new_troubles(discovery)
-        with self._registering:
+        with self._registration():
             new = self._enter(discovery)
         self.follow()
         return new
+
+    @contextmanager
+    def _registration(self) -> Iterator[None]:
+        """A block in which nobody else registers units of this collector."""
+        # The store's turn first: who adopts may have it already, and would wait for us as we for them.
+        with self._store.together(), self._registering:
+            yield
 
     def _enter(self, discovery: Discovery) -> list[UnitState]:
         """Make the discovered units ours, and those that were adopted before; returns the new ones."""
@@ -423,7 +430,7 @@ class CollectorRounds:
 
     def _adopt(self, unit: Unit) -> UnitState:
         """Have *unit* from now on, though nobody discovered it."""
-        with self._registering:
+        with self._registration():
             stored = self._store.register(
                 self.collector.target, [unit], backfill_days=_ADOPTED_DAYS, now=self._clock.now(), keep=True
             )[0]
