@@ -90,9 +90,9 @@ class Unit:
     """What one poll asks about: a project of a CI system, a query file of a database.
 
     Identity: ``key``, the source's own lasting id. ``name`` becomes the ``project`` label and may
-    change. ``created_at`` is ``None`` where the source does not tell. Units of one ``lane`` are polled on
-    threads of their own (:meth:`Collector.lane_capacity` many), so that a slow server of a collector that asks
-    several delays no other; those without share the ``engine.capacity`` threads of their collector.
+    change. ``created_at`` is ``None`` where the source does not tell. Units without a ``lane`` share the
+    ``engine.capacity`` threads of their collector. Those of one lane are polled on threads of their own
+    (:meth:`Collector.lane_capacity` many), so that of several servers of a collector none delays another.
     """
 
     key: str

@@ -59,6 +59,10 @@ class Crews:
         lanes = sum(crew.size for (_, lane), crew in list(self._crews.items()) if lane)
         return own + lanes
 
+    def waiting(self, collector: str) -> int:
+        """How much is due of *collector* and waits for a worker."""
+        return sum(len(crew.agenda) for (name, _), crew in list(self._crews.items()) if name == collector)
+
     def dismiss(self) -> None:
         """Let all workers go that have nothing in hand, until something is due."""
         for crew in list(self._crews.values()):

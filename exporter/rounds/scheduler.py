@@ -89,6 +89,7 @@ class Engine:
         self.led: Callable[[bool], None] = lambda _leading: None
         metrics.troubles = self.troubles
         metrics.work.capacity = self.workers
+        metrics.polls_waiting = self.waiting
 
     def adopt(self, rounds: Sequence[CollectorRounds]) -> None:
         """Take *rounds* in and show what the store has for them."""
@@ -246,6 +247,10 @@ class Engine:
     def workers(self) -> int:
         """How many polls can run at once; without a collector, as many as one would have."""
         return self._crews.workers(list(self.rounds.values())) or self._capacity
+
+    def waiting(self) -> dict[str, int]:
+        """``collector -> what is due and waits for one of its workers``."""
+        return {name: self._crews.waiting(name) for name in list(self.rounds)}
 
     def _agendas(self) -> list[Agenda]:
         return [self._upkeep.agenda, *self._crews.agendas()]

@@ -48,6 +48,7 @@ def used(world: World) -> None:
     metrics.hooks.received("gitlab", datetime(2027, 1, 1, tzinfo=UTC))
     metrics.hooks.waiting({"gitlab": (1, datetime(2027, 1, 1, tzinfo=UTC))})
     metrics.certificate_expiry = lambda: datetime(2027, 1, 1, tzinfo=UTC)
+    metrics.polls_waiting = lambda: {"gitlab": 7}
     metrics.troubles = lambda: [("gitlab", UnitTrouble("a\ud800", Trouble.NOT_FOUND, "gone"))] * 2
 
 

@@ -20,6 +20,7 @@ from exporter.rounds import scheduler
 from exporter.rounds.scheduler import Engine
 from exporter.store.sql import SqlStore
 from tests.support.engine import Service, wait_until
+from tests.support.fakes import value
 from tests.support.giteas import gitea
 from tests.support.harness import PROJECT, gitlab
 from tests.support.process import PATIENCE
@@ -63,6 +64,8 @@ def test_a_source_that_hangs_delays_the_rounds_of_no_other_collector(
     wait_until(lambda: all(other.polls.count(unit.key) > 3 for unit in MANY), "rounds of the other")
     assert len(inside) == len(MANY), "with as many polls at once as if it were alone"
     assert len(frozen.polls) == CAPACITY
+    waiting = value(service.world, "ci_exporter_polls_waiting", collector="frozen")
+    assert waiting in (len(MANY) - CAPACITY, len(MANY) - CAPACITY + 1), "and the next discovery, if it is due"
 
 
 def test_a_discovery_that_hangs_delays_no_other_collector(service: Service, free: threading.Event) -> None:
