@@ -48,7 +48,6 @@ def used(world: World) -> None:
     metrics.hooks.received("gitlab", datetime(2027, 1, 1, tzinfo=UTC))
     metrics.hooks.waiting({"gitlab": (1, datetime(2027, 1, 1, tzinfo=UTC))})
     metrics.certificate_expiry = lambda: datetime(2027, 1, 1, tzinfo=UTC)
-    metrics.polls_waiting = lambda: {"gitlab": 7}
     metrics.troubles = lambda: [("gitlab", UnitTrouble("a\ud800", Trouble.NOT_FOUND, "gone"))] * 2
 
 
@@ -57,6 +56,7 @@ def test_the_catalogue_is_what_is_exposed() -> None:
     page = world.polled("gitlab", STATE).context.page
     page.swap("a", {STATE: [Sample(("a",), 1.0), Sample(("b",), 1.0)]})
     used(world)
+    world.metrics.polls_waiting = lambda: {"gitlab": 7}
     exposed = {
         metric.name: metric
         for metric in world.metrics.collect()
