@@ -16,7 +16,7 @@ from exporter.contract import Batch, Unit
 from exporter.errors import ExporterError, StoreError, Unstorable
 from exporter.hooks import Hook, HookNews
 from exporter.rendering import Format
-from exporter.rounds import round as round_module
+from exporter.rounds import units as units_module
 from exporter.rounds.reading import HookReader
 from exporter.rounds.round import CollectorRounds
 from exporter.store.inbox import Arrived, digest_of
@@ -377,7 +377,7 @@ def test_a_unit_is_adopted_with_its_first_hook_and_all_that_is_reported_counts(
 def test_no_more_units_are_adopted_than_may_be(
     make_process: Callable[..., Process], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(round_module, "_MOST_ADOPTED", 2)
+    monkeypatch.setattr(units_module, "_MOST_ADOPTED", 2)
     process = make_process(Reported)
     process.begin()
     process.get(*(body_of(f"group/{number}", [number, "success", LATER]) for number in range(4)))
