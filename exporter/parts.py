@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from exporter import __version__
@@ -30,6 +30,15 @@ def _take_over(collector: Collector[Any], old: Collector[Any]) -> None:
     except Exception:
         # A collector's bug: it begins anew, and the reload goes on.
         log.exception("collector could not take over", extra={"collector": collector.name})
+
+
+def close_all(collectors: Iterable[Collector[Any]]) -> None:
+    """Have *collectors* give back their connections; one that cannot is logged, and the others do."""
+    for collector in collectors:
+        try:
+            collector.close()
+        except Exception:
+            log.exception("collector could not be closed", extra={"collector": collector.name})
 
 
 class Parts:
@@ -145,6 +154,5 @@ class Parts:
 
     def close(self) -> None:
         """Let go of all connections."""
-        for collector in self.collectors.values():
-            collector.close()
+        close_all(self.collectors.values())
         self.store.close()
