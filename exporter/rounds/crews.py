@@ -68,6 +68,12 @@ class Crews:
         for crew in list(self._crews.values()):
             crew.resize(0)
 
+    def relieve(self, collector: str) -> None:
+        """Have nothing that is due of *collector* wait for what its workers have in hand."""
+        for (name, _), crew in list(self._crews.items()):
+            if name == collector:
+                crew.relieve()
+
     def agendas(self) -> list[Agenda]:
         """Those of all crews that there are."""
         return [crew.agenda for crew in list(self._crews.values())]

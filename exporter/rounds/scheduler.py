@@ -132,8 +132,11 @@ class Engine:
         self._forget_polls()
         self._crews.dismiss()
         for one in rounds:
-            if one.name in self.rounds:
-                one.inherit(self.rounds[one.name])
+            if before := self.rounds.get(one.name):
+                one.inherit(before)
+                if one.collector.target != before.collector.target:
+                    # Polls of the source before may hang: they may be why this one was configured.
+                    self._crews.relieve(one.name)
         self.rounds = {one.name: one for one in rounds}
         self._were_ready &= self.rounds.keys()
         try:

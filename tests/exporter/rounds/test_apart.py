@@ -119,6 +119,27 @@ def test_the_capacity_is_that_of_every_collector_together(service: Service) -> N
     assert service.engine.workers() == 2 * CAPACITY + 3 + 1, "a lane's own, and one that discovers"
 
 
+def test_after_a_reload_polls_of_the_source_before_do_not_hold_up_those_of_another(
+    service: Service, free: threading.Event
+) -> None:
+    old, new = service.source("fake", *MANY), service.source("fake", *MANY, target="another")
+    old.answers = {unit.key: [lambda: (free.wait(PATIENCE), Batch())[1]] for unit in MANY}
+    service.start(old)
+    wait_until(lambda: len(old.polls) == CAPACITY, "polls that hang")
+    service.world.registry.replace(new)
+    service.engine.replace(service.rounds(new))
+    left = [unit.key for unit in MANY if unit.key not in old.polls]
+    wait_until(lambda: all(new.polls.count(key) > 2 for key in left), "polls of the other source")
+    assert not set(old.polls) & set(new.polls), "no unit is polled twice at a time"
+    free.set()
+    wait_until(lambda: all(new.polls.count(unit.key) > 2 for unit in MANY), "polls of all units")
+    wait_until(lambda: len(poll_threads()) == CAPACITY, "the end of the workers before")
+
+
+def poll_threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name.startswith("poll-fake-")]
+
+
 # -- with real collectors ------------------------------------------------------------------------
 
 
