@@ -247,7 +247,7 @@ class Collector(ABC, Generic[C]):
         return None
 
     def lane_capacity(self, lane: str) -> int:
-        """How many units of *lane* may be polled at once."""
+        """How many units of *lane* may be polled at once; told from memory, whenever one is due."""
         return 1
 
     def discover(self) -> Discovery:

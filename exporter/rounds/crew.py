@@ -38,7 +38,7 @@ class Crew:
             self.agenda.look_up()
 
     def relieve(self) -> None:
-        """Let every worker go when it has nothing in hand; :meth:`resize` puts others in their places at once."""
+        """Let every worker go that has nothing in hand, others later; :meth:`resize` need not wait for them."""
         with self._turn:
             self._workers = {}
         self.agenda.look_up()
