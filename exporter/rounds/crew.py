@@ -38,7 +38,7 @@ class Crew:
             self.agenda.look_up()
 
     def relieve(self) -> None:
-        """Let every worker go that has nothing in hand, others later; :meth:`resize` need not wait for them."""
+        """Let every worker go, those that have something in hand after it; :meth:`resize` waits for none."""
         with self._turn:
             self._workers = {}
         self.agenda.look_up()
