@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,10 @@ class Scope:
 
 def scopes_of(config: RunnersConfig) -> list[Scope]:
     """Everything that the configuration names, the widest first."""
+    enterprises = [Scope(f"enterprises/{name}", _fleet.INSTANCE, name) for name in config.enterprises]
     organizations = [Scope(f"orgs/{name}", _fleet.GROUP, name) for name in config.organizations]
     repositories = [Scope(f"repos/{name}", _fleet.PROJECT, name) for name in config.repositories]
-    return organizations + repositories
+    return enterprises + organizations + repositories
 
 
 @dataclass(slots=True)
@@ -65,9 +67,10 @@ class _Queue:
 
 
 class GitHubRunners(Collector[RunnersConfig]):
-    """The runners of organisations and repositories, as one fleet.
+    """The runners of enterprises, organisations and repositories, as one fleet.
 
-    A round costs a call per page of runners of each scope, and two of each repository, which GitHub does not
+    Each is in one list only; those of an enterprise, which take the jobs of all, count as the instance's. A
+    round costs a call per page of runners of each scope, and two of each repository, which GitHub does not
     charge as long as nothing changed there. Jobs for GitHub's own runners are no part of the queue: it tells
     nothing of those runners.
     """
@@ -123,7 +126,7 @@ class GitHubRunners(Collector[RunnersConfig]):
 
     def poll(self, unit: Unit, position: Position) -> Batch:
         """The whole fleet; a scope that cannot be read is told, and the others are shown."""
-        runners: dict[int, Runner] = {}
+        runners: dict[tuple[int, str], Runner] = {}
         troubles: list[UnitTrouble] = []
         for scope in self._scopes:
             try:
@@ -132,8 +135,10 @@ class GitHubRunners(Collector[RunnersConfig]):
                 troubles.append(_trouble(scope, error))
         if len(troubles) == len(self._scopes):
             raise UnitUnavailable(_together(troubles).detail, troubles[0].reason)
-        found = [runner for _, runner in sorted(runners.items())]
-        return self._batch(Fleet(found, self._waiting() if self.config.queue else None), troubles)
+        found = _told_apart(runners)
+        # Which repositories an enterprise has nobody tells: without any, nothing is known of the queue.
+        asks = self.config.queue and (self.config.organizations or self.config.repositories)
+        return self._batch(Fleet(found, self._waiting() if asks else None), troubles)
 
     def _batch(self, fleet: Fleet, troubles: list[UnitTrouble]) -> Batch:
         shown = fleet.runners[: self.config.max_runners]
@@ -146,10 +151,10 @@ class GitHubRunners(Collector[RunnersConfig]):
             trouble=_together(troubles) if troubles else None,
         )
 
-    def _runners(self, scope: Scope) -> dict[int, Runner]:
+    def _runners(self, scope: Scope) -> dict[tuple[int, str], Runner]:
         values = self._client.runners(scope.path)
         found = (_runner(value, scope, self.context.api.unknown_value) for value in values)
-        return {runner.runner_id: runner for runner in found}
+        return {(runner.runner_id, scope.name): runner for runner in found}
 
     # -- the queue -----------------------------------------------------------------------------------
 
@@ -188,6 +193,15 @@ class GitHubRunners(Collector[RunnersConfig]):
         from collectors.github.demos import runners_source
 
         return runners_source(directory)
+
+
+def _told_apart(runners: Mapping[tuple[int, str], Runner]) -> list[Runner]:
+    """*runners* by id; where two scopes have the same id, both are told with the name of theirs."""
+    often = Counter(number for number, _ in runners)
+    return [
+        runner if often[number] == 1 else replace(runner, named=f"{scope}/{number}")
+        for (number, scope), runner in sorted(runners.items())
+    ]
 
 
 def _runner(value: Any, scope: Scope, unknown: mapping.Unknown) -> Runner:

@@ -99,6 +99,7 @@ class GitHubConfig(Connection, CiConfig):
 class RunnersConfig(Connection):
     """Whose runners to watch, and what to show of them."""
 
+    enterprises: tuple[str, ...] = Field(default=(), description="enterprises whose own runners are watched")
     organizations: tuple[str, ...] = Field(default=(), description="organisations whose runners are watched")
     repositories: tuple[str, ...] = Field(
         default=(), description="repositories (owner/name) whose own runners are watched"
@@ -120,6 +121,6 @@ class RunnersConfig(Connection):
 
     @model_validator(mode="after")
     def _something_to_watch(self) -> Self:
-        if self.enabled and not (self.organizations or self.repositories):
-            raise ValueError("needs `organizations` or `repositories`")
+        if self.enabled and not (self.enterprises or self.organizations or self.repositories):
+            raise ValueError("needs `enterprises`, `organizations` or `repositories`")
         return self
