@@ -44,9 +44,28 @@ class Connection(CollectorConfig):
         parts = urlsplit(self.url)
         return parts.netloc.lower() + parts.path
 
+    @property
+    def history_name(self) -> str:
+        """Under which name the history of the instance is kept."""
+        return self.host_and_path
+
     def token_credentials(self) -> Credentials:
         """A bearer token from the configuration or the file."""
         return Credentials(self.token.get_secret_value() if self.token else "", self.token_file)
+
+
+class NamedInstance(Connection):
+    """The key of a collector whose history may outlast the source's address; it comes behind other bases."""
+
+    instance: str | None = Field(
+        default=None,
+        description="name under which history is kept; set it to the old host when the source moves",
+    )
+
+    @property
+    def history_name(self) -> str:
+        """Under which name the history of the instance is kept: the operator's, or host and path."""
+        return self.instance or self.host_and_path
 
 
 def api_client(

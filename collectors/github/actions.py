@@ -77,7 +77,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
     @property
     def target(self) -> str:
         """The host and path of the instance."""
-        return f"github:{self.config.host_and_path}"
+        return f"github:{self.config.history_name}"
 
     def credentials_changed(self) -> bool:
         """Whether there is another token or key than the refused one."""

@@ -154,7 +154,7 @@ class GitHubRunners(Collector[RunnersConfig]):
     def _runners(self, scope: Scope) -> dict[tuple[int, str], Runner]:
         values = self._client.runners(scope.path)
         found = (_runner(value, scope, self.context.api.unknown_value) for value in values)
-        return {(runner.runner_id, scope.name): runner for runner in found}
+        return {(runner.runner_id, scope.path): runner for runner in found}
 
     # -- the queue -----------------------------------------------------------------------------------
 
@@ -196,11 +196,11 @@ class GitHubRunners(Collector[RunnersConfig]):
 
 
 def _told_apart(runners: Mapping[tuple[int, str], Runner]) -> list[Runner]:
-    """*runners* by id; where two scopes have the same id, both are told with the name of theirs."""
+    """*runners*, by id and path of their scope; where two scopes have the same id, both are named by both."""
     often = Counter(number for number, _ in runners)
     return [
-        runner if often[number] == 1 else replace(runner, named=f"{scope}/{number}")
-        for (number, scope), runner in sorted(runners.items())
+        runner if often[number] == 1 else replace(runner, named=f"{path}/{number}")
+        for (number, path), runner in sorted(runners.items())
     ]
 
 

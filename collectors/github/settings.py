@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from collectors._ci import CiConfig
 from collectors._connection import Connection as AnyConnection
+from collectors._connection import NamedInstance
 from collectors._hooks import HookSettings
 
 _PUBLIC = "https://api.github.com"
@@ -70,7 +71,7 @@ class Connection(AnyConnection):
         return parts.netloc.lower().removeprefix("api.") + parts.path.removesuffix("/api/v3")
 
 
-class GitHubConfig(Connection, CiConfig):
+class GitHubConfig(Connection, NamedInstance, CiConfig):
     """Which repositories to watch, and what of them."""
 
     repositories: tuple[str, ...] = Field(default=(), description="repositories by owner/name")

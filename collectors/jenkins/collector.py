@@ -64,7 +64,7 @@ class Jenkins(CiCollector[JenkinsConfig]):
     @property
     def target(self) -> str:
         """The host and path of the instance."""
-        return f"jenkins:{self.config.host_and_path}"
+        return f"jenkins:{self.config.history_name}"
 
     def credentials_changed(self) -> bool:
         """Whether the token file holds another token than the refused one."""

@@ -115,12 +115,12 @@ def test_runners_of_an_enterprise_are_shown_and_take_the_jobs_of_its_organisatio
 
 
 def test_runners_of_two_scopes_with_the_same_ids_are_told_apart(lab: RunnersLab) -> None:
-    lab.restart(enterprises=["acme-inc"])
+    lab.restart(enterprises=["acme"])
     lab.exporter.poll()
     for kind in ("instance", "group"):
         assert lab.exporter.value("ci_runners", runner_type=kind, status="online") == 4
     labels = {line.split('runner="')[1].split('"')[0] for line in lab.exporter.lines("ci_runner_info")}
-    assert labels == {f"{scope}/{number}" for scope in ("acme", "acme-inc") for number in (1, 2, 3, 4)}
+    assert labels == {f"{scope}/acme/{number}" for scope in ("orgs", "enterprises") for number in range(1, 5)}
 
 
 def test_something_must_be_named() -> None:
