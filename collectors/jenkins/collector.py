@@ -15,7 +15,8 @@ from collectors.jenkins import hooks
 from collectors.jenkins.client import JenkinsClient
 from collectors.jenkins.cursor import Cursor, Mark
 from collectors.jenkins.mapping import Build
-from collectors.jenkins.reader import Memory, Reader
+from collectors.jenkins.memory import Memory
+from collectors.jenkins.reader import Reader
 from collectors.jenkins.settings import JenkinsConfig
 from collectors.jenkins.sweep import Job, Seen, Sweeper
 from exporter.contract import Batch, Context, DemoSource, Discovery, Known, Position, Unit
