@@ -256,8 +256,11 @@ class Reader:
         self.state.looked[one.ref] = max(one.run_id, self.state.looked.get(one.ref, 0))
 
     def _count(self, one: Waiting, report: Report) -> None:
+        """Have *report* counted; suites that reports have long come without make room."""
+        ended_at = min(one.updated_at, self.clock.now())  # GitLab's clock need not be ours
+
         def label(suite: str) -> str:
-            return self.state.suite_label(suite, one.updated_at, self.config.max_suites)
+            return self.state.suite_label(suite, ended_at, self.config.max_suites)
 
         self.observations += _testing.observations(self.provider, report, label, one.counts_until)
         self.given_up += self.state.give_up_suites()
