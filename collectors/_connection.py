@@ -64,8 +64,8 @@ class NamedInstance(Connection):
 
     @property
     def history_name(self) -> str:
-        """Under which name the history of the instance is kept: the operator's, or host and path."""
-        return self.instance or self.host_and_path
+        """Under which name the history of the instance is kept: the given one outlives a move."""
+        return self.instance or super().history_name
 
 
 def api_client(
