@@ -54,6 +54,20 @@ class Connection(CollectorConfig):
         return Credentials(self.token.get_secret_value() if self.token else "", self.token_file)
 
 
+class NamedInstance(Connection):
+    """The key of a collector whose history may outlast the source's address; it comes behind other bases."""
+
+    instance: str | None = Field(
+        default=None,
+        description="name under which history is kept; set it to the old host when the source moves",
+    )
+
+    @property
+    def history_name(self) -> str:
+        """Under which name the history of the instance is kept: the given one outlives a move."""
+        return self.instance or super().history_name
+
+
 def api_client(
     config: Connection,
     context: Context,
