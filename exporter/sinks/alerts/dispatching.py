@@ -6,7 +6,7 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from exporter.model.alerts import Alert, Notice, NoticeKind
 from exporter.sinkmetrics import Notified
 from exporter.sinks.alerts.attempts import Attempts
 from exporter.sinks.alerts.channels import Channel
-from exporter.sinks.base import SinkContext
+from exporter.sinks.base import SinkContext, try_each
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,14 @@ class Dispatcher:
         for name, lane in self._lanes.items():
             lane.standing = tuple(standing.get(name, ()))
 
+    def try_out(self) -> Iterator[str]:
+        """Lines for ``check --online`` on each channel; nothing is sent.
+
+        Raises:
+            SinkError: at the end, if some cannot be reached.
+        """
+        return try_each((f"channel {name}: ", lane.try_out) for name, lane in self._lanes.items())
+
     def _keep_house(self, stopping: threading.Event) -> None:
         """Drop what waits for channels that are configured no more, and count the rest from time to time."""
         dropped = False
@@ -94,6 +102,7 @@ class Lane:
     def __init__(self, channel: Channel, context: SinkContext) -> None:
         self.name = channel.name
         self.standing: tuple[Alert, ...] = ()
+        self._channel = channel
         self._resend_seconds = channel.resend_seconds
         self._settings = channel.settings
         self._context = context
@@ -135,6 +144,18 @@ class Lane:
                     seconds = _STORE_SECONDS
                 if not stopping.is_set():
                     bell.wait(seconds)
+
+    def try_out(self) -> Iterator[str]:
+        """Whether the channel can be reached.
+
+        Raises:
+            SinkError: it cannot.
+        """
+        try:
+            yield from self._channel.try_out()
+        except SinkError as error:
+            advice = f"correct alerts.channels.{self.name}, or see to its receiver"
+            raise SinkError(f"{error}; {advice}") from None
 
     def step(self) -> bool:
         """Send the next message; false if there is nothing to do now.
