@@ -8,13 +8,7 @@ from exporter.config.rules import BranchBroken
 from exporter.model.alerts import AlertState
 from exporter.model.runs import PipelineRun, Status
 from exporter.sinks.alerts.changes import Change
-from exporter.sinks.alerts.runwatches import (
-    EXPIRY,
-    RunWatch,
-    newest_runs,
-    order,
-    provider_of,
-)
+from exporter.sinks.alerts.runwatches import EXPIRY, RunWatch, newest_runs, order, provider_of
 from exporter.sinks.alerts.watch import Scene
 from exporter.store.records import Project
 
