@@ -8,7 +8,7 @@ from typing import Any
 
 from exporter.config.rules import JobFailing, QueueSlow
 from exporter.model.alerts import AlertState
-from exporter.model.runs import JobRun, Status
+from exporter.model.runs import JobRun, PipelineRun, Status
 from exporter.sinks.alerts.book import Book, Subject
 from exporter.sinks.alerts.changes import Change
 from exporter.sinks.alerts.runwatches import RunWatch, order, provider_of
@@ -147,5 +147,11 @@ class QueueSlowWatch(RunWatch[QueueSlow]):
 
     def facts(self, state: AlertState, scene: Scene) -> dict[str, Any]:
         """How long it waited, and how long is too long, besides what there is to tell of the run."""
-        times = {"value": state.about["waited"], "limit": self.rule.longer_than_seconds}
-        return {**super().facts(state, scene), **times}
+        facts = super().facts(state, scene)
+        run: PipelineRun | None = facts.get("run")
+        waited = state.about["waited"]
+        if self.rule.of != "jobs" and run and run.started_at is None and run.status is Status.PENDING:
+            waited = (
+                scene.now - run.created_at
+            ).total_seconds()  # it waits still: longer than when it was noted
+        return {**facts, "value": waited, "limit": self.rule.longer_than_seconds}
