@@ -16,6 +16,7 @@ import yaml
 from collectors.gitlab.standin.client import StandIn
 from tests.acceptance.conftest import MakeExporter, StartStandIn, exporter_config
 from tests.support.process import PATIENCE, ROOT, free_port, run_cli, run_here, wait_until
+from tests.support.receivers import Answer, Services
 from tests.support.tools import require
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
@@ -87,6 +88,20 @@ def test_check_online_fails_if_something_cannot_be_read_and_says_what_to_do(
     done = run_here("check", "--online", "--config", str(config))
     assert done.returncode == 1, done.stderr
     assert re.search(rf"^  failed: {says}", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_check_online_fails_if_the_token_lacks_a_scope(tmp_path: Path) -> None:
+    with Services(tmp_path) as forge:
+        forge.answer = lambda _request: Answer(403, b'{"error":"insufficient_scope"}')
+        gitlab = {"url": f"http://{forge.address}", "token": "t0ken-of-nothing", "groups": [{"path": "acme"}]}
+        content = {"store": {"url": f"sqlite:///{tmp_path}/s.db"}, "collectors": {"gitlab": gitlab}}
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(content))
+        done = run_here("check", "--online", "--config", str(file))
+    assert done.returncode == 1
+    assert (
+        "  failed: acme: forbidden: GitLab says 403: this token may not read it; let the token" in done.stdout
+    )
 
 
 def test_once_prints_the_truth_and_again_the_same(config: Path, standin: StandIn) -> None:
