@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
 from pathlib import Path
 
-from collectors._standin.client import spawn
+from collectors._standin.demo import LIVELY, start
 from collectors.gitlab.standin.client import MODULE
 from exporter.contract import DemoSource
 
@@ -34,18 +33,12 @@ def demo_source(directory: Path) -> DemoSource:
     is offline, stale, paused and new; now and then a job waits for a runner that is not there.
     """
     token = f"glpat-{secrets.token_hex(10)}"
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "gitlab-standin.log").open("ab") as log:
-        process, url = spawn(MODULE, {**_WORLD, "token": token}, subprocess.DEVNULL, log.fileno())
-    # Whoever ends it does so by its id; without this Popen would warn of a process that still runs.
-    process.returncode = 0
+    process_id, url = start(MODULE, {**_WORLD, "token": token}, directory / "gitlab-standin.log")
     block = {
         "url": url,
         "token": token,
         "groups": [{"path": _GROUP, "include_subgroups": True}],
-        "poll_interval_seconds": 5,
-        "poll_interval_max_seconds": 15,
         "backfill_days": 7,
-        "operations_per_second": 200,
+        **LIVELY,
     }
-    return DemoSource(block, "stand-in GitLab", (process.pid,))
+    return DemoSource(block, "stand-in GitLab", (process_id,))

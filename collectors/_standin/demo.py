@@ -1,0 +1,22 @@
+"""Starts a stand-in for ``ci-exporter demo``."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from collectors._standin.client import spawn
+
+# Something is to be seen all the time, and a stand-in of one's own need not be spared.
+LIVELY = {"poll_interval_seconds": 5, "poll_interval_max_seconds": 15, "operations_per_second": 200}
+
+
+def start(module: str, options: Mapping[str, object], log: Path) -> tuple[int, str]:
+    """Process id and address of a started stand-in, its errors in *log*; it ends with this process."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as errors:
+        process, url = spawn(module, options, subprocess.DEVNULL, errors.fileno())
+    # Whoever ends it does so by its id; without this Popen would warn of a process that still runs.
+    process.returncode = 0
+    return process.pid, url
