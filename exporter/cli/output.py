@@ -17,6 +17,7 @@ from exporter.app import config_text
 from exporter.config.load import Config
 from exporter.contract import Explains, Trouble
 from exporter.errors import ExporterError, SinkError
+from exporter.hooks import AcceptsHooks
 from exporter.registry import Registry
 from exporter.rendering import Format
 from exporter.rounds.backfill import Progress
@@ -47,7 +48,8 @@ def print_source(rounds: CollectorRounds, failures: list[str]) -> bool:
             print(f"  {trouble.name}: {trouble.reason.value}: {trouble.detail}")
         else:
             wrong.append(f"{trouble.name}: {trouble.reason.value}: {trouble.detail}; {advice}")
-    if not units and not wrong and not rounds.adopts:
+    waits_for_hooks = isinstance(collector, AcceptsHooks) and collector.adopts
+    if not units and not wrong and not waits_for_hooks:
         wrong.append(
             f"it finds no {collector.unit_noun}: name some that it may read in collectors.{rounds.name}"
         )
