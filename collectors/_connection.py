@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from collectors._credentials import Credentials
 from collectors._http import ApiClient
-from collectors._rates import RateLimiter
+from collectors._rates import RateLimiter, shared_pace
 from exporter.contract import CollectorConfig, Context
 from exporter.errors import ConfigError
 
@@ -25,7 +25,10 @@ class Connection(CollectorConfig):
     )
     tls_verify: bool = Field(default=True, description="check the source's certificate")
     operations_per_second: float = Field(
-        default=10, gt=0, le=1000, description="calls a second, all threads in all"
+        default=10,
+        gt=0,
+        le=1000,
+        description="calls a second; shared by the collectors of this host for which the same is set",
     )
 
     @field_validator("url")
@@ -88,7 +91,7 @@ def api_client(
     return cls(
         base_url or config.url,
         credentials or config.token_credentials(),
-        limiter=RateLimiter(config.operations_per_second, context.stopping),
+        limiter=_limiter(config, context),
         observer=context.api,
         clock=context.clock,
         stopping=context.stopping,
@@ -97,3 +100,15 @@ def api_client(
         accept=accept,
         verify=str(config.ca_file) if config.ca_file and config.tls_verify else config.tls_verify,
     )
+
+
+def _limiter(config: Connection, context: Context) -> RateLimiter:
+    """The limiter of one collector, in step with those of others that are told the same of the same host.
+
+    One whose number nobody set keeps its own: the default is what each may take.
+    """
+    rate = config.operations_per_second
+    if "operations_per_second" not in config.model_fields_set:
+        return RateLimiter(rate, context.stopping)
+    host = urlsplit(config.url).netloc.lower()
+    return RateLimiter(rate, context.stopping, pace=shared_pace(host, rate, context.stopping))
