@@ -20,6 +20,8 @@ from exporter.store.tables import hooks, hooks_seen
 
 REMEMBERED = timedelta(hours=25)
 """How long a hook is known, so that a repetition is no news; senders repeat for a day at most."""
+REMEMBERED_AT_MOST = 2_000_000
+"""How many hooks are known, give or take those of ten minutes: 140 MB of SQLite; the oldest go first."""
 _FORGOTTEN_AT_ONCE = 5_000
 _REMOVED_AT_ONCE = 100  # whoever acknowledges has to wait for it
 _DIGEST_BYTES = 16
@@ -161,12 +163,14 @@ class Inbox:
         return len(numbers)
 
     def forget(self, now: datetime) -> int:
-        """Forget the hooks that nobody repeats any more, in parts; returns how many."""
-        old = (
-            sa.select(hooks_seen.c.digest)
-            .where(hooks_seen.c.seen_at < now - REMEMBERED)
-            .limit(_FORGOTTEN_AT_ONCE)
-        )
+        """Forget the hooks that nobody repeats any more, and the oldest of too many, in parts; how many."""
+        seen_at = hooks_seen.c.seen_at
+        # By their time, not by counting: two processes that do this at once forget none in vain.
+        too_many = sa.select(seen_at).order_by(seen_at.desc()).offset(REMEMBERED_AT_MOST).limit(1)
+        with self._read() as connection:
+            last = connection.execute(too_many).scalar()
+        before = now - REMEMBERED if last is None else max(last, now - REMEMBERED)
+        old = sa.select(hooks_seen.c.digest).where(seen_at <= before).limit(_FORGOTTEN_AT_ONCE)
         forgotten = 0
         while True:
             with self._read() as connection:
