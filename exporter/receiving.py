@@ -13,7 +13,8 @@ from exporter.parts import Parts
 from exporter.porter import Porter
 from exporter.rounds.reading import HookReader
 from exporter.rounds.round import CollectorRounds
-from exporter.store.intake import Intake, Room
+from exporter.store.intake import Intake
+from exporter.store.room import Room
 from exporter.web.hooks import HookDoor
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from exporter.clock import Clock
+from exporter.config.hooks import MOST_HEADERS_BYTES
 from exporter.hookmetrics import HookMetrics, Result
 from exporter.hooks import AcceptsHooks, Hook
 from exporter.store.inbox import Arrived, digest_of
@@ -25,7 +26,6 @@ PREFIX = "/hooks/"
 _SECONDS = 8.0  # senders give up after ten
 _RETRY_SECONDS = "30"
 _LARGE_BYTES = 128 * 1024  # takes longer to prove than a turn of the loop may last
-_HEADERS_BYTES = 8 * 1024
 _READ = ("content-type", "x-")
 """How headers begin that reading may need: what happened, from where."""
 _NOT_KEPT = ("token", "signature", "secret", "auth", "cookie", "password", "api-key", "forwarded", "real-ip")
@@ -166,7 +166,7 @@ def _kept(headers: Mapping[str, str]) -> dict[str, str]:
         for name, value in headers.items()
         if name.startswith(_READ) and not any(word in name for word in _NOT_KEPT)
     }
-    return kept if sum(len(name) + len(value) for name, value in kept.items()) <= _HEADERS_BYTES else {}
+    return kept if sum(len(name) + len(value) for name, value in kept.items()) <= MOST_HEADERS_BYTES else {}
 
 
 def _text(sentence: str, status: int = 200, retry_after: str = "") -> Response:

@@ -19,7 +19,8 @@ from exporter.contract import Context
 from exporter.errors import ConfigError
 from exporter.hookmetrics import HookMetrics
 from exporter.store.inbox import Inbox
-from exporter.store.intake import Intake, Room
+from exporter.store.intake import Intake
+from exporter.store.room import Room
 from exporter.store.sql import SqlStore
 from exporter.web.app import WebParts, build_app
 from exporter.web.gate import Gate
