@@ -104,7 +104,7 @@ class StandIn:
 
     def stop(self) -> int:
         """End it; returns its exit code."""
-        self._connection.close()
+        self.close()
         self._process.terminate()
         if self._process.stdin is not None:
             self._process.stdin.close()
@@ -113,6 +113,10 @@ class StandIn:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+
+    def close(self) -> None:
+        """Let go of the connection; whatever is asked next makes another."""
+        self._connection.close()
 
     def control(self, method: str, name: str, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What a control endpoint answers.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def runners_source(directory: Path) -> DemoSource:
     source = _start(directory)
     block: dict[str, Any] = {key: source.block[key] for key in ("url", "token", "operations_per_second")}
     more = {"instance": True, "poll_interval_seconds": 5}
-    return DemoSource(block | more, "runners of the stand-in GitLab", source.process_ids)
+    return replace(source, block=block | more, title="runners of the stand-in GitLab")
 
 
 def deployments_source(directory: Path) -> DemoSource:
@@ -34,21 +35,21 @@ def changes_source(directory: Path) -> DemoSource:
 
 
 def _of_projects(directory: Path, title: str, **more: Any) -> DemoSource:
-    """The stand-in, and a block that watches the same projects as that of pipelines."""
+    """The stand-in, and a block that polls the same projects as that of pipelines."""
     source = _start(directory)
-    return DemoSource({**source.block, **more}, title, source.process_ids)
+    block = {key: value for key, value in source.block.items() if key != "hooks"}
+    return replace(source, block=block | more, title=title)
 
 
 def tests_source(directory: Path) -> DemoSource:
     """The stand-in, and the block that reads the reports of its projects."""
-    source = _start(directory)
     # Without history: two calls for each of its pipelines would double the time until the demo is ready.
     more = {"backfill_days": 0, "settle_seconds": 5, "cases": {"enabled": True}}
-    return DemoSource({**source.block, **more}, "tests in the stand-in GitLab", source.process_ids)
+    return _of_projects(directory, "tests in the stand-in GitLab", **more)
 
 
 def _start(directory: Path) -> DemoSource:
-    """The running stand-in of *directory*; whoever asks first is told its process, to end it."""
+    """The running stand-in of *directory*; whoever asks first is to end it, and have it send hooks."""
     from collectors.gitlab.standin.demo import demo_source
 
     if (known := _started.get(directory)) is not None:
