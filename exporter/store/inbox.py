@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -31,7 +33,7 @@ _REMEMBER = made_once(
 _Connecting = Callable[[], AbstractContextManager[Connection]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Arrived:
     """A hook that *collector* found authentic; ``digest`` is what its repetitions have, too."""
 
@@ -39,7 +41,7 @@ class Arrived:
     digest: bytes
     hook: Hook
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Its bytes in the queue, nearly."""
         return len(self.hook.body) + sum(len(name) + len(value) for name, value in self.hook.headers.items())
@@ -91,14 +93,15 @@ class Inbox:
 
     def add(self, arrived: Sequence[Arrived]) -> list[bool]:
         """Keep those of *arrived* that are new, all or none; which of them are."""
-        new = [False] * len(arrived)
+        # In one order, or two processes with the same hooks would wait for each other.
+        seen = [{"digest": one.digest, "seen_at": one.hook.received_at} for one in arrived]
+        seen.sort(key=itemgetter("digest"))
+        new = []
         with self._write() as connection:
-            remember = _REMEMBER(connection)
-            # In one order, or two processes with the same hooks would wait for each other.
-            for index in sorted(range(len(arrived)), key=lambda index: (arrived[index].digest, index)):
-                one = arrived[index]
-                row = {"digest": one.digest, "seen_at": one.hook.received_at}
-                new[index] = connection.execute(remember, row).first() is not None
+            unknown = set(connection.execute(_REMEMBER(connection), seen).scalars())
+            for one in arrived:
+                new.append(one.digest in unknown)
+                unknown.discard(one.digest)
             rows = [_row(one) for one, is_new in zip(arrived, new, strict=True) if is_new]
             if rows:
                 connection.execute(sa.insert(hooks), rows)

@@ -263,8 +263,9 @@ def test_a_full_queue_takes_no_more_until_something_is_read(
 
 
 def test_a_flood_for_one_collector_leaves_room_for_the_others(
-    make_desk: Callable[..., Desk], inbox: Inbox
+    make_desk: Callable[..., Desk], inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(intake_module, "_LOOK_SECONDS", 3600)
     desk = make_desk("mill", hooks=12)
     kept = desk.offer(*(arrived(number) for number in range(20)))
     assert kept == [Outcome.KEPT] * 9 + [Outcome.NO_ROOM] * 11
