@@ -157,8 +157,8 @@ def test_health_is_answered_while_every_render_thread_is_busy(
     serve: Serve, connect: Connect, gate: Any
 ) -> None:
     server = serve(Limits(workers=2), render=gate.render)
-    busy = [connect(server).send(GET_METRICS) for _ in range(3)]
-    gate.wait_entered(2)
+    busy = [gate.hold(connect(server)) for _ in range(2)]
+    busy.append(connect(server).send(GET_METRICS))
     client = connect(server)
     for path in ("/healthz", "/-/healthy", "/-/ready"):
         assert client.get(path).status == 200
@@ -245,8 +245,7 @@ def test_over_the_cap_requests_in_flight_are_kept_and_the_next_is_told(
     serve: Serve, connect: Connect, gate: Any
 ) -> None:
     server = serve(Limits(connections=2), render=gate.render)
-    busy = [connect(server).send(GET_METRICS) for _ in range(2)]
-    gate.wait_entered(2)
+    busy = [gate.hold(connect(server)) for _ in range(2)]
     refused = connect(server).reply()
     assert (refused.status, refused.headers["connection"]) == (503, "close")
     gate.open()
