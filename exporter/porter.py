@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from exporter.config.load import Config
+from exporter.errors import ConfigError
 from exporter.hookmetrics import HookMetrics, Result
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,18 @@ _STOP = b'{"stop": true}\n'
 
 
 def packed(config: Config) -> str:
-    """*config* for a process that we start; it holds the secrets."""
-    return base64.b64encode(pickle.dumps(config)).decode()
+    """*config* for a process that we start; it holds the secrets.
+
+    Raises:
+        ConfigError: a collector's settings are made of what no other process can have.
+    """
+    try:
+        return base64.b64encode(pickle.dumps(config)).decode()
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            "the settings of a collector cannot be handed to the process that receives hooks, so leave"
+            f" hooks.addr out: {error}"
+        ) from error
 
 
 def unpacked(text: str) -> Config:
@@ -38,10 +49,10 @@ def unpacked(text: str) -> Config:
     return cast("Config", pickle.loads(base64.b64decode(text)))  # noqa: S301
 
 
-def _order(wanted: tuple[int, Config], descriptors: Sequence[int]) -> bytes:
+def _order(wanted: tuple[int, str], descriptors: Sequence[int]) -> bytes:
     """What has the process begin on *descriptors*, or go on, with what is *wanted*."""
     number, config = wanted
-    order = {"number": number, "config": packed(config), "descriptors": descriptors}
+    order = {"number": number, "config": config, "descriptors": descriptors}
     return json.dumps(order).encode() + b"\n"
 
 
@@ -50,12 +61,15 @@ class Porter:
 
     It runs with *config*, whatever the files say meanwhile. It says what it counts, for *metrics*, and that
     it is well; *bell* is rung when it kept hooks. It ends with us, however we end: its standard input ends.
+
+    Raises:
+        ConfigError: *config* cannot be handed on.
     """
 
     def __init__(
         self, config: Config, sockets: Sequence[socket.socket], metrics: HookMetrics, bell: threading.Event
     ) -> None:
-        self._wanted = (0, config)  # numbered, so that it can say which one it took
+        self._wanted = (0, packed(config))  # numbered, so that it can say which one it took
         self._sockets = sockets
         self._metrics = metrics
         self._bell = bell
@@ -77,7 +91,7 @@ class Porter:
     def reload(self, config: Config, seconds: float) -> None:
         """Have it go on with *config*; if it did not within *seconds*, it is started again with that."""
         self._reloaded.clear()
-        self._wanted = (self._wanted[0] + 1, config)
+        self._wanted = (self._wanted[0] + 1, packed(config))
         self._say_soon(_order(self._wanted, []))
         # One that is still starting has either begun with it, or will read what was said.
         if not self._reloaded.wait(seconds) and self._greeted:

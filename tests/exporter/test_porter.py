@@ -17,6 +17,8 @@ from prometheus_client import CollectorRegistry
 from exporter import porter as porter_module
 from exporter.config.load import Config
 from exporter.config.schema import Settings
+from exporter.contract import CollectorConfig
+from exporter.errors import ConfigError
 from exporter.hookmetrics import HookMetrics
 from exporter.porter import Porter, unpacked
 from tests.support.engine import wait_until
@@ -103,3 +105,11 @@ def test_one_that_does_not_take_a_new_configuration_is_started_again_with_it(
     porter.reload(OTHER, 0.01)
     wait_until(lambda: diary(tmp_path) == [CONFIG, OTHER], "another one began with it")
     assert "does not take the new configuration" in caplog.text
+
+
+def test_settings_that_no_other_process_can_have_are_told_at_the_start() -> None:
+    class Odd(CollectorConfig):
+        """Of no module that could be imported."""
+
+    with pytest.raises(ConfigError, match=r"leave hooks\.addr out"):
+        Porter(Config(Settings(), {"odd": Odd()}), [], HookMetrics(CollectorRegistry()), threading.Event())
