@@ -59,6 +59,7 @@ class HookDoor:
         proven = await self._proven(accepting, hook)
         if not proven:
             return self._refuse(accepting)
+        # All are offered before the first is waited for.
         outcomes = [await one for one in [self._keep(name, one, hook) for name, one in proven]]
         if not {Outcome.NO_ROOM, Outcome.NOT_KEPT}.isdisjoint(outcomes):
             return _text("hooks cannot be kept just now; send it again later", 503, _RETRY_SECONDS)
