@@ -44,6 +44,11 @@ class Connection(CollectorConfig):
         parts = urlsplit(self.url)
         return parts.netloc.lower() + parts.path
 
+    @property
+    def history_name(self) -> str:
+        """Under which name the history of the instance is kept."""
+        return self.host_and_path
+
     def token_credentials(self) -> Credentials:
         """A bearer token from the configuration or the file."""
         return Credentials(self.token.get_secret_value() if self.token else "", self.token_file)

@@ -25,7 +25,7 @@ from exporter.config.secrets import SecretUrl
 from exporter.contract import Collector
 from exporter.errors import ConfigError
 from exporter.notify import Notifier
-from exporter.parts import Parts
+from exporter.parts import Parts, close_all
 from exporter.plugins import collector_classes
 from exporter.receiving import Receiving
 from exporter.rendering import Format
@@ -274,8 +274,7 @@ class App:
             logs.set_level(config.settings.log.level)
             self.serving.reload()
             self._loaded()
-            for collector in old:
-                collector.close()
+            close_all(old)
             log.info("configuration reloaded", extra={"collectors": ", ".join(collectors) or "none"})
 
     @contextmanager

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from collectors._ci import CiConfig
 from collectors._connection import Connection as AnyConnection
 from collectors._hooks import HookSettings
+from collectors._runners import FleetConfig
 
 _PUBLIC = "https://api.github.com"
 
@@ -96,16 +97,12 @@ class GitHubConfig(Connection, CiConfig):
         return not (self.repositories or self.organizations or self.users)
 
 
-class RunnersConfig(Connection):
+class RunnersConfig(Connection, FleetConfig):
     """Whose runners to watch, and what to show of them."""
 
     organizations: tuple[str, ...] = Field(default=(), description="organisations whose runners are watched")
     repositories: tuple[str, ...] = Field(
         default=(), description="repositories (owner/name) whose own runners are watched"
-    )
-    poll_interval_seconds: float = Field(default=60, gt=0, description="wait between two polls")
-    poll_interval_max_seconds: float = Field(
-        default=300, gt=0, description="while GitHub fails it is asked less and less often, down to this"
     )
     rediscover_interval_seconds: float = Field(
         default=1800, gt=0, description="how often the repositories of organisations are read anew"

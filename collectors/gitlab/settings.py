@@ -98,6 +98,11 @@ class Watched(Connection):
         return [str(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
     @property
+    def history_name(self) -> str:
+        """Under which name the history of the instance is kept: the given one outlives a move."""
+        return self.instance or super().history_name
+
+    @property
     def everything(self) -> Literal["none", "member", "visible"]:
         """Which projects to watch beside the named ones."""
         if self.all_projects is not None:

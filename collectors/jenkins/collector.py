@@ -6,19 +6,19 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import ClassVar
 
+from collectors._api import ApiCollector
 from collectors._ci import CiCollector
 from collectors._hooks import body_object
-from collectors.jenkins import hooks
+from collectors.jenkins import demos, hooks
 from collectors.jenkins.client import JenkinsClient
 from collectors.jenkins.cursor import Cursor, Mark
 from collectors.jenkins.mapping import Build
 from collectors.jenkins.reader import Memory, Reader
 from collectors.jenkins.settings import JenkinsConfig
 from collectors.jenkins.sweep import Job, Seen, Sweeper
-from exporter.contract import Batch, Context, DemoSource, Discovery, Known, Position, Unit
+from exporter.contract import Batch, Context, Discovery, Known, Position, Unit
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import RefKind
@@ -36,7 +36,7 @@ class _Backlog:
     builds: list[tuple[Job, Build]]
 
 
-class Jenkins(CiCollector[JenkinsConfig]):
+class Jenkins(ApiCollector[JenkinsConfig, JenkinsClient], CiCollector[JenkinsConfig]):
     """Builds of Jenkins: a plain job is a unit, and so is a multibranch project with all of its branches.
 
     A steady round costs one call for all jobs together, or one for each folder that is named. A build
@@ -49,6 +49,7 @@ class Jenkins(CiCollector[JenkinsConfig]):
     unit_noun: ClassVar[str] = "jobs"
     hook_name: ClassVar[str] = "jenkins"
     adopts: ClassVar[bool] = False
+    start_demo = staticmethod(demos.builds_source)
 
     def __init__(self, config: JenkinsConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -56,11 +57,6 @@ class Jenkins(CiCollector[JenkinsConfig]):
         self._sweeper = Sweeper(self._client, config, context)
         self._memory = Memory()
         self._backlogs: dict[str, _Backlog] = {}
-
-    @property
-    def target(self) -> str:
-        """The host and path of the instance."""
-        return f"jenkins:{self.config.host_and_path}"
 
     def credentials_changed(self) -> bool:
         """Whether the token file holds another token than the refused one."""
@@ -81,17 +77,6 @@ class Jenkins(CiCollector[JenkinsConfig]):
         """The unit, with its primary branch where that is known."""
         primary = self._memory.primary.get(seen.unit.key)
         return replace(seen.unit, default_branch=primary) if primary else seen.unit
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Start the stand-in Jenkins."""
-        from collectors.jenkins.demos import builds_source
-
-        return builds_source(directory)
 
     # -- polls ---------------------------------------------------------------------------------
 

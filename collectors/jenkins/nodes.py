@@ -5,24 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
-
-from prometheus_client.metrics_core import Metric
 
 from collectors import _fleet
 from collectors._fleet import Fleet, Runner, WaitingJob
-from collectors._values import Json, json_object, text, text_or_empty
-from collectors.jenkins import mapping
+from collectors._runners import FleetCollector
+from collectors._values import Json, integer, json_object, text, text_or_empty
+from collectors.jenkins import demos
 from collectors.jenkins.client import JenkinsClient
 from collectors.jenkins.settings import NodesConfig
+from collectors.jenkins.values import LARGEST, LONGEST, instant
 from exporter import ci_families
-from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Schedule, Unit
+from exporter.contract import Batch, Context, Position, Unit
 from exporter.errors import BadAnswer
 from exporter.families import Sample, gauge
 
 _PROVIDER = "jenkins"
-_NO_ROOM = "max_nodes"
 _ARCHITECTURE = "hudson.node_monitors.ArchitectureMonitor"
 _PLATFORM = re.compile(r"(.*) \(([^)]*)\)\Z")
 _MOST = 2**53  # what JSON holds exactly
@@ -38,38 +36,19 @@ EXECUTORS = gauge(
 )
 
 
-class JenkinsNodes(Collector[NodesConfig]):
+class JenkinsNodes(FleetCollector[NodesConfig, JenkinsClient]):
     """All nodes that the user sees as one fleet, and what waits for an executor; two calls a poll."""
 
     name = "jenkins_nodes"
     config_model = NodesConfig
     families = (*ci_families.RUNNER_FAMILIES, EXECUTORS)
-    unit_noun = "fleets"
+    fleet_provider = _PROVIDER
+    no_room = "max_nodes"
+    start_demo = staticmethod(demos.nodes_source)
 
     def __init__(self, config: NodesConfig, context: Context) -> None:
         super().__init__(config, context)
         self._client = JenkinsClient(config, context, self.name)
-
-    @property
-    def target(self) -> str:
-        """The host and path of the instance."""
-        return f"{self.name}:{self.config.host_and_path}"
-
-    @property
-    def schedule(self) -> Schedule:
-        """How often to poll; what a poll brings is always news, so only failures make it rarer."""
-        config = self.config
-        return Schedule(
-            config.poll_interval_seconds, max(config.poll_interval_seconds, config.poll_interval_max_seconds)
-        )
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
-
-    def discover(self) -> Discovery:
-        """The one fleet there is."""
-        return Discovery((Unit(self.name, self.config.host_and_path),))
 
     def poll(self, unit: Unit, position: Position) -> Batch:
         """All nodes, and the queue."""
@@ -77,29 +56,11 @@ class JenkinsNodes(Collector[NodesConfig]):
         nodes.sort(key=lambda node: text(node, "displayName"))
         runners = [_runner(node, place) for place, node in enumerate(nodes)]
         fleet = Fleet(runners, _waiting(_objects(self._client.queue(), "items")))
-        shown, surplus = runners[: self.config.max_nodes], runners[self.config.max_nodes :]
-        self.context.page.note_dropped(
-            ci_families.RUNNER_INFO, _NO_ROOM, [_fleet.info(_PROVIDER, runner) for runner in surplus]
-        )
-        samples = _fleet.samples(_PROVIDER, fleet, shown, max_tag_sets=self.config.max_labels)
-        names = {runner.named for runner in shown if runner.status == _fleet.ONLINE}
+        at_most = self.config.max_nodes
+        samples = self._samples(fleet, runners, at_most=at_most, max_tag_sets=self.config.max_labels)
+        names = {runner.named for runner in runners[:at_most] if runner.status == _fleet.ONLINE}
         executors = [sample for node in nodes for sample in _executors(node, names)]
         return Batch(samples={**samples, EXECUTORS: executors})
-
-    def collect(self) -> Iterator[Metric]:
-        """What the last poll saw, from memory."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in Jenkins that the demo of builds starts."""
-        from collectors.jenkins.demos import nodes_source
-
-        return nodes_source(directory)
 
 
 def _runner(node: Json, place: int) -> Runner:
@@ -133,7 +94,7 @@ def _executors(node: Json, names: set[str]) -> Iterator[Sample]:
     if name in names:
         busy = _busy(node)
         yield Sample((_PROVIDER, name, "busy"), float(busy))
-        yield Sample((_PROVIDER, name, "idle"), float(max(0, mapping.integer(node, "numExecutors") - busy)))
+        yield Sample((_PROVIDER, name, "idle"), float(max(0, integer(node, "numExecutors", LARGEST) - busy)))
 
 
 def _platform(node: Json) -> tuple[str, str]:
@@ -147,7 +108,7 @@ def _platform(node: Json) -> tuple[str, str]:
 def _waiting(items: Sequence[Json]) -> list[WaitingJob]:
     """What could run if there were an executor: nothing in its quiet period, or behind another build."""
     return [
-        WaitingJob(mapping.integer(item, "id", _MOST), _tags(item), "", "", _since(item))
+        WaitingJob(integer(item, "id", _MOST), _tags(item), "", "", _since(item))
         for item in items
         if item.get("buildable") is True
     ]
@@ -156,7 +117,7 @@ def _waiting(items: Sequence[Json]) -> list[WaitingJob]:
 def _since(item: Json) -> datetime:
     """Since when it waits for an executor."""
     key = "buildableStartMilliseconds" if "buildableStartMilliseconds" in item else "inQueueSince"
-    return mapping.instant(mapping.integer(item, key, mapping.LONGEST))
+    return instant(integer(item, key, LONGEST))
 
 
 def _tags(item: Json) -> frozenset[str]:

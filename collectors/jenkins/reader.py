@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from collectors._failures import concerns_all
 from collectors._http import NotThere
 from collectors.jenkins import mapping
 from collectors.jenkins.client import PAGE, JenkinsClient, job_path
 from collectors.jenkins.cursor import Cursor, Mark
 from collectors.jenkins.mapping import Build
 from collectors.jenkins.settings import JenkinsConfig
+from collectors.jenkins.stages import stages
 from collectors.jenkins.sweep import Job, Seen
 from exporter.contract import Context, Known, Trouble, UnitTrouble
 from exporter.errors import BadAnswer, SourceError, Unauthorized, UnitUnavailable
@@ -250,7 +252,7 @@ class Reader:
             self._memory.stages = False  # it is not that the build was discarded meanwhile
 
     def _stages_of(self, body: object, run: PipelineRun) -> list[JobRun]:
-        return mapping.stages(body, run, unstable=self._config.unstable, unknown=self._unknown)
+        return stages(body, run, unstable=self._config.unstable, unknown=self._unknown)
 
     def _kind(self, job: Job) -> RefKind:
         """What sort of ref the job is for; asked for when a branch is new, since its name does not tell."""
@@ -309,8 +311,7 @@ class Reader:
         try:
             yield
         except SourceError as error:
-            concerns_all = isinstance(error, (Unauthorized, UnitUnavailable)) or error.retry_after is not None
-            if concerns_all or self._failures >= _MOST_FAILURES:
+            if concerns_all(error) or self._failures >= _MOST_FAILURES:
                 raise
             self._failures += 1
             self.failure = error

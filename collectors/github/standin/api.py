@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from collectors._standin.asking import Answer, Query, Refusal
-from collectors._standin.forge import Forge, Project, Run
+from collectors._standin.forge import Forge
+from collectors._standin.runs import Project, Run
 from collectors._standin.times import parse
 from collectors.github.standin.render import Json, Render, owner_of
 

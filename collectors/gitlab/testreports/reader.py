@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from collectors import _testing
+from collectors._failures import concerns_all
 from collectors._testing import Case, Newest, RefKey, Report
 from collectors.gitlab import mapping as pipelines
-from collectors.gitlab.reader import OVERLAP, concerns_all
+from collectors.gitlab.reader import OVERLAP
 from collectors.gitlab.testreports import mapping
 from collectors.gitlab.testreports.client import ReportsClient
 from collectors.gitlab.testreports.cursor import State, Waiting
