@@ -40,7 +40,7 @@ from exporter.store.sql import SqlStore
 from exporter.web.app import WebParts
 from exporter.web.landing import LandingPage
 from exporter.web.status.known import NAMES, Known, read_known
-from exporter.web.status.view import CollectorState, Standing
+from exporter.web.status.shapes import CollectorState, Standing
 from exporter.web.webread import load_web_config
 
 log = logging.getLogger(__name__)

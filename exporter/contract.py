@@ -97,13 +97,15 @@ class Observation(NamedTuple):
     It adds to the persisted total of *family* and *labels* (as :meth:`Collector.unit_samples` wants them
     back; without the unit's name, which may change) unless one with its ``key`` did so before; ``key`` is
     any text that tells this event from all others of the family. What no total can take is left out: NaN,
-    infinity, and an amount below zero for a counter.
+    infinity, and an amount below zero for a counter. Once ``remember_until`` has passed, the same event would
+    count again: the collector must not come with it then. ``None`` is remembered for ever.
     """
 
     family: Family
     labels: Labels
     value: float
     key: str
+    remember_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ class Batch:
     brought less than it should: the rest is saved and shown all the same, and the poll counts as failed;
     ``answered`` is false if the source did not even answer. ``events`` go to the sinks, each once. What a
     batch of ``history`` holds happened before anybody watched: it is counted as usual, and told to nobody.
+    ``given_up`` are totals of what is gone for good: deleted, and begun anew should it ever come back.
     """
 
     cursor: str | None = None
@@ -135,6 +138,7 @@ class Batch:
     samples: Samples | None = None
     quiet: bool = False
     observations: tuple[Observation, ...] = ()
+    given_up: tuple[tuple[Family, Labels], ...] = ()
     trouble: UnitTrouble | None = None
     failure: SourceError | None = None
     answered: bool = True

@@ -116,7 +116,7 @@ class GitHubClient(Client):
     # -- runners ---------------------------------------------------------------------------------
 
     def runners(self, scope: str) -> list[Any]:
-        """Every runner of ``orgs/NAME`` or ``repos/OWNER/NAME``."""
+        """Every runner of ``enterprises/NAME``, ``orgs/NAME`` or ``repos/OWNER/NAME``."""
         pages = self._pages(f"{scope}/actions/runners", "runners", "runners")
         return [entry for page in pages for entry in page]
 

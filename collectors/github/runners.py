@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,9 +27,10 @@ _STATUSES = {"online": _fleet.ONLINE, "offline": _fleet.OFFLINE}
 
 def scopes_of(config: RunnersConfig) -> list[Scope]:
     """Everything that the configuration names, the widest first."""
+    enterprises = [Scope(f"enterprises/{name}", _fleet.INSTANCE, name) for name in config.enterprises]
     organizations = [Scope(f"orgs/{name}", _fleet.GROUP, name) for name in config.organizations]
     repositories = [Scope(f"repos/{name}", _fleet.PROJECT, name) for name in config.repositories]
-    return organizations + repositories
+    return enterprises + organizations + repositories
 
 
 @dataclass(slots=True)
@@ -39,9 +42,10 @@ class _Queue:
 
 
 class GitHubRunners(FleetCollector[RunnersConfig, GitHubClient]):
-    """The runners of organisations and repositories, as one fleet.
+    """The runners of enterprises, organisations and repositories, as one fleet.
 
-    A round costs a call per page of runners of each scope, and two of each repository, which GitHub does not
+    Each is in one list only; those of an enterprise, which take the jobs of all, count as the instance's. A
+    round costs a call per page of runners of each scope, and two of each repository, which GitHub does not
     charge as long as nothing changed there. Jobs for GitHub's own runners are no part of the queue: it tells
     nothing of those runners.
     """
@@ -86,19 +90,21 @@ class GitHubRunners(FleetCollector[RunnersConfig, GitHubClient]):
 
     def poll(self, unit: Unit, position: Position) -> Batch:
         """The whole fleet; a scope that cannot be read is told, and the others are shown."""
-        runners: dict[int, Runner] = {}
+        runners: dict[tuple[int, str], Runner] = {}
         troubles = read_each(self._scopes, lambda scope: runners.update(self._runners(scope)), "GitHub")
-        found = [runner for _, runner in sorted(runners.items())]
-        fleet = Fleet(found, self._waiting() if self.config.queue else None)
+        found = _told_apart(runners)
+        # Which repositories an enterprise has nobody tells: without any, nothing is known of the queue.
+        asks = self.config.queue and (self.config.organizations or self.config.repositories)
+        fleet = Fleet(found, self._waiting() if asks else None)
         samples = self._samples(
             fleet, found, at_most=self.config.max_runners, max_tag_sets=self.config.max_label_sets
         )
         return Batch(samples=samples, trouble=together(troubles) if troubles else None)
 
-    def _runners(self, scope: Scope) -> dict[int, Runner]:
+    def _runners(self, scope: Scope) -> dict[tuple[int, str], Runner]:
         values = self._client.runners(scope.path)
         found = (_runner(value, scope, self.context.api.unknown_value) for value in values)
-        return {runner.runner_id: runner for runner in found}
+        return {(runner.runner_id, scope.path): runner for runner in found}
 
     # -- the queue -----------------------------------------------------------------------------------
 
@@ -120,6 +126,15 @@ class GitHubRunners(FleetCollector[RunnersConfig, GitHubClient]):
                     if waiting := _waiting_job(job, name, self.context.api.unknown_value):
                         found[waiting.job_id] = waiting
         return list(found.values())
+
+
+def _told_apart(runners: Mapping[tuple[int, str], Runner]) -> list[Runner]:
+    """*runners*, by id and path of their scope; where two scopes have the same id, both are named by both."""
+    often = Counter(number for number, _ in runners)
+    return [
+        runner if often[number] == 1 else replace(runner, named=f"{path}/{number}")
+        for (number, path), runner in sorted(runners.items())
+    ]
 
 
 def _runner(value: Any, scope: Scope, unknown: mapping.Unknown) -> Runner:

@@ -18,7 +18,7 @@ _BUILD = (
     "actions[queuingDurationMillis,causes[_class,userId],lastBuiltRevision[SHA1,branch[name]]]"
 )
 _JOB = f"_class,name,lastBuild[{_BUILD}]"
-PAGE = 100  # builds a call; more would make Jenkins load too many records at once
+PAGE = 100  # builds a call, and as many as `builds` holds
 _COMPUTERS = (
     "computer[displayName,offline,temporarilyOffline,numExecutors,assignedLabels[name],"
     "monitorData[hudson.node_monitors.ArchitectureMonitor],executors[idle],oneOffExecutors[idle]]"
@@ -60,13 +60,18 @@ class JenkinsClient(Client):
     def builds(self, job: str, first: int, count: int = PAGE) -> list[Any]:
         """Builds of a job by position, the newest is at 0; none if the job is gone.
 
-        ``allBuilds``, since ``builds`` ends at the hundredth.
+        ``builds`` ends at the hundredth. ``allBuilds`` does not, but makes Jenkins load the records of all
+        builds of the job however few are asked for, since a range wants to know how long the list is.
+
+        Source:
+            stapler, Range.java, ``apply``; Jenkins core, RunList.java, ``size``.
         """
-        tree = f"allBuilds[{_BUILD}]{{{first},{first + count}}}"
+        name = "builds" if first + count <= PAGE else "allBuilds"
+        tree = f"{name}[{_BUILD}]{{{first},{first + count}}}"
         answer = self._ask(f"{job_path(job)}api/json", "builds", tree)
         if answer.status == 404:
             return []
-        builds = _object(_readable(answer, job), "builds").get("allBuilds")
+        builds = _object(_readable(answer, job), "builds").get(name)
         if not isinstance(builds, list):
             raise BadAnswer(f"builds: expected a list of builds of {job}")
         return builds

@@ -24,8 +24,9 @@ _PROVIDER = "jenkins"
 _ARCHITECTURE = "hudson.node_monitors.ArchitectureMonitor"
 _PLATFORM = re.compile(r"(.*) \(([^)]*)\)\Z")
 _MOST = 2**53  # what JSON holds exactly
-# In every language of Jenkins the label stands in quotes of some sort, and nothing else does.
-_QUOTED = re.compile("[‘“„«「『'\"]([^’”“»」』'\"]+)[’”“»」』'\"]")
+# In every language of Jenkins labels and nodes stand in quotes of some sort, and nothing else does. Behind a
+# letter there is no opening quote.
+_QUOTED = re.compile("(?<!\\w)[‘“„«「『'\"]([^’”“»」』'\"]+)[’”“»」』'\"]")
 
 EXECUTORS = gauge(
     "ci_runner_executors",
@@ -68,7 +69,8 @@ def _runner(node: Json, place: int) -> Runner:
     name = text(node, "displayName")
     offline = node.get("offline") is True
     platform, architecture = _platform(node)
-    labels = (text(label, "name") for label in _objects(node, "assignedLabels"))
+    told: Json = {"assignedLabels": [], **node}  # old ones tell of none
+    labels = (text(label, "name") for label in _objects(told, "assignedLabels"))
     return Runner(
         runner_id=place,
         named=name,
@@ -125,12 +127,20 @@ def _tags(item: Json) -> frozenset[str]:
 
     Of an expression all parts of an ``&&`` are labels; one with other signs stays as it is.
     """
-    match = _QUOTED.search(text_or_empty(item, "why"))
-    if match is None:
-        return frozenset()
-    if re.search(r"[|!()<]|->", match[1]):
-        return frozenset((match[1],))
-    return frozenset(part.strip() for part in match[1].split("&&") if part.strip())
+    label = _label(text_or_empty(item, "why"))
+    if re.search(r"[|!()<]|->", label):
+        return frozenset((label,))
+    return frozenset(part.strip() for part in label.split("&&") if part.strip())
+
+
+def _label(why: str) -> str:
+    """The label in a sentence or several, empty if there is none.
+
+    ``‘Built-In Node’ doesn’t have label ‘linux’; ‘old’ is reserved`` names nodes as well: where there are two
+    names, the second is the label.
+    """
+    quoted = max((_QUOTED.findall(clause) for clause in why.split(";")), key=len)
+    return quoted[-1] if quoted else ""
 
 
 def _objects(body: Any, key: str) -> list[Json]:

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from collectors._ci import CiConfig
 from collectors._connection import Connection as AnyConnection
+from collectors._connection import NamedInstance
 from collectors._credentials import Credentials, UserCredentials
 from collectors._hooks import HookSettings
 from collectors._runners import FleetConfig
@@ -38,7 +39,7 @@ class Connection(AnyConnection):
         return UserCredentials(self.user, token, self.token_file) if self.user else Credentials()
 
 
-class JenkinsConfig(Connection, CiConfig):
+class JenkinsConfig(Connection, NamedInstance, CiConfig):
     """Which jobs to watch, and what of them."""
 
     folders: tuple[str, ...] = Field(

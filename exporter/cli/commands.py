@@ -92,11 +92,11 @@ def check(options: argparse.Namespace) -> int:
     print(f"store: ok ({store.name})", file=sys.stderr)
     store.close()
     failures = run_once(parts.rounds, capacity=config.settings.engine.capacity)
-    for rounds in parts.rounds:
-        output.print_source(rounds, failures[rounds.name])
-    refused = [sink.name for sink in sinks if not _takes_events(sink)]
+    # All of them: whoever mends something wants to know of everything.
+    good = [output.print_source(rounds, failures[rounds.name]) for rounds in parts.rounds]
+    good += [_takes_events(sink) for sink in sinks]
     parts.close()
-    return 1 if refused or first_error(failures) else 0
+    return 0 if all(good) else 1
 
 
 def _sinks(config: Config, parts: Parts) -> list[Sink]:
@@ -120,7 +120,8 @@ def _takes_events(sink: Sink) -> bool:
         for line in sink.try_out():
             print(f"{sink.name}: {line}", flush=True)
     except SinkError as error:
-        print(f"{sink.name}: failed: {error}", flush=True)
+        for line in str(error).splitlines():
+            print(f"{sink.name}: failed: {line}", flush=True)
         return False
     finally:
         sink.close()

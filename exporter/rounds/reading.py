@@ -278,4 +278,5 @@ def _together(batches: Sequence[Batch | None]) -> list[Batch | None]:
 
 def _simple(batch: Batch) -> bool:
     """Whether *batch* holds nothing that must be saved before or after others."""
-    return not (batch.deleted_runs or batch.refs or batch.samples is not None or batch.history)
+    alone = batch.deleted_runs or batch.refs or batch.given_up or batch.history
+    return not (alone or batch.samples is not None)

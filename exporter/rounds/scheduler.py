@@ -220,9 +220,11 @@ class Engine:
             return False
 
     def _prune(self) -> None:
-        """Delete runs past their retention."""
+        """Delete runs past their retention, and forget what was counted and cannot come again."""
         if self._leading:
-            deleted = self._store.prune(self._clock.now() - self._retention)
+            now = self._clock.now()
+            deleted = self._store.prune(now - self._retention)
+            self._store.outbox.forget(now)
             log.info("old runs pruned", extra={"runs": deleted})
 
     def _every(

@@ -130,7 +130,7 @@ class SqlStore:
             row = self._unit(connection, unit_id, lock=True)
             streams = self.outbox.wanted(row.wanted)
             teller = self._teller(connection, row, batch) if RUNS in streams else None
-            saved = Saver(connection, unit_id, row.counts_from, teller).save(batch)
+            saved = Saver(connection, row, teller).save(batch)
             changes = _unit_changes(row, batch)
             if saved.changed or changes.keys() - {"cursor"}:
                 changes["version"] = row.version + 1  # tells other processes
@@ -170,10 +170,10 @@ class SqlStore:
             return batch
         with self._read() as connection:
             row = self._unit(connection, unit_id)
-            observations = unseen(connection, unit_id, batch.observations)
+            observations = unseen(connection, row.target_id, unit_id, batch.observations)
             events = _of(self.outbox.wanted(row.wanted), batch.events)
             events = self.outbox.untold(connection, row.target_id, events)
-        if records or observations or events or _unit_changes(row, batch):
+        if records or observations or events or batch.given_up or _unit_changes(row, batch):
             return replace(batch, observations=tuple(observations.values()), events=tuple(events))
         return None
 

@@ -76,6 +76,9 @@ class GitLabTests(WokenByHooks, ApiCollector[ReportsConfig, ReportsClient]):
             samples=_testing.samples((_PROVIDER, unit.name), state.newest),
             quiet=not reader.changed,
             observations=tuple(reader.observations),
+            given_up=tuple(
+                total for suite in reader.given_up for total in _testing.totals_of(_PROVIDER, suite)
+            ),
             trouble=reader.trouble,
             failure=failure,
             more=reader.more,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from collectors._standin.forge import Forge
 from collectors._standin.runs import Run
 from collectors.jenkins.standin.beans import LEFT_QUEUE_AFTER, WORKFLOW, Settings, address
-from collectors.jenkins.standin.tree import Bean
+from collectors.jenkins.standin.tree import Bean, Table
 
 _PLACEHOLDER = "org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask"
 
@@ -102,8 +102,19 @@ class Executors:
             "assignedLabels": [{"name": label} for label in labels],
             "executors": [{"idle": place >= busy, "number": place} for place in range(max(executors, busy))],
             "oneOffExecutors": [],
-            "monitorData": {
-                "hudson.node_monitors.ArchitectureMonitor": None if offline else "Linux (amd64)",
-                "hudson.node_monitors.ClockMonitor": {"_class": "hudson.util.ClockDifference", "diff": 0},
-            },
+            "monitorData": _monitors(told=not offline),
         }
+
+
+def _monitors(*, told: bool) -> Table:
+    """What monitors know of a node, nothing of one that is offline; a tree selects none of them."""
+    space = {"_class": "hudson.node_monitors.DiskSpaceMonitorDescriptor$DiskSpace", "size": 10**10}
+    known: Bean = {
+        "SwapSpaceMonitor": {"_class": "hudson.node_monitors.SwapSpaceMonitor$MemoryUsage2"},
+        "TemporarySpaceMonitor": space,
+        "DiskSpaceMonitor": space,
+        "ArchitectureMonitor": "Linux (amd64)",
+        "ResponseTimeMonitor": {"_class": "hudson.node_monitors.ResponseTimeMonitor$Data", "average": 3},
+        "ClockMonitor": {"_class": "hudson.util.ClockDifference", "diff": 0},
+    }
+    return Table({f"hudson.node_monitors.{name}": value if told else None for name, value in known.items()})

@@ -59,7 +59,7 @@ class Site(StandInSite):
         try:
             return Answer(prune(bean, parse(tree)) if tree else shallow(bean))
         except BadTree as error:
-            raise Refusal(400, f"<html>{error}</html>") from None
+            raise Refusal(500, f"<html>Malformed tree expression: {error}</html>") from None
 
     def _admit(self, request: Request) -> None:
         """Refuse who gives another password, or none where that is needed."""
