@@ -20,7 +20,7 @@ _SHARES = (0.5, 0.95)
 _MANY = 10_000  # runs of which a sample is looked at first
 _SAMPLED = 17  # one of so many run ids; no divisor of the steps in which databases number
 _SIGMAS = 4.0  # how far off the sample may be, in standard deviations
-_AT_ONCE = 2_000  # rows: one by one takes longer, and all need memory
+_AT_ONCE = 250  # rows
 _VALUES = (runs.c.duration_seconds, runs.c.queue_seconds)
 
 
@@ -71,21 +71,13 @@ def _of_database(question: Question, group: sa.ColumnElement[Any]) -> dict[Any, 
 
 
 def _of_values(question: Question, group: sa.ColumnElement[Any]) -> dict[Any, Both]:
-    """The same, found by reading and sorting every value."""
-    read: dict[Any, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    """The same, found by reading every value."""
     known = sa.or_(*(value.is_not(None) for value in _VALUES))
-    for rows in _ask(question, [group, *_VALUES], known).partitions(_AT_ONCE):
-        for part, duration, queue in rows:
-            durations, queues = read[part]
-            if duration is not None:
-                durations.append(duration)
-            if queue is not None:
-                queues.append(queue)
-    return {part: Both(*map(_quantiles, values)) for part, values in read.items()}
+    return {part: Both(*map(_quantiles, values)) for part, values in _read(question, group, known).items()}
 
 
-def _quantiles(values: list[float]) -> Quantiles:
-    values.sort()
+def _quantiles(values: Sequence[float]) -> Quantiles:
+    """Those of sorted *values*."""
     return Quantiles(*(values[rank(share, len(values))] for share in _SHARES)) if values else Quantiles()
 
 
@@ -95,19 +87,17 @@ def _of_sample(question: Question, counts: tuple[int, int]) -> Both | None:
     A sample says between which two values each quantile most likely is. The database counts those below, and
     only those between are read: if the quantile is not among them after all, that is noticed.
     """
-    sample = _ask(question, _VALUES, runs.c.run_id % _SAMPLED == 0).all()
+    sample = _read(question, ALL, runs.c.run_id % _SAMPLED == 0)[0]
     sought = [
-        _Sought(value, share, *_span(known, share))
-        for value, known in enumerate(_columns(sample))
-        for share in _SHARES
+        _Sought(value, share, *_span(known, share)) for value, known in enumerate(sample) for share in _SHARES
     ]
     below = [sa.func.count().filter(_VALUES[one.value] < one.low) for one in sought]
     less = _ask(question, below).one()
     between = sa.or_(*(_VALUES[one.value].between(one.low, one.high) for one in sought))
-    columns = _columns(_ask(question, _VALUES, between).all())
+    read = _read(question, ALL, between)[0]
     try:
         found = [
-            _placed(one, counts[one.value], columns[one.value], number)
+            _placed(one, counts[one.value], read[one.value], number)
             for one, number in zip(sought, less, strict=True)
         ]
     except LookupError:
@@ -129,11 +119,6 @@ def _placed(one: _Sought, count: int, values: Sequence[float], less: int) -> flo
     return values[bisect_left(values, one.low) : bisect_right(values, one.high)][place]
 
 
-def _columns(rows: Sequence[Sequence[Any]]) -> list[list[float]]:
-    """The known values of each column, sorted."""
-    return [sorted(row[value] for row in rows if row[value] is not None) for value in range(len(_VALUES))]
-
-
 def _span(sample: Sequence[float], share: float) -> tuple[float, float]:
     """Between which two values of the sorted *sample* the quantile of that *share* of all most likely is."""
     spread = _SIGMAS * math.sqrt(share * (1 - share) * len(sample)) + 1
@@ -142,6 +127,25 @@ def _span(sample: Sequence[float], share: float) -> tuple[float, float]:
         sample[low] if low >= 0 else -math.inf,
         sample[high] if high < len(sample) else math.inf,
     )
+
+
+def _read(
+    question: Question, group: sa.ColumnElement[Any], condition: sa.ColumnElement[bool]
+) -> dict[Any, tuple[list[float], list[float]]]:
+    """``group -> every known value of both`` of the runs that fulfil *condition*, sorted."""
+    read: dict[Any, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+    # In parts so small that no garbage is collected meanwhile: that takes as long as to read all.
+    for rows in _ask(question, [group, *_VALUES], condition).partitions(_AT_ONCE):
+        for part, duration, queue in rows:
+            durations, queues = read[part]
+            if duration is not None:
+                durations.append(duration)
+            if queue is not None:
+                queues.append(queue)
+    for values in read.values():
+        for column in values:
+            column.sort()
+    return read
 
 
 def _ask(
