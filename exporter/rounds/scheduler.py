@@ -62,6 +62,7 @@ class Engine:
         *,
         capacity: int,
         retention_days: int,
+        dead_letter_days: int,
         stopping: threading.Event,
     ) -> None:
         self.rounds: dict[str, CollectorRounds] = {}
@@ -70,6 +71,7 @@ class Engine:
         self._metrics = metrics
         self._clock = clock
         self._retention = timedelta(days=retention_days)
+        self._keep_buried = timedelta(days=dead_letter_days)
         self._stopping = stopping
         self._lease = store.lease()
         self._leading = False
@@ -220,10 +222,12 @@ class Engine:
             return False
 
     def _prune(self) -> None:
-        """Delete runs past their retention."""
+        """Delete runs and dead letters past their retention."""
         if self._leading:
             deleted = self._store.prune(self._clock.now() - self._retention)
             log.info("old runs pruned", extra={"runs": deleted})
+            if buried := self._store.outbox.forget_buried(self._clock.now() - self._keep_buried):
+                log.info("old dead letters deleted", extra={"events": buried})
 
     def _every(
         self,

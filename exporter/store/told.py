@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection
 
 from exporter.clock import EPOCH
 from exporter.model.events import Event
 from exporter.store.statements import chunks
-from exporter.store.tables import told
+from exporter.store.tables import told, units
 
 _CLAIMED = 5_000  # events in one statement
 _PART = 10_000  # rows that are looked at, and perhaps deleted, in one transaction
@@ -24,15 +25,6 @@ _HOUR = timedelta(hours=1)
 _Connecting = Callable[[], AbstractContextManager[Connection]]
 
 # All numbers go over as one value: a parameter for each would cost more than what is done with it.
-_KNOWN: Mapping[str, sa.TextClause] = {
-    "sqlite": sa.text(
-        "SELECT number FROM told"
-        " WHERE target_id = :target_id AND number IN (SELECT value FROM json_each(:numbers))"
-    ),
-    "postgresql": sa.text(
-        "SELECT number FROM told WHERE target_id = :target_id AND number = ANY(CAST(:numbers AS bigint[]))"
-    ),
-}
 _CLAIM: Mapping[str, sa.TextClause] = {
     # Without the WHERE, SQLite would take the ON for a join's.
     "sqlite": sa.text(
@@ -48,16 +40,33 @@ _CLAIM: Mapping[str, sa.TextClause] = {
 }
 
 
-def untold(connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
-    """Those of *events* that were not told before, each once; only a look, :func:`claim` decides."""
+def known_of_unit(dialect: str) -> sa.ScalarSelect[Any]:
+    """What of ``:numbers`` was told of the target of a row of `units`; for :func:`read_known`."""
+    numbers: sa.BindParameter[Any] = sa.bindparam("numbers")
+    if dialect == "postgresql":
+        asked = told.c.number == sa.func.any(sa.cast(numbers, ARRAY(sa.BigInteger)))
+        mine = sa.select(told.c.number).where(told.c.target_id == units.c.target_id, asked)
+        return sa.select(sa.func.array(mine.correlate(units).scalar_subquery())).scalar_subquery()
+    asked = told.c.number.in_(sa.select(sa.func.json_each(numbers).table_valued("value").c.value))
+    mine = sa.select(sa.func.json_group_array(told.c.number))
+    return mine.where(told.c.target_id == units.c.target_id, asked).correlate(units).scalar_subquery()
+
+
+def numbers_of(events: Iterable[Event], dialect: str) -> list[int] | str:
+    """What tells *events*, as ``:numbers``."""
+    numbers = list({number_of(event) for event in events})
+    return numbers if dialect == "postgresql" else json.dumps(numbers)
+
+
+def read_known(found: list[int] | str) -> set[int]:
+    """What :func:`known_of_unit` found."""
+    return set(json.loads(found) if isinstance(found, str) else found)
+
+
+def untold(events: Iterable[Event], known: Collection[int]) -> list[Event]:
+    """Those of *events* that are not *known* to be told, each once; only a look, :func:`claim` decides."""
     fresh = {number_of(event): event for event in events}
-    if fresh:
-        postgresql = connection.dialect.name == "postgresql"
-        numbers = list(fresh) if postgresql else json.dumps(list(fresh))
-        find = _KNOWN[connection.dialect.name]
-        for (number,) in connection.execute(find, {"target_id": target_id, "numbers": numbers}).fetchall():
-            del fresh[number]
-    return list(fresh.values())
+    return [event for number, event in fresh.items() if number not in known]
 
 
 def claim(connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
