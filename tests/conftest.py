@@ -29,6 +29,9 @@ from tests.support.stores import ready_store
 # Folders of tests that start programs and wait for them: whole files run side by side, and those that take
 # minutes come first, or the last of them would run alone.
 LONG = ("acceptance", "security", "collectors", "queries", "contracts")
+# Folders of tests that start the whole program, and those of them that are alone in going through some code.
+PROGRAMS = ("acceptance", "security")
+MEASURED_PROGRAMS = ("test_hooks_porter", "test_serve")
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -175,11 +178,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_repeated(item: pytest.Item) -> bool:
-    """Whether it goes through code that others measure.
+    """Whether it goes through code that others measure, which would take half as long again.
 
-    So do whole worlds that are told or counted exactly once, and the PostgreSQL half of a pair, except
-    where the code is about one database.
+    So do whole worlds that are told or counted exactly once, the PostgreSQL half of a pair, except
+    where the code is about one database, and what starts the whole program.
     """
+    if item.path.parent.name in PROGRAMS and item.path.stem not in MEASURED_PROGRAMS:
+        return True
     call = getattr(item, "callspec", None)
     paired = call is not None and "postgresql" in call.params.values()
     return (paired and item.path.parent.name != "store") or item.path.stem.endswith("exactly_once")

@@ -6,13 +6,9 @@ import re
 from contextlib import ExitStack
 from pathlib import Path
 
-import pytest
-
 from tests.acceptance.conftest import MakeExporter, StartStandIn
 from tests.support.process import ROOT, wait_until
 from tests.support.prometheus import Alertmanager, Prometheus
-
-pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
 
 SHIPPED = ROOT / "deploy" / "prometheus"
 ALERT = "CiDefaultBranchFailing"

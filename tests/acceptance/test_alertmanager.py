@@ -13,8 +13,6 @@ from tests.acceptance.conftest import MakeExporter, StartStandIn
 from tests.support.process import ExporterProcess, wait_until
 from tests.support.prometheus import Alertmanager
 
-pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
-
 PROJECT, RULE = "acme/p", "main-broken"
 
 

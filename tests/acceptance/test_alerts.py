@@ -16,8 +16,6 @@ from tests.acceptance.conftest import MakeExporter, StartStandIn
 from tests.support.process import ExporterProcess, wait_until
 from tests.support.receivers import Services
 
-pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
-
 PROJECT = "acme/p"
 BROKEN, MENDED = f"{PROJECT}: main is broken", f"{PROJECT}: main works again"
 

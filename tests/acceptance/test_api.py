@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import pytest
 import requests
 import yaml
 
 from tests.acceptance.conftest import MakeExporter, StartStandIn
 from tests.support.process import ExporterProcess, free_port, wait_until
-
-pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
 
 
 def _read(exporter: ExporterProcess, path: str, **parameters: Any) -> Any:

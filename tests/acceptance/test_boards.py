@@ -19,9 +19,6 @@ from tests.support.demo import started_demo
 from tests.support.process import wait_until
 from tests.support.prometheus import Prometheus
 
-# Smaller tests go through the same code once; measuring all of it again would double the time.
-pytestmark = pytest.mark.no_cover
-
 _NO_HOOKS = "the demo takes no webhooks"
 # Each with the reason why the demo may have nothing to show.
 MAY_BE_EMPTY = {

@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from collectors.gitlab.standin.client import StandIn
@@ -14,8 +13,6 @@ from tests.acceptance.conftest import MakeExporter, StartStandIn
 from tests.support.process import ExporterProcess, free_port, wait_until
 from tests.support.prometheus import Alertmanager
 from tests.support.receivers import Answer, MailServer, Services
-
-pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
 
 PROJECT = "acme/p"
 BROKEN, MENDED = f"{PROJECT}: main is broken", f"{PROJECT}: main works again"

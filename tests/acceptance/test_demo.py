@@ -15,7 +15,6 @@ from tests.support.truth import counted_runs
 
 
 # The one below that is interrupted tells which code it ran.
-@pytest.mark.no_cover
 def test_the_demo_shows_live_metrics_and_ends_cleanly(tmp_path: Path) -> None:
     with started_demo(tmp_path) as (demo, url):
         wait_until(lambda: _status(f"{url}/-/ready") == 200, "the demo is ready", 3 * PATIENCE)
@@ -47,7 +46,7 @@ def test_the_demo_shows_live_metrics_and_ends_cleanly(tmp_path: Path) -> None:
     assert f"{url}/metrics" in (tmp_path / "log").read_text()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.no_cover)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_end_of_the_demo_leaves_a_process_behind(tmp_path: Path, number: signal.Signals) -> None:
     with started_demo(tmp_path) as (demo, url):
         wait_until(lambda: "oneclick_pr_open{" in _metrics(url), "its reports are there")

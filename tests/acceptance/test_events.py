@@ -10,14 +10,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import requests
 
 from collectors.gitlab.standin.client import StandIn
 from tests.support.kafka import Cluster, Reader, ce_id, headers_of
 from tests.support.process import PATIENCE, ROOT, free_port, wait_until
-
-pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
 
 TOPIC = "data-bus.gitlab.events"
 

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import random
 
-import pytest
-
 from collectors.gitlab.standin.client import StandIn
 from tests.acceptance.conftest import MakeExporter, StartStandIn
 from tests.support.process import SOON, ExporterProcess, wait_until
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
-
-# Smaller tests go through the same code once; measuring all of it again would double the time.
-pytestmark = pytest.mark.no_cover
 
 # Stories in which no pipeline id is executed twice while nobody looks: what GitLab has overwritten by
 # the time we ask again, no exporter can know.

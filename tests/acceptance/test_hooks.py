@@ -5,16 +5,12 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import pytest
 import yaml
 
 from collectors.gitlab.standin.client import StandIn
 from tests.acceptance.conftest import MakeExporter, StartStandIn
 from tests.acceptance.test_exactly_once import STORIES, assert_totals_come_true, watched_projects
 from tests.support.process import ExporterProcess, wait_until
-
-# Smaller tests go through the same code once; measuring all of it again would double the time.
-pytestmark = pytest.mark.no_cover
 
 SECRET = "hook-secret-of-the-lab"
 

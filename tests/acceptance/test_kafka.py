@@ -22,7 +22,6 @@ from tests.support.redis import RedisServer
 from tests.support.witness import Witness
 
 # Smaller tests go through the same code once; here it is killed, and could not tell what it ran.
-pytestmark = pytest.mark.no_cover
 
 STORIES = ("normal", "failing", "auto_retry", "cancel_running")
 WAITING = 'ci_exporter_outbox_events{sink="kafka"}'

@@ -140,7 +140,6 @@ def test_a_unix_socket_is_scraped_and_its_file_goes_at_the_stop(make: Make, fold
     assert not path.exists()
 
 
-@pytest.mark.no_cover
 def test_a_socket_left_by_kill_9_is_taken_over_and_a_live_one_is_not(make: Make, folder: Path) -> None:
     where = f"unix:{folder / 'm.sock'}"
     first = make("first", addr=where).start()
@@ -164,7 +163,6 @@ def test_a_start_that_fails_later_leaves_no_socket(make: Make, folder: Path, tmp
 # -- ports
 
 
-@pytest.mark.no_cover  # others go through the same code
 def test_a_port_in_use_is_one_line_whoever_has_it(make: Make) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
@@ -178,7 +176,6 @@ def test_a_port_in_use_is_one_line_whoever_has_it(make: Make) -> None:
     assert _refused(exporter) == f"cannot listen on 127.0.0.1:{port}: {ours}"
 
 
-@pytest.mark.no_cover
 def test_an_address_that_cannot_be_is_found_by_check(make: Make) -> None:
     exporter = make(health_addr="unix:run/h.sock")
     for command in ("check", "serve"):
@@ -195,7 +192,6 @@ def _spread(folder: Path) -> list[str]:
     return [f"127.0.0.1:{free_port()}", f"[::1]:{free_port()}", f"unix:{folder / 'm.sock'}"]
 
 
-@pytest.mark.no_cover
 def test_several_addresses_all_answer_and_are_all_free_at_once(make: Make, folder: Path) -> None:
     addresses = _spread(folder)
     exporter = make(addr=addresses).start()
@@ -220,7 +216,6 @@ def test_several_addresses_all_answer_and_are_all_free_at_once(make: Make, folde
     )
 
 
-@pytest.mark.no_cover
 def test_addresses_can_be_flags(make: Make, folder: Path) -> None:
     addresses = _spread(folder)
     exporter = make(enabled=False)

@@ -26,8 +26,6 @@ from tests.support.postgres import PostgresServer
 from tests.support.process import PATIENCE, ROOT, SOON, ExporterProcess, free_port, wait_until
 from tests.support.prometheus import Prometheus
 
-pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
-
 SECRET = "wr0ng-s3cret"
 HEAVY_ROWS = 20_000
 OURS = "FROM pg_stat_activity WHERE application_name = 'ci-exporter'"

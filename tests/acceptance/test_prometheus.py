@@ -16,9 +16,6 @@ from tests.acceptance.test_exactly_once import assert_totals_come_true, watched_
 from tests.support.process import ExporterProcess, wait_until
 from tests.support.prometheus import Prometheus
 
-# Smaller tests go through the same code once; measuring all of it again would double the time.
-pytestmark = pytest.mark.no_cover
-
 
 def finished_pipelines(standin: StandIn) -> list[dict[str, Any]]:
     """Every finished execution of a watched pipeline."""

@@ -13,8 +13,6 @@ import yaml
 from tests.support.postgres import PostgresServer
 from tests.support.process import run_cli
 
-pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
-
 SCHEMA = r"""
 CREATE TABLE builds (id int, team text, state text, seconds numeric, "startedAt" timestamptz, facts text);
 INSERT INTO builds VALUES

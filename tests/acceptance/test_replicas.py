@@ -7,7 +7,6 @@ import time
 from contextlib import ExitStack
 
 import psycopg
-import pytest
 
 from collectors.gitlab.standin.client import StandIn
 from tests.acceptance.conftest import MakeExporter, StartStandIn
@@ -15,9 +14,6 @@ from tests.acceptance.test_exactly_once import STORIES, assert_totals_come_true,
 from tests.support.postgres import PostgresServer
 from tests.support.process import SOON, ExporterProcess, wait_until
 from tests.support.truth import counted_runs
-
-# Smaller tests go through the same code once; measuring all of it again would double the time.
-pytestmark = pytest.mark.no_cover
 
 
 def leads(exporter: ExporterProcess) -> bool:

@@ -17,8 +17,6 @@ from collectors.gitlab.standin.client import StandIn
 from tests.support.harness import gitlab
 from tests.support.process import PATIENCE, ROOT, ExporterProcess, free_port, wait_until
 
-pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
-
 STATIC = (
     "act_runner_info",
     "act_runner_capacity",

@@ -21,7 +21,6 @@ from tests.support.process import ROOT, ExporterProcess, wait_until
 from tests.support.tools import require
 
 # The program runs in a process that is killed at the end: it cannot tell which code it ran.
-pytestmark = pytest.mark.no_cover
 
 SCREENSHOTS = ROOT / "build" / "screenshots"
 PATIENCE = 60_000.0

@@ -17,8 +17,6 @@ from tests.support.certificates import SEVERAL_DAYS_AGO, Pki
 from tests.support.process import ExporterProcess, free_port, run_cli, wait_until
 from tests.support.promtool import accepts_web_config
 
-pytestmark = pytest.mark.no_cover  # long, through code that smaller tests cover
-
 
 def _web(path: Path, **users: str) -> Path:
     """Write a file with *users* by password in the place of *path*."""

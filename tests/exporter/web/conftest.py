@@ -54,9 +54,14 @@ class Gate:
         assert self.opened.wait(PATIENCE)
         return [self.body]
 
-    def wait_entered(self, times: int = 1) -> None:
-        for _ in range(times):
-            assert self.entered.acquire(timeout=PATIENCE)
+    def wait_entered(self) -> None:
+        assert self.entered.acquire(timeout=PATIENCE)
+
+    def hold(self, client: Wire) -> Wire:
+        """Have *client* scrape, and wait until that renders: those that come before it would share it."""
+        client.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        self.wait_entered()
+        return client
 
     def open(self) -> None:
         self.opened.set()

@@ -187,8 +187,7 @@ def test_over_the_cap_requests_in_flight_are_kept_and_the_next_is_cut(
     serve_tls: Serve, connect: Connect, connect_tls: Connect, gate: Any
 ) -> None:
     server = serve_tls(Limits(connections=2), render=gate.render)
-    busy = [connect_tls(server).send(GET_METRICS) for _ in range(2)]
-    gate.wait_entered(2)
+    busy = [gate.hold(connect_tls(server)) for _ in range(2)]
     assert connect(server).rest() == b""
     gate.open()
     assert [client.reply().body for client in busy] == [b"done\n"] * 2
