@@ -88,7 +88,7 @@ def test_a_frozen_server_fails_reads_and_writes_and_serves_again_when_it_wakes(
         with frozen(server):
             began = monotonic()
             for _ in range(2):  # with a connection from the pool, and with none
-                with pytest.raises(StoreError, match="gave no answer|does not answer in time"):
+                with pytest.raises(StoreError, match=r"gave no answer|does not answer in time"):
                     desk.save(make.run(2), cursor="2")
                 with pytest.raises(StoreError, match="does not answer in time"):
                     store.views([desk.unit])
