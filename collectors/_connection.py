@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from collectors._credentials import Credentials
 from collectors._http import ApiClient
-from collectors._rates import RateLimiter
+from collectors._rates import RateLimiter, shared_pace
 from exporter.contract import CollectorConfig, Context
 from exporter.errors import ConfigError
 
@@ -25,7 +25,10 @@ class Connection(CollectorConfig):
     )
     tls_verify: bool = Field(default=True, description="check the source's certificate")
     operations_per_second: float = Field(
-        default=10, gt=0, le=1000, description="calls a second, all threads in all"
+        default=10,
+        gt=0,
+        le=1000,
+        description="calls a second; shared by the collectors of this host for which the same is set",
     )
 
     @field_validator("url")
@@ -44,9 +47,28 @@ class Connection(CollectorConfig):
         parts = urlsplit(self.url)
         return parts.netloc.lower() + parts.path
 
+    @property
+    def history_name(self) -> str:
+        """Under which name the history of the instance is kept."""
+        return self.host_and_path
+
     def token_credentials(self) -> Credentials:
         """A bearer token from the configuration or the file."""
         return Credentials(self.token.get_secret_value() if self.token else "", self.token_file)
+
+
+class NamedInstance(Connection):
+    """The key of a collector whose history may outlast the source's address; it comes behind other bases."""
+
+    instance: str | None = Field(
+        default=None,
+        description="name under which history is kept; set it to the old host when the source moves",
+    )
+
+    @property
+    def history_name(self) -> str:
+        """Under which name the history of the instance is kept: the given one outlives a move."""
+        return self.instance or super().history_name
 
 
 def api_client(
@@ -69,7 +91,7 @@ def api_client(
     return cls(
         base_url or config.url,
         credentials or config.token_credentials(),
-        limiter=RateLimiter(config.operations_per_second, context.stopping),
+        limiter=_limiter(config, context),
         observer=context.api,
         clock=context.clock,
         stopping=context.stopping,
@@ -78,3 +100,15 @@ def api_client(
         accept=accept,
         verify=str(config.ca_file) if config.ca_file and config.tls_verify else config.tls_verify,
     )
+
+
+def _limiter(config: Connection, context: Context) -> RateLimiter:
+    """The limiter of one collector, in step with those of others that are told the same of the same host.
+
+    One whose number nobody set keeps its own: the default is what each may take.
+    """
+    rate = config.operations_per_second
+    if "operations_per_second" not in config.model_fields_set:
+        return RateLimiter(rate, context.stopping)
+    host = urlsplit(config.url).netloc.lower()
+    return RateLimiter(rate, context.stopping, pace=shared_pace(host, rate, context.stopping))

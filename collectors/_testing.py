@@ -13,13 +13,14 @@ from typing import NamedTuple
 from exporter import ci_test_families as families
 from exporter.clock import timestamp
 from exporter.contract import Observation
-from exporter.families import Family, Sample
+from exporter.families import Family, Labels, Sample
 from exporter.model.views import Total
 
 OTHER = "other"
 """The suite that stands for all those for which there is no room."""
 REMEMBERED = 20
 """Over how many reports of a ref it is remembered how a test ended."""
+_OPEN = ""  # the name of the project, which may change
 _FLAKY = 2
 _PASSED, _FAILED = ".", "F"
 _LONGEST_LABEL = 300
@@ -169,13 +170,15 @@ def flips(ends: str) -> int:
 # -- what is counted ---------------------------------------------------------------------------------
 
 
-def observations(provider: str, report: Report, shown_as: Callable[[str], str]) -> list[Observation]:
+def observations(
+    provider: str, report: Report, shown_as: Callable[[str], str], remember_until: datetime
+) -> list[Observation]:
     """What *report* adds to the totals; *shown_as* gives the label of a suite.
 
     A suite whose jobs did not run again adds nothing a second time, in whatever report it stands. The name
     of the project is left open, as it may change.
     """
-    where = (provider, "")
+    where = (provider, _OPEN)
     found: list[Observation] = []
     for suite in report.suites:
         labels = (*where, shown_as(suite.name))
@@ -188,7 +191,17 @@ def observations(provider: str, report: Report, shown_as: Callable[[str], str]) 
         )
     found.append(Observation(families.REPORTS, (*where, report.status), 1.0, report.key))
     found.append(Observation(families.DURATION, where, report.seconds, report.key))
-    return found
+    return [one._replace(remember_until=remember_until) for one in found]
+
+
+def totals_of(provider: str, suite: str) -> list[tuple[Family, Labels]]:
+    """The totals that a suite may have, each with its labels."""
+    labels = (provider, _OPEN, suite)
+    return [
+        (families.SUITE_DURATION, labels),
+        *((families.SUITE_REPORTS, (*labels, status)) for status in families.REPORT_STATUSES),
+        *((families.CASES, (*labels, status)) for status in families.CASE_STATUSES),
+    ]
 
 
 def totals(project: str, stored: Sequence[Total]) -> dict[Family, list[Sample]]:

@@ -50,12 +50,12 @@ def text_or_empty(entry: Json, key: str) -> str:
     return "" if entry.get(key) is None else text(entry, key)
 
 
-def integer(entry: Json, key: str) -> int:
-    """The integer under *key*, from 0 to what a database column holds."""
+def integer(entry: Json, key: str, most: int = _LARGEST_ID) -> int:
+    """The integer under *key*, from 0 to *most*, by default what a database column holds."""
     value = entry.get(key)
     if not isinstance(value, int) or isinstance(value, bool):
         raise BadAnswer(f"{key} should be an integer, got {type(value).__name__}")
-    if not 0 <= value <= _LARGEST_ID:
+    if not 0 <= value <= most:
         raise BadAnswer(f"{key} is out of range")
     return value
 

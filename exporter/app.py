@@ -20,12 +20,12 @@ from pydantic import BaseModel, SecretStr
 
 from exporter import __version__, logs
 from exporter.clock import timestamp
-from exporter.config.load import Config, load
+from exporter.config.load import NEED_RESTART, Config, load
 from exporter.config.secrets import SecretUrl
 from exporter.contract import Collector
 from exporter.errors import ConfigError
 from exporter.notify import Notifier
-from exporter.parts import Parts
+from exporter.parts import Parts, close_all
 from exporter.plugins import collector_classes
 from exporter.receiving import Receiving
 from exporter.rendering import Format
@@ -40,7 +40,7 @@ from exporter.store.sql import SqlStore
 from exporter.web.app import WebParts
 from exporter.web.landing import LandingPage
 from exporter.web.status.known import NAMES, Known, read_known
-from exporter.web.status.view import CollectorState, Standing
+from exporter.web.status.shapes import CollectorState, Standing
 from exporter.web.webread import load_web_config
 
 log = logging.getLogger(__name__)
@@ -65,9 +65,14 @@ class ConfigSource:
         config = load(self.path, models=models, env=self.env, overrides=self.overrides)
         if config.settings.metrics.web_config_file is not None:
             load_web_config(config.settings.metrics.web_config_file)
-        for secret in _secrets([config.settings, config.collectors]):
-            logs.register_secret(secret)
+        register_secrets(config)
         return config
+
+
+def register_secrets(config: Config) -> None:
+    """Have no secret of *config* logged."""
+    for secret in _secrets([config.settings, config.collectors]):
+        logs.register_secret(secret)
 
 
 def refuse_idleness(config: Config) -> None:
@@ -137,12 +142,7 @@ class App:
         self.couriers.exchange(self._build_sinks(self._config, self.parts.collectors), 0.0)
         self.receiving = (
             Receiving(
-                settings.hooks,
-                self.parts,
-                lambda: self.engine.rounds,
-                self.engine.wake,
-                self.serving.left,
-                {"path": source.path, "overrides": dict(source.overrides)},
+                self._config, self.parts, lambda: self.engine.rounds, self.engine.wake, self.serving.left
             )
             if settings.hooks.enabled
             else None
@@ -270,13 +270,12 @@ class App:
             self.parts.exchange(collectors)
             self.engine.replace(self.parts.rounds)
             if self.receiving:
-                self.receiving.renew()
+                self.receiving.renew(config)
             self._config = config
             logs.set_level(config.settings.log.level)
             self.serving.reload()
             self._loaded()
-            for collector in old:
-                collector.close()
+            close_all(old)
             log.info("configuration reloaded", extra={"collectors": ", ".join(collectors) or "none"})
 
     @contextmanager
@@ -331,7 +330,7 @@ class App:
 
     def _warn_of_restart(self, config: Config) -> None:
         """Say which changes a reload cannot bring."""
-        for section in ("metrics", "hooks", "store", "engine", "timezone"):
+        for section in NEED_RESTART:
             if getattr(config.settings, section) != getattr(self._config.settings, section):
                 log.warning("a change needs a restart to take effect", extra={"section": section})
 

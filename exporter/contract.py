@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -12,56 +11,37 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
 from prometheus_client.metrics_core import Metric
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from exporter.clock import Clock
+from exporter.collectorconfig import CollectorConfig, PolledConfig
 from exporter.errors import SourceError
-from exporter.families import Family, Labels, Sample, Samples
+from exporter.families import Family, Labels, Samples
+from exporter.lending import ApiObserver, Context, Page
 from exporter.model.events import Event
 from exporter.model.runs import JobRun, PipelineRun, RefKind
 from exporter.model.views import UnitView
-from exporter.runnermetrics import RunnerMetrics
 
-
-class CollectorConfig(BaseModel):
-    """One block under ``collectors:``; a collector adds its own keys in a subclass.
-
-    ``env_names`` maps environment variables of the system it replaces to its own keys (dotted where
-    nested). Those in ``env_enables`` name the source to connect to: one of them alone creates the block, or
-    all of those that stand there together.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
-    env_names: ClassVar[Mapping[str, str]] = {}
-    env_enables: ClassVar[frozenset[str | tuple[str, ...]]] = frozenset()
-
-    enabled: bool = Field(default=True, description="whether this collector runs")
-
-
-class PolledConfig(CollectorConfig):
-    """The keys of every collector whose units are polled on an adaptive interval."""
-
-    poll_interval_seconds: float = Field(
-        default=30, gt=0, description="wait between two polls of a busy project"
-    )
-    poll_interval_max_seconds: float = Field(
-        default=300, gt=0, description="idle projects back off up to here"
-    )
-    rediscover_interval_seconds: float = Field(
-        default=1800, gt=0, description="how often the list of projects is read anew"
-    )
-    backfill_days: int = Field(
-        default=0, ge=0, le=3650, description="days of history read when a project is first seen"
-    )
-
-    @field_validator("poll_interval_max_seconds")
-    @classmethod
-    def _not_below_the_interval(cls, value: float, info: ValidationInfo) -> float:
-        # Runs only for a value somebody wrote: a longer interval may outgrow the default maximum.
-        interval = info.data.get("poll_interval_seconds")
-        if interval is not None and value < interval:
-            raise ValueError(f"must be at least poll_interval_seconds, which is {interval:g}")
-        return value
+# The parts that have modules of their own are to be imported from here, too.
+__all__ = [
+    "ApiObserver",
+    "Backfills",
+    "Batch",
+    "Collector",
+    "CollectorConfig",
+    "Context",
+    "DemoSource",
+    "Demonstrates",
+    "Discovery",
+    "Explains",
+    "Known",
+    "Observation",
+    "Page",
+    "PolledConfig",
+    "Position",
+    "Schedule",
+    "Trouble",
+    "Unit",
+    "UnitTrouble",
+]
 
 
 class Trouble(StrEnum):
@@ -90,9 +70,9 @@ class Unit:
     """What one poll asks about: a project of a CI system, a query file of a database.
 
     Identity: ``key``, the source's own lasting id. ``name`` becomes the ``project`` label and may
-    change. ``created_at`` is ``None`` where the source does not tell. Units of one ``lane`` are polled on
-    threads of their own (:meth:`Collector.lane_capacity` many), so that a slow server delays no other;
-    those without share the ``engine.capacity``.
+    change. ``created_at`` is ``None`` where the source does not tell. Units without a ``lane`` share the
+    ``engine.capacity`` threads of their collector. Those of one lane are polled on threads of their own
+    (:meth:`Collector.lane_capacity` many), so that of several servers of a collector none delays another.
     """
 
     key: str
@@ -117,13 +97,15 @@ class Observation(NamedTuple):
     It adds to the persisted total of *family* and *labels* (as :meth:`Collector.unit_samples` wants them
     back; without the unit's name, which may change) unless one with its ``key`` did so before; ``key`` is
     any text that tells this event from all others of the family. What no total can take is left out: NaN,
-    infinity, and an amount below zero for a counter.
+    infinity, and an amount below zero for a counter. Once ``remember_until`` has passed, the same event would
+    count again: the collector must not come with it then. ``None`` is remembered for ever.
     """
 
     family: Family
     labels: Labels
     value: float
     key: str
+    remember_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +123,7 @@ class Batch:
     brought less than it should: the rest is saved and shown all the same, and the poll counts as failed;
     ``answered`` is false if the source did not even answer. ``events`` go to the sinks, each once. What a
     batch of ``history`` holds happened before anybody watched: it is counted as usual, and told to nobody.
+    ``given_up`` are totals of what is gone for good: deleted, and begun anew should it ever come back.
     """
 
     cursor: str | None = None
@@ -155,6 +138,7 @@ class Batch:
     samples: Samples | None = None
     quiet: bool = False
     observations: tuple[Observation, ...] = ()
+    given_up: tuple[tuple[Family, Labels], ...] = ()
     trouble: UnitTrouble | None = None
     failure: SourceError | None = None
     answered: bool = True
@@ -190,65 +174,6 @@ class Position:
     cursor: str | None
     counts_from: datetime
     known: Known
-
-
-class ApiObserver(Protocol):
-    """Where a collector reports each call it makes, for ``ci_exporter_api_…``."""
-
-    def request(self, operation: str, code: str, seconds: float) -> None:
-        """One call ended; *code* is the HTTP status or ``error``."""
-        ...
-
-    def rate_limit_remaining(self, remaining: float) -> None:
-        """What the source says is left of the allowance."""
-        ...
-
-    def unknown_value(self, kind: str) -> None:
-        """The source sent a *kind* of value (a status, say) that this version does not know."""
-        ...
-
-
-class Page(Protocol):
-    """A collector's share of the exposition: blocks of rendered samples, one per entity."""
-
-    def swap(self, entity: str, samples: Samples) -> None:
-        """Replace all that *entity* exposes."""
-        ...
-
-    def drop(self, entity: str) -> None:
-        """Expose nothing of *entity* any more."""
-        ...
-
-    def note_dropped(self, family: Family, reason: str, series: Sequence[Sample]) -> None:
-        """Count *series* that the collector left out for *reason*, a constant."""
-        ...
-
-    def collect(self) -> Iterator[Metric]:
-        """All of it as prometheus_client metrics, in exposition order."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the engine lends a collector.
-
-    ``stopping`` is set when waits must end. ``wake`` asks for the unit of that key to be polled now.
-    ``timezone`` is the one that the operator's days are counted in. In a ``rehearsal`` one round is tried
-    out: nothing may be left behind at the source. No family may show more than ``max_series_per_family``.
-    ``work`` is what the engine did so far, for all collectors.
-    """
-
-    page: Page
-    clock: Clock
-    api: ApiObserver
-    stopping: threading.Event
-    fetch_timeout_seconds: float = 30.0
-    version: str = ""
-    timezone: str = "UTC"
-    rehearsal: bool = False
-    max_series_per_family: int = 50_000
-    wake: Callable[[str], None] = lambda _key: None
-    work: RunnerMetrics = field(default_factory=lambda: RunnerMetrics(per_collector=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +251,7 @@ class Collector(ABC, Generic[C]):
         return None
 
     def lane_capacity(self, lane: str) -> int:
-        """How many units of *lane* may be polled at once."""
+        """How many units of *lane* may be polled at once; told from memory, whenever one is due."""
         return 1
 
     def discover(self) -> Discovery:
@@ -389,12 +314,15 @@ class DemoSource:
     """A running stand-in for a source: its block of configuration, what it is, and how to end it.
 
     ``alert_rules`` are blocks of configuration too: what people should be told about what it shows.
+    ``send_hooks`` has it send webhooks to the URL that it is given, which ends in ``/hooks/``, as the block
+    wants them proven; ``None``: it sends none.
     """
 
     block: Mapping[str, Any]
     title: str
     process_ids: tuple[int, ...]
     alert_rules: tuple[Mapping[str, Any], ...] = ()
+    send_hooks: Callable[[str], None] | None = None
 
 
 @runtime_checkable

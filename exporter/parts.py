@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from exporter import __version__
@@ -32,6 +32,15 @@ def _take_over(collector: Collector[Any], old: Collector[Any]) -> None:
         log.exception("collector could not take over", extra={"collector": collector.name})
 
 
+def close_all(collectors: Iterable[Collector[Any]]) -> None:
+    """Have *collectors* give back their connections; one that cannot is logged, and the others do."""
+    for collector in collectors:
+        try:
+            collector.close()
+        except Exception:
+            log.exception("collector could not be closed", extra={"collector": collector.name})
+
+
 class Parts:
     """Registry, exposition and collectors on one store: what every command but `check` needs."""
 
@@ -43,7 +52,10 @@ class Parts:
         self.clock = clock or SystemClock()
         self.stopping = threading.Event()
         self.metrics = SelfMetrics(__version__)
-        self.metrics.work.capacity = config.settings.engine.capacity  # until an engine has lanes as well
+        capacity = config.settings.engine.capacity
+        self.metrics.work.capacity = lambda: (
+            capacity * max(1, len(self.rounds))
+        )  # an engine has lanes as well
         store.committing = self.metrics.work.report_state
         store.providers = self.providers
         self.exposition = Exposition(max_series_per_family=config.settings.metrics.max_series_per_family)
@@ -142,6 +154,5 @@ class Parts:
 
     def close(self) -> None:
         """Let go of all connections."""
-        for collector in self.collectors.values():
-            collector.close()
+        close_all(self.collectors.values())
         self.store.close()

@@ -89,6 +89,12 @@ PROJECTS = gauge(
     ("collector",),
     source="rounds",
 )
+POLLS_WAITING = gauge(
+    "ci_exporter_polls_waiting",
+    "Polls (and looks for projects) that are due and wait for a free worker of the collector.",
+    ("collector",),
+    source="rounds",
+)
 UNKNOWN_VALUES = counter(
     "ci_exporter_unknown_values_total",
     "Values from a source that this version does not know, and shows as `unknown`.",
@@ -140,6 +146,7 @@ FAMILIES: tuple[Family, ...] = (
     RATE_LIMIT_REMAINING,
     PROJECT_PROBLEM,
     PROJECTS,
+    POLLS_WAITING,
     UNKNOWN_VALUES,
     SERIES,
     SERIES_DROPPED,
@@ -187,6 +194,7 @@ class SelfMetrics:
         self.hooks = HookMetrics(self._registry)
         self.work = RunnerMetrics(version=version, per_collector=True)
         self.troubles: Callable[[], list[tuple[str, UnitTrouble]]] = list
+        self.polls_waiting: Callable[[], dict[str, int]] = dict
         self.series: Callable[[], dict[str, int]] = dict
         self.dropped: Callable[[], dict[tuple[str, str], int]] = dict
         self.certificate_expiry: Callable[[], datetime | None] = lambda: None
@@ -210,10 +218,11 @@ class SelfMetrics:
         ):
             problems.add_metric(problem, 1)
         yield problems
-        series = GaugeMetricFamily(SERIES.name, SERIES.help, labels=SERIES.labels)
-        for collector, number in sorted(self.series().items()):
-            series.add_metric([collector], number)
-        yield series
+        for family, numbers in ((POLLS_WAITING, self.polls_waiting()), (SERIES, self.series())):
+            shown = GaugeMetricFamily(family.name, family.help, labels=family.labels)
+            for collector, number in sorted(numbers.items()):
+                shown.add_metric([collector], number)
+            yield shown
         dropped = CounterMetricFamily(SERIES_DROPPED.name, SERIES_DROPPED.help, labels=SERIES_DROPPED.labels)
         for labels, number in sorted(self.dropped().items()):
             dropped.add_metric(labels, number)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from collectors._standin.runs import FINISHED, Job, Plan, Project, Run, plan_of
 from collectors._standin.times import HOUR, SECOND, Timeline, dice, iso
 
-_FINISHED = ("success", "failed", "canceled", "skipped")
 _STARTS_AFTER = 1 * SECOND  # from the creation of a run to that of its first jobs' wait
 _STORIES: dict[str, tuple[dict[str, Any], ...]] = {
     "plain": ({"name": "build", "seconds": 40}, {"name": "unit", "stage": "test", "seconds": 60}),
@@ -48,92 +48,6 @@ class Options:
     runners: int = 4
     token: str = "standin-token"  # noqa: S105
     latency_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How a job will go: how long it waits and runs, both in seconds, and how it ends."""
-
-    name: str
-    stage: str = "build"
-    seconds: float = 30.0
-    queue: float = 2.0
-    status: str = "success"
-    labels: tuple[str, ...] = ("linux",)
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One job of one attempt; ``runner`` is the name of who took it, empty before."""
-
-    id: int
-    run: Run
-    attempt: int
-    plan: Plan
-    created_at: int
-    status: str = "created"
-    started_at: int | None = None
-    finished_at: int | None = None
-    runner: str = ""
-
-
-@dataclass(slots=True, eq=False)
-class Run:
-    """One run; ``attempt`` counts its executions, ``started_at`` is of the present one.
-
-    ``asked_at`` is when the present attempt was asked for. ``ended`` holds a copy of the run as it was at
-    the end of each earlier attempt.
-    """
-
-    id: int
-    number: int
-    project: Project
-    pipeline: str
-    ref: str
-    ref_kind: str
-    source: str
-    sha: str
-    title: str
-    username: str
-    created_at: int
-    updated_at: int
-    plans: tuple[Plan, ...] = ()
-    attempt: int = 1
-    status: str = "created"
-    started_at: int | None = None
-    finished_at: int | None = None
-    asked_at: int = 0
-    jobs: list[Job] = field(default_factory=list)
-    ended: list[Run] = field(default_factory=list)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the present attempt is over."""
-        return self.status in _FINISHED
-
-    def jobs_of(self, attempt: int) -> list[Job]:
-        """The jobs of one attempt, in the order in which they were made."""
-        return [job for job in self.jobs if job.attempt == attempt]
-
-    def at(self, attempt: int) -> Run | None:
-        """The run as it is, or was at the end of an earlier *attempt*."""
-        return next((run for run in (*self.ended, self) if run.attempt == attempt), None)
-
-
-@dataclass(slots=True, eq=False)
-class Project:
-    """A repository, or whatever runs belong to; ``runs`` by id, oldest first.
-
-    ``counts_once`` numbers all of its runs in one row, even where others have one for each ref.
-    """
-
-    id: int
-    path: str
-    created_at: int
-    default_branch: str = "main"
-    counts_once: bool = False
-    runs: dict[int, Run] = field(default_factory=dict)
-    numbers: dict[tuple[str, str], int] = field(default_factory=dict)
 
 
 class Forge:
@@ -259,7 +173,7 @@ class Forge:
             username,
             self.now,
             self.now,
-            plans=tuple(_plan(job) for job in jobs),
+            plans=tuple(plan_of(job) for job in jobs),
             asked_at=self.now,
         )
         project.runs[run.id] = run
@@ -288,7 +202,7 @@ class Forge:
     def cancel(self, run: Run) -> None:
         """End it now, and all of its jobs that are not over."""
         for job in run.jobs_of(run.attempt):
-            if job.status not in _FINISHED:
+            if job.status not in FINISHED:
                 self._end_job(job, "canceled")
         if not run.finished:
             self._end(run, "canceled")
@@ -397,7 +311,7 @@ class Forge:
         run = self.run(wanted.pop("project"), wanted.pop("pipeline_id"))
         if action == "rerun":
             jobs = wanted.pop("jobs", ())
-            self.rerun(run, plans=[_plan(job) for job in jobs], **wanted)
+            self.rerun(run, plans=[plan_of(job) for job in jobs], **wanted)
         elif action == "cancel":
             self.cancel(run)
         elif action == "delete_run":
@@ -423,13 +337,3 @@ def _of_run(run: Run) -> dict[str, Any]:
         "source": run.source,
         "created_at": iso(run.created_at),
     }
-
-
-def _plan(given: Mapping[str, Any]) -> Plan:
-    """A plan from JSON; ``duration`` is another word for ``seconds``."""
-    fields = dict(given)
-    if "duration" in fields:
-        fields["seconds"] = fields.pop("duration")
-    if "labels" in fields:
-        fields["labels"] = tuple(fields["labels"])
-    return Plan(**fields)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+from collectors._api import Client
 from collectors._connection import api_client
 from collectors._http import Answer, NotThere
 from collectors.gitea import forgejo, mapping
@@ -24,31 +25,14 @@ def api_url(url: str) -> str:
     return url.rstrip("/").removesuffix("/api/v1").rstrip("/") + "/api/v1"
 
 
-class GiteaClient:
-    """The calls we make, for several threads; one rate limit for all of them."""
+class GiteaClient(Client):
+    """The calls to Gitea, or to Forgejo."""
 
     def __init__(self, config: Connection, context: Context, collector: str) -> None:
+        super().__init__(api_client(config, context, collector, base_url=api_url(config.url)))
         self.per_page = config.per_page
         self.is_forgejo = False
-        self._api = api_client(config, context, collector, base_url=api_url(config.url))
         self._unknown = context.api.unknown_value
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the one that was refused; takes it over."""
-        return self._api.credentials.changed()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._api.close()
-
-    def _get(self, path: str, operation: str, **params: Any) -> Any:
-        """The body of one answer; 403 and 404 raise `NotThere`."""
-        return self._body(self._api.get(path, operation, params), operation)
-
-    def _body(self, answer: Answer, operation: str) -> Any:
-        if answer.status != 200:
-            raise NotThere(f"{operation} answered {answer.status}", answer.status)
-        return answer.body
 
     def _lists(self, path: str, operation: str, key: str = "", **params: Any) -> Iterator[list[Any]]:
         """All pages of a list, which stands under *key* of an object, or is the answer itself.

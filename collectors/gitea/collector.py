@@ -7,30 +7,22 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, ClassVar
 
+from collectors._api import ApiCollector
 from collectors._ci import CiCollector
+from collectors._failures import concerns_all, leaving_out, putting_off, raise_for
 from collectors._http import NotThere
 from collectors._values import parse_instant
-from collectors.gitea import discovery, hooks
+from collectors.gitea import demos, hooks
 from collectors.gitea.client import GiteaClient, repository_scope, unavailable
+from collectors.gitea.discovery import Discoverer
 from collectors.gitea.news import News, Signal, of_run
 from collectors.gitea.overview import Overview
-from collectors.gitea.reader import Look, Memory, Reader, concerns_all
+from collectors.gitea.reader import Look, Memory, Reader
 from collectors.gitea.settings import GiteaConfig
-from exporter.contract import (
-    Batch,
-    Context,
-    DemoSource,
-    Discovery,
-    Known,
-    Position,
-    Trouble,
-    Unit,
-    UnitTrouble,
-)
-from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.contract import Batch, Context, Discovery, Known, Position, Unit
+from exporter.errors import SourceError
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import RefKind
 
@@ -39,7 +31,6 @@ log = logging.getLogger(__name__)
 _READ_PER_BATCH = 50  # runs read in full before they are saved: bounds memory, and loss at a kill
 _DETAILS_PER_POLL = 5
 _UNREAD_PER_POLL = 5
-_FAILED_PER_BACKFILL = 5
 _LONG_UNFINISHED = timedelta(days=1)
 
 
@@ -83,7 +74,7 @@ class Cursor:
         return json.dumps(fields)
 
 
-class Gitea(CiCollector[GiteaConfig]):
+class Gitea(ApiCollector[GiteaConfig, GiteaClient], CiCollector[GiteaConfig]):
     """Runs and jobs of Gitea Actions.
 
     A round costs one call for an instance or organisation in which nothing happened, one per repository
@@ -96,6 +87,7 @@ class Gitea(CiCollector[GiteaConfig]):
     config_model = GiteaConfig
     hook_name: ClassVar[str] = "gitea"
     adopts: ClassVar[bool] = False
+    start_demo = staticmethod(demos.runs_source)
 
     def __init__(self, config: GiteaConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -104,23 +96,10 @@ class Gitea(CiCollector[GiteaConfig]):
         self._memory = Memory()
         self._overviews: dict[str, Overview] = {}
 
-    @property
-    def target(self) -> str:
-        """The host and path of the instance; the scheme may change without a new history."""
-        return f"gitea:{self.config.instance_name or self.config.host_and_path}"
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
     def discover(self) -> Discovery:
         """Every repository to watch."""
         self._client.recognise()
-        found = discovery.discover(self._client, self.config)
+        found = Discoverer(self._client, self.config).run()
         overviews = dict(self._overviews)
         for scope, units in found.scopes.items():
             overviews.setdefault(scope, self._overview(scope)).watch(units)
@@ -231,7 +210,7 @@ class Gitea(CiCollector[GiteaConfig]):
         A failure in here is told, and left to the next poll: what changed was read already.
         """
         refs: dict[RefKind, frozenset[str]] = {}
-        try:
+        with putting_off(reader):
             for run_id in reader.unread_first()[:_UNREAD_PER_POLL]:
                 reader.read(run_id)
             if self._due(cursor):
@@ -239,13 +218,8 @@ class Gitea(CiCollector[GiteaConfig]):
                 cursor = replace(cursor, looked_at=self.context.clock.now())
             for run in position.known.incomplete(_DETAILS_PER_POLL):
                 reader.read_once(run.run_id)
-        except (Unauthorized, UnitUnavailable):
-            raise
-        except SourceError as error:
-            refs = {}
-            detail = f"details or refs are put off: {error}"
-            reader.trouble = UnitTrouble(reader.unit.name, Trouble.BAD_DATA, detail)
-        return cursor, refs
+            return cursor, refs
+        return cursor, {}
 
     def backfill(self, unit: Unit, start: datetime, end: datetime, known: Known) -> Iterator[Batch]:
         """Batches that together hold every run that is new and changed in [*start*, *end*).
@@ -259,18 +233,12 @@ class Gitea(CiCollector[GiteaConfig]):
             signals = [of_run(run) for run in page]
             stored = known.updated_at({signal.run_id for signal in signals})
             for run_id in sorted(_missing(signals, stored, start, end)):
-                try:
+                with leaving_out(run_id, failed):
                     reader.read(run_id)
-                except SourceError as error:
-                    if concerns_all(error) or len(failed) >= _FAILED_PER_BACKFILL:
-                        raise
-                    failed[run_id] = error
             yield self._batch(reader, None)
             if all(signal.changed_at is not None and signal.changed_at < start for signal in signals):
                 break
-        if failed:
-            first = next(iter(failed.values()))
-            raise SourceError(f"{len(failed)} runs could not be read: {first}") from first
+        raise_for(failed, "runs")
 
     def _reader(self, unit: Unit, known: Known, unread: tuple[int, ...]) -> Reader:
         return Reader(
@@ -313,13 +281,6 @@ class Gitea(CiCollector[GiteaConfig]):
             not run.status.finished and run.created_at > oldest and run.run_id not in reader.deleted
             for run in runs.values()
         )
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Start a stand-in Gitea, and watch its repositories."""
-        from collectors.gitea.standin.demo import demo_source
-
-        return demo_source(directory)
 
 
 def _missing(

@@ -3,52 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-
-from prometheus_client.metrics_core import Metric
 
 from collectors import _fleet
 from collectors._fleet import Fleet, Runner, WaitingJob
-from collectors._http import NotThere
-from collectors.gitea import mapping
+from collectors._runners import FleetCollector, Scope, read_each, together
+from collectors.gitea import demos, mapping
 from collectors.gitea.client import INSTANCE_SCOPE, GiteaClient, organization_scope, repository_scope
 from collectors.gitea.settings import RunnersConfig
-from exporter import ci_families
-from exporter.contract import (
-    Batch,
-    Collector,
-    Context,
-    DemoSource,
-    Discovery,
-    Position,
-    Schedule,
-    Trouble,
-    Unit,
-    UnitTrouble,
-)
-from exporter.errors import UnitUnavailable
-
-_PROVIDER = "gitea"
-_NO_ROOM = "max_runners"
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Where lists of runners and jobs are; ``name`` is what people call it."""
-
-    path: str
-    runner_type: str
-    name: str
-
-    def owns(self) -> dict[str, frozenset[str]]:
-        """Whose jobs its runners take, as the fields of a `Runner`."""
-        if self.runner_type == _fleet.GROUP:
-            return {"groups": frozenset((self.name,))}
-        if self.runner_type == _fleet.PROJECT:
-            return {"projects": frozenset((self.name,))}
-        return {}
+from exporter.contract import Batch, Context, Position, Unit
+from exporter.families import Samples
 
 
 def scopes_of(config: RunnersConfig) -> list[Scope]:
@@ -67,10 +31,9 @@ class _Seen:
     running: dict[int, mapping.Job] = field(default_factory=dict)
     waiting: dict[int, mapping.Job] = field(default_factory=dict)
     whole: bool = False
-    troubles: list[UnitTrouble] = field(default_factory=list)
 
 
-class GiteaRunners(Collector[RunnersConfig]):
+class GiteaRunners(FleetCollector[RunnersConfig, GiteaClient]):
     """The runners of an instance, of organisations and of repositories, as one fleet.
 
     A round costs a call per page of runners of each scope, and of the jobs that wait or run there. Gitea
@@ -80,49 +43,24 @@ class GiteaRunners(Collector[RunnersConfig]):
 
     name = "gitea_runners"
     config_model = RunnersConfig
-    families = ci_families.RUNNER_FAMILIES
-    unit_noun = "fleets"
+    fleet_provider = "gitea"
+    start_demo = staticmethod(demos.runners_source)
 
     def __init__(self, config: RunnersConfig, context: Context) -> None:
         super().__init__(config, context)
         self._client = GiteaClient(config, context, self.name)
         self._scopes = scopes_of(config)
 
-    @property
-    def target(self) -> str:
-        """The host and path of the instance."""
-        return f"{self.name}:{self.config.host_and_path}"
-
-    @property
-    def schedule(self) -> Schedule:
-        """How often to poll; what a poll brings is always news, so only failures make it rarer."""
-        base = self.config.poll_interval_seconds
-        return Schedule(base, max(base, self.config.poll_interval_max_seconds))
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
-
-    def discover(self) -> Discovery:
-        """The one fleet there is."""
-        return Discovery((Unit(self.name, self.config.host_and_path),))
-
     def poll(self, unit: Unit, position: Position) -> Batch:
         """The whole fleet; a scope that cannot be read is told, and the others are shown."""
         seen = _Seen()
-        for scope in self._scopes:
-            try:
-                self._read(scope, seen)
-            except NotThere as error:
-                seen.troubles.append(_trouble(scope, error))
-        if len(seen.troubles) == len(self._scopes):
-            raise UnitUnavailable(_together(seen.troubles).detail, seen.troubles[0].reason)
-        return self._batch(seen)
+        troubles = read_each(self._scopes, lambda scope: self._read(scope, seen), "Gitea")
+        return Batch(samples=self._shown(seen), trouble=together(troubles) if troubles else None)
 
     def _read(self, scope: Scope, seen: _Seen) -> None:
         """Add what one scope has; a narrower scope knows better whose a runner is."""
         runners = [
-            mapping.runner(entry, scope.runner_type, **scope.owns())
+            mapping.runner(entry, scope.runner_type, groups=scope.groups, projects=scope.projects)
             for page in self._client.runners(scope.path)
             for entry in page
         ]
@@ -136,7 +74,8 @@ class GiteaRunners(Collector[RunnersConfig]):
             jobs |= {job.job_id: job for page in pages for job in page}
         seen.whole = scope.path == INSTANCE_SCOPE
 
-    def _batch(self, seen: _Seen) -> Batch:
+    def _shown(self, seen: _Seen) -> Samples:
+        """What is exposed of what was seen."""
         working = Counter(job.runner_id for job in seen.running.values())
         runners = [
             replace(runner, jobs_running=self._jobs_running(runner, working, seen.whole))
@@ -147,13 +86,8 @@ class GiteaRunners(Collector[RunnersConfig]):
             for job in seen.waiting.values()
         ]
         fleet = Fleet(runners, waiting if self.config.queue else None)
-        shown, surplus = runners[: self.config.max_runners], runners[self.config.max_runners :]
-        self.context.page.note_dropped(
-            ci_families.RUNNER_INFO, _NO_ROOM, [_fleet.info(_PROVIDER, runner) for runner in surplus]
-        )
-        return Batch(
-            samples=_fleet.samples(_PROVIDER, fleet, shown, max_tag_sets=self.config.max_label_sets),
-            trouble=_together(seen.troubles) if seen.troubles else None,
+        return self._samples(
+            fleet, runners, at_most=self.config.max_runners, max_tag_sets=self.config.max_label_sets
         )
 
     def _jobs_running(self, runner: Runner, working: Counter[int], whole: bool) -> int | None:
@@ -161,33 +95,3 @@ class GiteaRunners(Collector[RunnersConfig]):
         if runner.status != _fleet.ONLINE or (runner.runner_type == _fleet.INSTANCE and not whole):
             return None
         return working[runner.runner_id]
-
-    def collect(self) -> Iterator[Metric]:
-        """What the last poll saw, from memory."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in Gitea that the demo of runs starts."""
-        from collectors.gitea.standin.demo import runners_source
-
-        return runners_source(directory)
-
-
-def _trouble(scope: Scope, error: NotThere) -> UnitTrouble:
-    if error.status == 404:
-        detail = "Gitea says 404: it does not exist, or the token may not read its runners"
-        return UnitTrouble(scope.name, Trouble.NOT_FOUND, detail)
-    return UnitTrouble(scope.name, Trouble.FORBIDDEN, "Gitea says 403: this token may not read its runners")
-
-
-def _together(troubles: list[UnitTrouble]) -> UnitTrouble:
-    """One trouble that tells all: a poll can report no more."""
-    if len(troubles) == 1:
-        return troubles[0]
-    detail = "; ".join(f"{trouble.name}: {trouble.detail}" for trouble in troubles)
-    return UnitTrouble(", ".join(trouble.name for trouble in troubles), troubles[0].reason, detail)

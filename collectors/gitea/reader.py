@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from collectors._failures import concerns_all
 from collectors._http import NotThere
 from collectors.gitea import mapping
 from collectors.gitea.client import GiteaClient, repository_scope
@@ -15,7 +16,7 @@ from collectors.gitea.settings import GiteaConfig
 from collectors.gitea.waiting import Waits
 from exporter.clock import EPOCH, Clock
 from exporter.contract import Known, Trouble, Unit, UnitTrouble
-from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.errors import SourceError
 from exporter.model.runs import JobRun, PipelineRun, RefKind
 
 _MOST_LEFT_OUT = 20_000
@@ -252,8 +253,3 @@ class Reader:
 
 def _all_before(page: list[Signal], since: datetime) -> bool:
     return all(signal.changed_at is not None and signal.changed_at < since for signal in page)
-
-
-def concerns_all(error: SourceError) -> bool:
-    """Whether *error* would meet any other call of the repository as well, and not just this run."""
-    return isinstance(error, (Unauthorized, UnitUnavailable)) or error.retry_after is not None

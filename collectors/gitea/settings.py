@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 from collectors._ci import CiConfig
 from collectors._connection import Connection as AnyConnection
 from collectors._hooks import HookSettings
-from exporter.contract import CollectorConfig
+from collectors._runners import FleetConfig
 
 
 class Connection(AnyConnection):
@@ -63,12 +63,17 @@ class GiteaConfig(_Named, Connection, CiConfig):
     hooks: HookSettings = Field(default_factory=HookSettings, description="webhooks that Gitea sends")
 
     @property
+    def history_name(self) -> str:
+        """Under which name the history of the instance is kept: the given one outlives a move."""
+        return self.instance_name or super().history_name
+
+    @property
     def everything(self) -> bool:
         """Whether nothing is named, so that all is watched that the token's user has."""
         return not (self.instance or self.organizations or self.users or self.repositories)
 
 
-class RunnersConfig(_Named, Connection, CollectorConfig):
+class RunnersConfig(_Named, Connection, FleetConfig):
     """Whose runners to watch, and what to show of them."""
 
     instance: bool = Field(
@@ -79,10 +84,6 @@ class RunnersConfig(_Named, Connection, CollectorConfig):
     )
     repositories: tuple[str, ...] = Field(
         default=(), description="repositories whose own runners are watched, as owner/name"
-    )
-    poll_interval_seconds: float = Field(default=60, gt=0, description="wait between two polls")
-    poll_interval_max_seconds: float = Field(
-        default=300, gt=0, description="while Gitea fails it is asked less and less often, down to this"
     )
     max_runners: int = Field(
         default=1000, ge=0, description="series of their own for so many runners, those with the lowest ids"

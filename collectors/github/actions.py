@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import ClassVar
 
+from collectors._api import ApiCollector
 from collectors._ci import CiCollector
+from collectors._failures import leaving_out, putting_off, raise_for
+from collectors.github import demos
 from collectors.github.client import GitHubClient
 from collectors.github.cursor import Cursor
 from collectors.github.discovery import Discoverer
@@ -18,21 +20,11 @@ from collectors.github.hooks import HookReader
 from collectors.github.lookback import REACH, LookBack, slices
 from collectors.github.mapping import Entry
 from collectors.github.memory import Memory
-from collectors.github.reader import Reader, concerns_all
+from collectors.github.reader import Reader
 from collectors.github.refs import RefReader
 from collectors.github.settings import GitHubConfig
 from exporter.clock import EPOCH
-from exporter.contract import (
-    Batch,
-    Context,
-    DemoSource,
-    Discovery,
-    Known,
-    Position,
-    Trouble,
-    Unit,
-    UnitTrouble,
-)
+from exporter.contract import Batch, Context, Discovery, Known, Position, Unit
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import PipelineRun, RefKind
@@ -40,7 +32,6 @@ from exporter.model.runs import PipelineRun, RefKind
 _CHANGED_PER_BATCH = 100  # runs read in full before they are saved: bounds memory, and loss at a kill
 _DETAILS_PER_POLL = 5
 _REREADS_PER_POLL = 20
-_FAILED_PER_BACKFILL = 5
 _LONG_UNFINISHED = timedelta(days=1)
 
 
@@ -52,7 +43,7 @@ class _Progress:
     more: bool = False
 
 
-class GitHubActions(CiCollector[GitHubConfig]):
+class GitHubActions(ApiCollector[GitHubConfig, GitHubClient], CiCollector[GitHubConfig]):
     """Runs and jobs of GitHub Actions.
 
     A repository without news costs one conditional call, which GitHub does not charge. A changed run costs
@@ -65,6 +56,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
     unit_noun = "repositories"
     hook_name: ClassVar[str] = "github"
     adopts: ClassVar[bool] = False
+    start_demo = staticmethod(demos.runs_source)
 
     def __init__(self, config: GitHubConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -76,27 +68,12 @@ class GitHubActions(CiCollector[GitHubConfig]):
 
     @property
     def target(self) -> str:
-        """The host and path of the instance."""
-        return f"github:{self.config.host_and_path}"
-
-    def credentials_changed(self) -> bool:
-        """Whether there is another token or key than the refused one."""
-        return self._client.credentials_changed()
+        """The instance; by the name of the source, under which its history began."""
+        return f"{self.provider}:{self.config.history_name}"
 
     def discover(self) -> Discovery:
         """Every repository to watch."""
         return Discoverer(self._client, self.config).run()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Start the stand-in GitHub."""
-        from collectors.github.demos import runs_source
-
-        return runs_source(directory)
 
     # -- webhooks ----------------------------------------------------------------------------------
 
@@ -201,7 +178,7 @@ class GitHubActions(CiCollector[GitHubConfig]):
         """
         refs: dict[RefKind, frozenset[str]] = {}
         now = self.context.clock.now()
-        try:
+        with putting_off(reader):
             reader.read_unread()
             self._reread_unfinished(reader, cursor)
             reader.read_running_jobs()
@@ -213,11 +190,6 @@ class GitHubActions(CiCollector[GitHubConfig]):
             if read_at is None or not 0 <= (now - read_at).total_seconds() < self.schedule.discover:
                 refs = RefReader(self._client, self.config.refs, self._memory).read(reader)
                 cursor = replace(cursor, refs_read_at=now)
-        except (Unauthorized, UnitUnavailable):
-            raise
-        except SourceError as error:
-            detail = f"details or refs are put off: {error}"
-            reader.trouble = UnitTrouble(reader.unit.name, Trouble.BAD_DATA, detail)
         return _Progress(cursor), refs
 
     def _reread_unfinished(self, reader: Reader, cursor: Cursor) -> None:
@@ -269,18 +241,12 @@ class GitHubActions(CiCollector[GitHubConfig]):
                 reader = self._reader(unit, known, start, Cursor())
                 reader.learn_refs(news[:_CHANGED_PER_BATCH])
                 for entry in news[:_CHANGED_PER_BATCH]:
-                    try:
+                    with leaving_out(entry.run_id, failed):
                         reader.read(entry)
-                    except SourceError as error:
-                        if concerns_all(error) or len(failed) >= _FAILED_PER_BACKFILL:
-                            raise
-                        failed[entry.run_id] = error
                 failed |= {run_id: SourceError("it was put off before") for run_id in reader.unread}
                 news = news[_CHANGED_PER_BATCH:]
                 yield self._batch(reader, None)
-        if failed:
-            first = next(iter(failed.values()))
-            raise SourceError(f"{len(failed)} runs could not be read: {first}") from first
+        raise_for(failed, "runs")
 
     # -- what these share ----------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from collectors._api import Client
 from collectors._http import Answer, NotThere, expect_list
 from collectors._values import integer, json_object
 from collectors.github.api import github_api
@@ -29,21 +30,13 @@ class Listed:
     etag: str
 
 
-class GitHubClient:
-    """The calls we make, for several threads; one rate limit for all of them."""
+class GitHubClient(Client):
+    """The calls to GitHub; lists are remembered, since GitHub charges nothing for one that did not change."""
 
     def __init__(self, config: Connection, context: Context, collector: str) -> None:
+        super().__init__(github_api(config, context, collector))
         self.per_page = config.per_page
-        self._api = github_api(config, context, collector)
         self._answers: dict[tuple[Any, ...], tuple[str, list[Any]]] = {}
-
-    def credentials_changed(self) -> bool:
-        """Whether there is another token or key than the one that was refused; takes it over."""
-        return self._api.credentials.changed()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._api.close()
 
     # -- repositories ----------------------------------------------------------------------------
 
@@ -123,7 +116,7 @@ class GitHubClient:
     # -- runners ---------------------------------------------------------------------------------
 
     def runners(self, scope: str) -> list[Any]:
-        """Every runner of ``orgs/NAME`` or ``repos/OWNER/NAME``."""
+        """Every runner of ``enterprises/NAME``, ``orgs/NAME`` or ``repos/OWNER/NAME``."""
         pages = self._pages(f"{scope}/actions/runners", "runners", "runners")
         return [entry for page in pages for entry in page]
 
@@ -181,11 +174,6 @@ class GitHubClient:
         return found, etag
 
     # -- what these share --------------------------------------------------------------------------
-
-    def _body(self, answer: Answer, operation: str) -> Any:
-        if answer.status != 200:
-            raise NotThere(f"{operation} answered {answer.status}", answer.status)
-        return answer.body
 
     def _or_none(self, path: str, operation: str) -> Any | None:
         try:

@@ -2,77 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, ClassVar
 
-from collectors._http import NotThere
+from collectors import _discovery
 from collectors.github import mapping
 from collectors.github.client import GitHubClient
 from collectors.github.settings import GitHubConfig
 from exporter.contract import Discovery, Trouble, Unit, UnitTrouble
 
 
-class Discoverer:
-    """Collects one discovery; a name that leads nowhere costs only itself."""
+class Discoverer(_discovery.Discoverer):
+    """Collects one discovery of repositories."""
+
+    source: ClassVar[str] = "GitHub"
+    forbidden: ClassVar[str] = "this token or App may not read it"
 
     def __init__(self, client: GitHubClient, config: GitHubConfig) -> None:
+        super().__init__(mapping.unit, config.exclude)
         self._client = client
         self._config = config
-        self._units: dict[str, Unit] = {}
-        self._troubles: list[UnitTrouble] = []
 
     def run(self) -> Discovery:
         """Ask for everything that the configuration names; any other failure than 403 or 404 is raised."""
         config, client = self._config, self._client
         for name in config.repositories:
-            self._named(name)
+            self._named(name, client.repository)
         for organization in config.organizations:
             pages = client.organization_repositories(organization.name)
             self._listed(organization.name, pages, organization.exclude)
         for user in config.users:
-            self._listed(user, client.user_repositories(user), ())
+            self._listed(user, client.user_repositories(user))
         if config.everything:
             pages = client.installation_repositories() if config.app_id else client.own_repositories()
-            self._listed("all repositories", pages, ())
-        return Discovery(tuple(self._units.values()), tuple(self._troubles))
+            self._listed("all repositories", pages)
+        return self.discovery
 
-    def _named(self, name: str) -> None:
-        """Take one repository by owner/name."""
-        try:
-            repository = self._client.repository(name)
-        except NotThere as error:
-            self._troubles.append(_not_there(name, error))
-            return
-        unit = mapping.unit(repository)
-        if unit.name.lower() != name.lower():
-            detail = f"it is {unit.name} now; change the configuration"
-            self._troubles.append(UnitTrouble(name, Trouble.MOVED, detail))
-        self._take(unit, repository, named=True)
-
-    def _listed(self, name: str, pages: Iterator[list[Any]], exclude: Iterable[str]) -> None:
-        """Take all repositories of a list but the excluded ones."""
-        try:
-            for page in pages:
-                for repository in page:
-                    unit = mapping.unit(repository)
-                    if not any(fnmatchcase(unit.name, glob) for glob in exclude):
-                        self._take(unit, repository)
-        except NotThere as error:
-            self._troubles.append(_not_there(name, error))
-
-    def _take(self, unit: Unit, repository: Any, *, named: bool = False) -> None:
-        """Watch the repository, unless it is excluded, switched off, or archived and not named."""
-        if unit.key in self._units or any(fnmatchcase(unit.name, glob) for glob in self._config.exclude):
-            return
-        if repository.get("disabled"):
+    def _take(self, unit: Unit, given: Any, *, named: bool) -> bool:
+        """Watch the repository, unless it is switched off, or archived and not named."""
+        if unit.key in self._units:
+            return False
+        if given.get("disabled"):
             detail = "GitHub has switched the repository off"
             self._troubles.append(UnitTrouble(unit.name, Trouble.CI_DISABLED, detail))
-        elif named or self._config.archived or not repository.get("archived"):
-            self._units[unit.key] = unit
-
-
-def _not_there(name: str, error: NotThere) -> UnitTrouble:
-    if error.status == 404:
-        return UnitTrouble(name, Trouble.NOT_FOUND, "GitHub says 404: it does not exist, or is hidden")
-    return UnitTrouble(name, Trouble.FORBIDDEN, "GitHub says 403: this token or App may not read it")
+            return False
+        if given.get("archived") and not (named or self._config.archived):
+            return False
+        self._units[unit.key] = unit
+        return True

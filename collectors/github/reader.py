@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
+from collectors._failures import concerns_all
 from collectors._values import integer, json_object
 from collectors.github import mapping
 from collectors.github.client import GitHubClient
@@ -13,7 +14,7 @@ from collectors.github.mapping import Entry, Job
 from collectors.github.memory import Memory
 from collectors.github.settings import GitHubConfig
 from exporter.contract import Context, Known, Trouble, Unit, UnitTrouble
-from exporter.errors import BadAnswer, SourceError, Unauthorized, UnitUnavailable
+from exporter.errors import BadAnswer, SourceError, UnitUnavailable
 from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 
 _BAD_ANSWERS = 3  # unusable answers for one run after which it is left out, so that others go on
@@ -272,8 +273,3 @@ class Reader:
         oldest = self._clock.now() - _LONG_UNFINISHED
         runs = self.unfinished | self.runs
         return any(run.status in _UNDER_WAY and run.updated_at > oldest for run in runs.values())
-
-
-def concerns_all(error: SourceError) -> bool:
-    """Whether *error* would meet any other call of the repository as well, and not just this run."""
-    return isinstance(error, (Unauthorized, UnitUnavailable)) or error.retry_after is not None

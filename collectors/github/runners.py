@@ -3,57 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-from prometheus_client.metrics_core import Metric
 
 from collectors import _fleet
 from collectors._fleet import Fleet, Runner, WaitingJob
 from collectors._http import NotThere
+from collectors._runners import FleetCollector, Scope, read_each, together
 from collectors._values import integer, json_object, text, text_or_empty
-from collectors.github import mapping
+from collectors.github import demos, mapping
 from collectors.github.client import GitHubClient
 from collectors.github.settings import RunnersConfig
-from exporter import ci_families
-from exporter.contract import (
-    Batch,
-    Collector,
-    Context,
-    DemoSource,
-    Discovery,
-    Position,
-    Schedule,
-    Trouble,
-    Unit,
-    UnitTrouble,
-)
-from exporter.errors import BadAnswer, UnitUnavailable
+from exporter.contract import Batch, Context, Discovery, Position, Schedule, Unit
+from exporter.errors import BadAnswer
 from exporter.model.runs import Status
 
-_PROVIDER = "github"
-_NO_ROOM = "max_runners"
 _REPOSITORIES_PER_POLL = 100  # whose queue is asked for; the others are as they were
 _HOSTED = re.compile(r"(ubuntu|windows|macos)-")
 _STATUSES = {"online": _fleet.ONLINE, "offline": _fleet.OFFLINE}
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Whose runners they are; ``path`` is where the API has them."""
-
-    path: str
-    runner_type: str
-    name: str
-
-
 def scopes_of(config: RunnersConfig) -> list[Scope]:
     """Everything that the configuration names, the widest first."""
+    enterprises = [Scope(f"enterprises/{name}", _fleet.INSTANCE, name) for name in config.enterprises]
     organizations = [Scope(f"orgs/{name}", _fleet.GROUP, name) for name in config.organizations]
     repositories = [Scope(f"repos/{name}", _fleet.PROJECT, name) for name in config.repositories]
-    return organizations + repositories
+    return enterprises + organizations + repositories
 
 
 @dataclass(slots=True)
@@ -64,18 +41,19 @@ class _Queue:
     asked: int = 0
 
 
-class GitHubRunners(Collector[RunnersConfig]):
-    """The runners of organisations and repositories, as one fleet.
+class GitHubRunners(FleetCollector[RunnersConfig, GitHubClient]):
+    """The runners of enterprises, organisations and repositories, as one fleet.
 
-    A round costs a call per page of runners of each scope, and two of each repository, which GitHub does not
+    Each is in one list only; those of an enterprise, which take the jobs of all, count as the instance's. A
+    round costs a call per page of runners of each scope, and two of each repository, which GitHub does not
     charge as long as nothing changed there. Jobs for GitHub's own runners are no part of the queue: it tells
     nothing of those runners.
     """
 
     name = "github_runners"
     config_model = RunnersConfig
-    families = ci_families.RUNNER_FAMILIES
-    unit_noun = "fleets"
+    fleet_provider = "github"
+    start_demo = staticmethod(demos.runners_source)
 
     def __init__(self, config: RunnersConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -85,20 +63,9 @@ class GitHubRunners(Collector[RunnersConfig]):
         self._polls = 0
 
     @property
-    def target(self) -> str:
-        """The host and path of the instance."""
-        return f"{self.name}:{self.config.host_and_path}"
-
-    @property
     def schedule(self) -> Schedule:
-        """How often to poll; what a poll brings is always news, so only failures make it rarer."""
-        config = self.config
-        longest = max(config.poll_interval_seconds, config.poll_interval_max_seconds)
-        return Schedule(config.poll_interval_seconds, longest, config.rediscover_interval_seconds)
-
-    def credentials_changed(self) -> bool:
-        """Whether there is another token or key than the refused one."""
-        return self._client.credentials_changed()
+        """How often to poll, and to read anew which repositories there are."""
+        return replace(super().schedule, discover=self.config.rediscover_interval_seconds)
 
     def discover(self) -> Discovery:
         """The one fleet there is; which repositories may have waiting jobs is read anew."""
@@ -107,7 +74,7 @@ class GitHubRunners(Collector[RunnersConfig]):
             for organization in self.config.organizations:
                 names |= self._repositories_of(organization)
             self._queues = {name: self._queues.get(name, _Queue()) for name in sorted(names)}
-        return Discovery((Unit(self.name, self.config.host_and_path),))
+        return super().discover()
 
     def _repositories_of(self, organization: str) -> set[str]:
         try:
@@ -123,33 +90,21 @@ class GitHubRunners(Collector[RunnersConfig]):
 
     def poll(self, unit: Unit, position: Position) -> Batch:
         """The whole fleet; a scope that cannot be read is told, and the others are shown."""
-        runners: dict[int, Runner] = {}
-        troubles: list[UnitTrouble] = []
-        for scope in self._scopes:
-            try:
-                runners |= self._runners(scope)
-            except NotThere as error:
-                troubles.append(_trouble(scope, error))
-        if len(troubles) == len(self._scopes):
-            raise UnitUnavailable(_together(troubles).detail, troubles[0].reason)
-        found = [runner for _, runner in sorted(runners.items())]
-        return self._batch(Fleet(found, self._waiting() if self.config.queue else None), troubles)
-
-    def _batch(self, fleet: Fleet, troubles: list[UnitTrouble]) -> Batch:
-        shown = fleet.runners[: self.config.max_runners]
-        surplus = fleet.runners[self.config.max_runners :]
-        self.context.page.note_dropped(
-            ci_families.RUNNER_INFO, _NO_ROOM, [_fleet.info(_PROVIDER, runner) for runner in surplus]
+        runners: dict[tuple[int, str], Runner] = {}
+        troubles = read_each(self._scopes, lambda scope: runners.update(self._runners(scope)), "GitHub")
+        found = _told_apart(runners)
+        # Which repositories an enterprise has nobody tells: without any, nothing is known of the queue.
+        asks = self.config.queue and (self.config.organizations or self.config.repositories)
+        fleet = Fleet(found, self._waiting() if asks else None)
+        samples = self._samples(
+            fleet, found, at_most=self.config.max_runners, max_tag_sets=self.config.max_label_sets
         )
-        return Batch(
-            samples=_fleet.samples(_PROVIDER, fleet, shown, max_tag_sets=self.config.max_label_sets),
-            trouble=_together(troubles) if troubles else None,
-        )
+        return Batch(samples=samples, trouble=together(troubles) if troubles else None)
 
-    def _runners(self, scope: Scope) -> dict[int, Runner]:
+    def _runners(self, scope: Scope) -> dict[tuple[int, str], Runner]:
         values = self._client.runners(scope.path)
         found = (_runner(value, scope, self.context.api.unknown_value) for value in values)
-        return {runner.runner_id: runner for runner in found}
+        return {(runner.runner_id, scope.path): runner for runner in found}
 
     # -- the queue -----------------------------------------------------------------------------------
 
@@ -172,22 +127,14 @@ class GitHubRunners(Collector[RunnersConfig]):
                         found[waiting.job_id] = waiting
         return list(found.values())
 
-    # -- the rest ------------------------------------------------------------------------------------
 
-    def collect(self) -> Iterator[Metric]:
-        """What the last poll saw, from memory."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in GitHub that the demo of runs starts."""
-        from collectors.github.demos import runners_source
-
-        return runners_source(directory)
+def _told_apart(runners: Mapping[tuple[int, str], Runner]) -> list[Runner]:
+    """*runners*, by id and path of their scope; where two scopes have the same id, both are named by both."""
+    often = Counter(number for number, _ in runners)
+    return [
+        runner if often[number] == 1 else replace(runner, named=f"{path}/{number}")
+        for (number, path), runner in sorted(runners.items())
+    ]
 
 
 def _runner(value: Any, scope: Scope, unknown: mapping.Unknown) -> Runner:
@@ -206,8 +153,8 @@ def _runner(value: Any, scope: Scope, unknown: mapping.Unknown) -> Runner:
         tags=_labels(given.get("labels")),
         version=text_or_empty(given, "version"),
         platform=text_or_empty(given, "os"),
-        projects=frozenset((scope.name,)) if scope.runner_type == _fleet.PROJECT else None,
-        groups=frozenset((scope.name,)) if scope.runner_type == _fleet.GROUP else None,
+        projects=scope.projects,
+        groups=scope.groups,
         jobs_running=int(bool(given.get("busy"))) if status == _fleet.ONLINE else None,
     )
 
@@ -230,18 +177,3 @@ def _waiting_job(value: Any, repository: str, unknown: mapping.Unknown) -> Waiti
     if record.status is not Status.PENDING or hosted:
         return None
     return WaitingJob(record.job_id, labels, repository, repository, record.created_at)
-
-
-def _trouble(scope: Scope, error: NotThere) -> UnitTrouble:
-    if error.status == 404:
-        detail = "GitHub says 404: it does not exist, or the token may not read its runners"
-        return UnitTrouble(scope.name, Trouble.NOT_FOUND, detail)
-    return UnitTrouble(scope.name, Trouble.FORBIDDEN, "GitHub says 403: this token may not read its runners")
-
-
-def _together(troubles: list[UnitTrouble]) -> UnitTrouble:
-    """One trouble that tells all: a poll can report no more."""
-    if len(troubles) == 1:
-        return troubles[0]
-    detail = "; ".join(f"{trouble.name}: {trouble.detail}" for trouble in troubles)
-    return UnitTrouble(", ".join(trouble.name for trouble in troubles), troubles[0].reason, detail)

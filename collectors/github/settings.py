@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 
 from collectors._ci import CiConfig
 from collectors._connection import Connection as AnyConnection
+from collectors._connection import NamedInstance
 from collectors._hooks import HookSettings
+from collectors._runners import FleetConfig
 
 _PUBLIC = "https://api.github.com"
 
@@ -70,7 +72,7 @@ class Connection(AnyConnection):
         return parts.netloc.lower().removeprefix("api.") + parts.path.removesuffix("/api/v3")
 
 
-class GitHubConfig(Connection, CiConfig):
+class GitHubConfig(Connection, NamedInstance, CiConfig):
     """Which repositories to watch, and what of them."""
 
     repositories: tuple[str, ...] = Field(default=(), description="repositories by owner/name")
@@ -96,16 +98,13 @@ class GitHubConfig(Connection, CiConfig):
         return not (self.repositories or self.organizations or self.users)
 
 
-class RunnersConfig(Connection):
+class RunnersConfig(Connection, FleetConfig):
     """Whose runners to watch, and what to show of them."""
 
+    enterprises: tuple[str, ...] = Field(default=(), description="enterprises whose own runners are watched")
     organizations: tuple[str, ...] = Field(default=(), description="organisations whose runners are watched")
     repositories: tuple[str, ...] = Field(
         default=(), description="repositories (owner/name) whose own runners are watched"
-    )
-    poll_interval_seconds: float = Field(default=60, gt=0, description="wait between two polls")
-    poll_interval_max_seconds: float = Field(
-        default=300, gt=0, description="while GitHub fails it is asked less and less often, down to this"
     )
     rediscover_interval_seconds: float = Field(
         default=1800, gt=0, description="how often the repositories of organisations are read anew"
@@ -120,6 +119,6 @@ class RunnersConfig(Connection):
 
     @model_validator(mode="after")
     def _something_to_watch(self) -> Self:
-        if self.enabled and not (self.organizations or self.repositories):
-            raise ValueError("needs `organizations` or `repositories`")
+        if self.enabled and not (self.enterprises or self.organizations or self.repositories):
+            raise ValueError("needs `enterprises`, `organizations` or `repositories`")
         return self

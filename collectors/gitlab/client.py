@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from collectors._api import Client
 from collectors._connection import api_client
 from collectors._http import Answer, NotThere, expect_list
 from collectors.gitlab import mapping
@@ -26,25 +27,12 @@ def iso(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class GitLabClient:
-    """The calls we make, for several threads; one rate limit for all of them."""
+class GitLabClient(Client):
+    """The calls to GitLab; a subclass adds those of one collector."""
 
     def __init__(self, config: Connection, context: Context, collector: str = "gitlab") -> None:
+        super().__init__(api_client(config, context, collector, base_url=api_url(config.url)))
         self.per_page = config.per_page
-        self._api = api_client(config, context, collector, base_url=api_url(config.url))
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the one that was refused; takes it over."""
-        return self._api.credentials.changed()
-
-    def _get(self, path: str, operation: str, **params: Any) -> Any:
-        """The body of one answer."""
-        return self._body(self._api.get(path, operation, params), operation)
-
-    def _body(self, answer: Answer, operation: str) -> Any:
-        if answer.status != 200:
-            raise NotThere(f"{operation} answered {answer.status}", answer.status)
-        return answer.body
 
     def _pages(self, path: str, operation: str, **params: Any) -> Iterator[list[Any]]:
         """All pages of a list."""
@@ -182,10 +170,6 @@ class GitLabClient:
             return self._list(f"projects/{project}/{path}", operation, **params)
         except NotThere as error:
             raise _unavailable(error) from error
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._api.close()
 
 
 def _unavailable(error: NotThere) -> UnitUnavailable:

@@ -1,57 +1,52 @@
-"""One stand-in GitLab for the demo of all collectors: they show sides of the same world."""
+"""The stand-in GitLab of the demo, as each collector sees it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from collectors._demos import OneStandIn, seen_as
 from exporter.contract import DemoSource
 
-_started: dict[Path, DemoSource] = {}
+
+def _start(directory: Path) -> DemoSource:
+    from collectors.gitlab.standin.demo import demo_source
+
+    return demo_source(directory)
+
+
+_GITLAB = OneStandIn(_start)
 
 
 def pipelines_source(directory: Path) -> DemoSource:
     """The stand-in, and the block that watches its projects."""
-    return _start(directory)
+    return _GITLAB.source(directory)
 
 
 def runners_source(directory: Path) -> DemoSource:
     """The stand-in, and the block that watches its runners."""
-    source = _start(directory)
-    block: dict[str, Any] = {key: source.block[key] for key in ("url", "token", "operations_per_second")}
-    more = {"instance": True, "poll_interval_seconds": 5}
-    return DemoSource(block | more, "runners of the stand-in GitLab", source.process_ids)
+    keys = ("url", "token", "operations_per_second")
+    title = "runners of the stand-in GitLab"
+    return seen_as(_GITLAB.source(directory), title, keys, instance=True, poll_interval_seconds=5)
 
 
 def deployments_source(directory: Path) -> DemoSource:
     """The stand-in, and the block that watches its deployments."""
-    return _of_projects(directory, "deployments of the stand-in GitLab", environments_interval_seconds=15)
+    title = "deployments of the stand-in GitLab"
+    return seen_as(_GITLAB.source(directory), title, environments_interval_seconds=15)
 
 
 def changes_source(directory: Path) -> DemoSource:
     """The stand-in, and the block that watches its merge requests."""
-    return _of_projects(directory, "merge requests of the stand-in GitLab")
-
-
-def _of_projects(directory: Path, title: str, **more: Any) -> DemoSource:
-    """The stand-in, and a block that watches the same projects as that of pipelines."""
-    source = _start(directory)
-    return DemoSource({**source.block, **more}, title, source.process_ids)
+    return seen_as(_GITLAB.source(directory), "merge requests of the stand-in GitLab")
 
 
 def tests_source(directory: Path) -> DemoSource:
     """The stand-in, and the block that reads the reports of its projects."""
-    source = _start(directory)
     # Without history: two calls for each of its pipelines would double the time until the demo is ready.
-    more = {"backfill_days": 0, "settle_seconds": 5, "cases": {"enabled": True}}
-    return DemoSource({**source.block, **more}, "tests in the stand-in GitLab", source.process_ids)
-
-
-def _start(directory: Path) -> DemoSource:
-    """The running stand-in of *directory*; whoever asks first is told its process, to end it."""
-    from collectors.gitlab.standin.demo import demo_source
-
-    if (known := _started.get(directory)) is not None:
-        return DemoSource(known.block, known.title, ())
-    _started[directory] = demo_source(directory)
-    return _started[directory]
+    return seen_as(
+        _GITLAB.source(directory),
+        "tests in the stand-in GitLab",
+        backfill_days=0,
+        settle_seconds=5,
+        cases={"enabled": True},
+    )

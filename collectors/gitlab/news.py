@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from collectors._failures import concerns_all
 from collectors.gitlab import values
 from collectors.gitlab.reader import OVERLAP
+from exporter.contract import Trouble, Unit, UnitTrouble
 from exporter.errors import BadAnswer, SourceError, Unauthorized, UnitUnavailable
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,57 @@ def still_unread(before: Sequence[int], unread: Collection[int]) -> tuple[int, .
     tried, waiting = before[:UNREAD_PER_POLL], before[UNREAD_PER_POLL:]
     new = sorted(set(unread).difference(before))
     return tuple(one for one in (*waiting, *new, *tried) if one in unread)[-_MOST_UNREAD:]
+
+
+class Unread:
+    """Entries of a list that cannot be read: they are put off so that others go on, and tried again later.
+
+    *before* are those of the last poll, and *noun* is what people call one. ``trouble`` tells of the last one
+    that was put off.
+    """
+
+    def __init__(self, unit: Unit, noun: str, before: Sequence[int]) -> None:
+        self.trouble: UnitTrouble | None = None
+        self._unit = unit
+        self._noun = noun
+        self._before = before
+        self._numbers = set(before)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._numbers
+
+    @property
+    def left(self) -> tuple[int, ...]:
+        """Those that are still unread, in the order in which to try them again."""
+        return still_unread(self._before, self._numbers)
+
+    def put_off(self, number: int, error: SourceError) -> None:
+        """Leave *number* to a later poll."""
+        self._numbers.add(number)
+        detail = f"{self._noun} {number} is put off: {error}"
+        self.trouble = UnitTrouble(self._unit.name, Trouble.BAD_DATA, detail)
+
+    def discard(self, number: int) -> None:
+        """It is read, or gone."""
+        self._numbers.discard(number)
+
+    def try_again(self, read: Callable[[int], None]) -> SourceError | None:
+        """Have *read* try some that were put off; returns the failure that any other call would meet, too.
+
+        Raises:
+            SourceError: nothing of the project may be read.
+        """
+        for number in self._before[:UNREAD_PER_POLL]:
+            try:
+                read(number)
+                self.discard(number)
+            except SourceError as error:
+                if is_refused(error):
+                    raise
+                if concerns_all(error):
+                    return error
+                self.put_off(number, error)
+        return None
 
 
 def is_refused(error: SourceError) -> bool:

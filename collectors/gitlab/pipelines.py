@@ -7,35 +7,26 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, ClassVar
 
+from collectors._api import ApiCollector
 from collectors._ci import CiCollector
+from collectors._failures import concerns_all, leaving_out, putting_off, raise_for
+from collectors.gitlab import demos
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.discovery import Discoverer
 from collectors.gitlab.hooks import HookReader, hook_id, is_authentic, is_configured
-from collectors.gitlab.reader import OVERLAP, Memory, Reader, concerns_all
+from collectors.gitlab.reader import OVERLAP, Memory, Reader
 from collectors.gitlab.settings import GitLabConfig
 from collectors.gitlab.values import parse_instant
-from exporter.contract import (
-    Batch,
-    Context,
-    DemoSource,
-    Discovery,
-    Known,
-    Position,
-    Trouble,
-    Unit,
-    UnitTrouble,
-)
-from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.contract import Batch, Context, Discovery, Known, Position, Unit
+from exporter.errors import SourceError
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import RefKind
 
 log = logging.getLogger(__name__)
 
 _DETAILS_PER_POLL = 5
-_FAILED_PER_BACKFILL = 5  # pipelines that cannot be read before the rest of the project is not tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +60,7 @@ class Cursor:
         return json.dumps(fields | ({"unread": self.unread} if self.unread else {}))
 
 
-class GitLab(CiCollector[GitLabConfig]):
+class GitLab(ApiCollector[GitLabConfig, GitLabClient], CiCollector[GitLabConfig]):
     """GitLab pipelines and jobs.
 
     A steady round costs one call per project and at most three per changed pipeline: the pipeline,
@@ -81,6 +72,7 @@ class GitLab(CiCollector[GitLabConfig]):
     config_model = GitLabConfig
     hook_name: ClassVar[str] = "gitlab"
     adopts: ClassVar[bool] = False
+    start_demo = staticmethod(demos.pipelines_source)
 
     def __init__(self, config: GitLabConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -88,29 +80,9 @@ class GitLab(CiCollector[GitLabConfig]):
         self._memory = Memory()
         self._hooks = HookReader(config, self._memory, context.api.unknown_value)
 
-    @property
-    def target(self) -> str:
-        """The host and path of the instance; the scheme may change without a new history."""
-        return f"gitlab:{self.config.instance or self.config.host_and_path}"
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
-
     def discover(self) -> Discovery:
         """Every project to watch."""
         return Discoverer(self._client, self.config).run()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Start the stand-in GitLab."""
-        from collectors.gitlab.demos import pipelines_source
-
-        return pipelines_source(directory)
 
     # -- hooks ---------------------------------------------------------------------------------
 
@@ -182,7 +154,7 @@ class GitLab(CiCollector[GitLabConfig]):
         refs: dict[RefKind, frozenset[str]] = {}
         now = self.context.clock.now()
         read_at = cursor.refs_read_at
-        try:
+        with putting_off(reader):
             reader.read_unread()
             reader.reread_unfinished()
             if read_at is None or not 0 <= (now - read_at).total_seconds() < self.schedule.discover:
@@ -194,11 +166,6 @@ class GitLab(CiCollector[GitLabConfig]):
                 if run.run_id not in reader.runs or not reader.runs[run.run_id].complete:
                     # One that is not finished yet may be by now, and then its jobs are asked for only here.
                     reader.read_run(run.run_id, alone=run.status.finished)
-        except (Unauthorized, UnitUnavailable):
-            raise
-        except SourceError as error:
-            detail = f"details or refs are put off: {error}"
-            reader.trouble = UnitTrouble(reader.unit.name, Trouble.BAD_DATA, detail)
         return cursor, refs
 
     def backfill(self, unit: Unit, start: datetime, end: datetime, known: Known) -> Iterator[Batch]:
@@ -213,17 +180,11 @@ class GitLab(CiCollector[GitLabConfig]):
             reader = self._reader(unit, known, frozenset(failed))
             changed, updated_at, more = reader.changed(after, end)
             for entry in changed:
-                try:
+                with leaving_out(entry.run_id, failed):
                     reader.read_run(entry.run_id)
-                except SourceError as error:
-                    if concerns_all(error) or len(failed) >= _FAILED_PER_BACKFILL:
-                        raise
-                    failed[entry.run_id] = error
             yield self._batch(reader, None, more=more)
             after = updated_at or end
-        if failed:
-            first = next(iter(failed.values()))
-            raise SourceError(f"{len(failed)} pipelines could not be read: {first}") from first
+        raise_for(failed, "pipelines")
 
     def _reader(self, unit: Unit, known: Known, unread: frozenset[int] = frozenset()) -> Reader:
         return Reader(

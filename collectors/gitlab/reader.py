@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from collectors._failures import concerns_all
 from collectors.gitlab import executions, mapping
 from collectors.gitlab.client import GitLabClient
 from collectors.gitlab.settings import GitLabConfig
 from exporter.clock import EPOCH
 from exporter.contract import Context, Known, Schedule, Trouble, Unit, UnitTrouble
-from exporter.errors import SourceError, Unauthorized, UnitUnavailable
+from exporter.errors import SourceError
 from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 
 # Rows become visible when their transaction commits, later than their updated_at says: look back this far.
@@ -355,8 +356,3 @@ class Reader:
 
 def _seconds(span: timedelta) -> float:
     return span.total_seconds()
-
-
-def concerns_all(error: SourceError) -> bool:
-    """Whether *error* would meet any other call of the project as well, and not just this pipeline."""
-    return isinstance(error, (Unauthorized, UnitUnavailable)) or error.retry_after is not None

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from collectors._ci import CiConfig
 from collectors._connection import Connection as AnyConnection
+from collectors._connection import NamedInstance
 from collectors._hooks import HookSettings
 
 
@@ -75,12 +76,9 @@ def _key_in(token: SecretStr) -> bytes:
         return b""
 
 
-class Watched(Connection):
+class Watched(Connection, NamedInstance):
     """Which projects to watch: the same for all collectors of GitLab that go by project."""
 
-    instance: str | None = Field(
-        default=None, description="name under which history is kept; set it to the old host when GitLab moves"
-    )
     projects: tuple[str, ...] = Field(default=(), description="projects by path or id")
     groups: tuple[Group, ...] = Field(default=(), description="groups whose projects are watched")
     users: tuple[str, ...] = Field(default=(), description="users whose personal projects are watched")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+from collectors._api import Client
 from collectors._connection import api_client
-from collectors._http import Answer, NotThere
+from collectors._http import Answer
 from collectors.jenkins.settings import Connection
 from exporter.contract import Context, Trouble
 from exporter.errors import BadAnswer, UnitUnavailable
@@ -17,7 +18,7 @@ _BUILD = (
     "actions[queuingDurationMillis,causes[_class,userId],lastBuiltRevision[SHA1,branch[name]]]"
 )
 _JOB = f"_class,name,lastBuild[{_BUILD}]"
-PAGE = 100  # builds a call; more would make Jenkins load too many records at once
+PAGE = 100  # builds a call, and as many as `builds` holds
 _COMPUTERS = (
     "computer[displayName,offline,temporarilyOffline,numExecutors,assignedLabels[name],"
     "monitorData[hudson.node_monitors.ArchitectureMonitor],executors[idle],oneOffExecutors[idle]]"
@@ -41,19 +42,11 @@ def nested(depth: int) -> str:
     return tree
 
 
-class JenkinsClient:
-    """The calls we make, for several threads; one rate limit for all of them."""
+class JenkinsClient(Client):
+    """The calls to Jenkins."""
 
     def __init__(self, config: Connection, context: Context, collector: str) -> None:
-        self._api = api_client(config, context, collector, credentials=config.user_credentials())
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the one that was refused; takes it over."""
-        return self._api.credentials.changed()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._api.close()
+        super().__init__(api_client(config, context, collector, credentials=config.user_credentials()))
 
     def items(self, full_name: str, depth: int) -> Any:
         """A folder or job with all that lies below it, each job with its newest build.
@@ -61,32 +54,37 @@ class JenkinsClient:
         Raises:
             UnitUnavailable: it is not there, or hidden.
         """
-        answer = self._get(f"{job_path(full_name)}api/json", "items", nested(depth))
-        return _body(answer, full_name or "Jenkins")
+        answer = self._ask(f"{job_path(full_name)}api/json", "items", nested(depth))
+        return _readable(answer, full_name or "Jenkins")
 
     def builds(self, job: str, first: int, count: int = PAGE) -> list[Any]:
         """Builds of a job by position, the newest is at 0; none if the job is gone.
 
-        ``allBuilds``, since ``builds`` ends at the hundredth.
+        ``builds`` ends at the hundredth. ``allBuilds`` does not, but makes Jenkins load the records of all
+        builds of the job however few are asked for, since a range wants to know how long the list is.
+
+        Source:
+            stapler, Range.java, ``apply``; Jenkins core, RunList.java, ``size``.
         """
-        tree = f"allBuilds[{_BUILD}]{{{first},{first + count}}}"
-        answer = self._get(f"{job_path(job)}api/json", "builds", tree)
+        name = "builds" if first + count <= PAGE else "allBuilds"
+        tree = f"{name}[{_BUILD}]{{{first},{first + count}}}"
+        answer = self._ask(f"{job_path(job)}api/json", "builds", tree)
         if answer.status == 404:
             return []
-        builds = _object(_body(answer, job), "builds").get("allBuilds")
+        builds = _object(_readable(answer, job), "builds").get(name)
         if not isinstance(builds, list):
             raise BadAnswer(f"builds: expected a list of builds of {job}")
         return builds
 
     def build(self, job: str, number: int) -> Any:
         """One build; ``None`` if it is gone."""
-        answer = self._get(f"{job_path(job)}{number}/api/json", "build", _BUILD)
-        return None if answer.status == 404 else _body(answer, job)
+        answer = self._ask(f"{job_path(job)}{number}/api/json", "build", _BUILD)
+        return None if answer.status == 404 else _readable(answer, job)
 
     def stages(self, job: str, number: int) -> Any:
         """How a pipeline build went stage by stage; ``None`` if Jenkins does not tell (no Stage View)."""
         answer = self._api.get(f"{job_path(job)}{number}/wfapi/describe", "stages")
-        return None if answer.status == 404 else _body(answer, job)
+        return None if answer.status == 404 else _readable(answer, job)
 
     def views(self, job: str) -> Any:
         """What a multibranch project lists under branches, change requests and tags, and its primary branch.
@@ -94,26 +92,25 @@ class JenkinsClient:
         Raises:
             NotThere: it does not tell.
         """
-        answer = self._get(
+        answer = self._ask(
             f"{job_path(job)}api/json", "views", "views[name,jobs[name]],jobs[name,actions[_class]]"
         )
-        if answer.status != 200:
-            raise NotThere(f"views answered {answer.status}", answer.status)
-        return answer.body
+        return self._body(answer, "views")
 
     def computers(self) -> Any:
         """All nodes with their executors."""
-        return _body(self._get("computer/api/json", "computers", _COMPUTERS), "the list of nodes")
+        return _readable(self._ask("computer/api/json", "computers", _COMPUTERS), "the list of nodes")
 
     def queue(self) -> Any:
         """What waits to be executed."""
-        return _body(self._get("queue/api/json", "queue", _QUEUE), "the queue")
+        return _readable(self._ask("queue/api/json", "queue", _QUEUE), "the queue")
 
-    def _get(self, path: str, operation: str, tree: str) -> Answer:
+    def _ask(self, path: str, operation: str, tree: str) -> Answer:
+        """One answer, of which only the fields of *tree* are asked for."""
         return self._api.get(path, operation, {"tree": tree})
 
 
-def _body(answer: Answer, what: str) -> Any:
+def _readable(answer: Answer, what: str) -> Any:
     if answer.status == 404:
         raise UnitUnavailable(f"{what} is not there, or hidden", Trouble.NOT_FOUND)
     if answer.status != 200:

@@ -6,19 +6,20 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import ClassVar
 
+from collectors._api import ApiCollector
 from collectors._ci import CiCollector
 from collectors._hooks import body_object
-from collectors.jenkins import hooks
+from collectors.jenkins import demos, hooks
 from collectors.jenkins.client import JenkinsClient
 from collectors.jenkins.cursor import Cursor, Mark
 from collectors.jenkins.mapping import Build
-from collectors.jenkins.reader import Memory, Reader
+from collectors.jenkins.memory import Memory
+from collectors.jenkins.reader import Reader
 from collectors.jenkins.settings import JenkinsConfig
 from collectors.jenkins.sweep import Job, Seen, Sweeper
-from exporter.contract import Batch, Context, DemoSource, Discovery, Known, Position, Unit
+from exporter.contract import Batch, Context, Discovery, Known, Position, Unit
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.hooks import Hook, HookNews
 from exporter.model.runs import RefKind
@@ -29,14 +30,18 @@ _MOST_FAILURES = 3  # builds that cannot be read before the rest of the unit is 
 
 @dataclass(frozen=True, slots=True)
 class _Backlog:
-    """What is left to read of a unit, for the poll that goes on from *cursor*."""
+    """What is left to read of a unit, for the poll that goes on from *cursor*.
+
+    ``builds`` are listed already, ``more`` is whether there are others to list.
+    """
 
     cursor: str
     seen: Seen
     builds: list[tuple[Job, Build]]
+    more: bool
 
 
-class Jenkins(CiCollector[JenkinsConfig]):
+class Jenkins(ApiCollector[JenkinsConfig, JenkinsClient], CiCollector[JenkinsConfig]):
     """Builds of Jenkins: a plain job is a unit, and so is a multibranch project with all of its branches.
 
     A steady round costs one call for all jobs together, or one for each folder that is named. A build
@@ -49,6 +54,7 @@ class Jenkins(CiCollector[JenkinsConfig]):
     unit_noun: ClassVar[str] = "jobs"
     hook_name: ClassVar[str] = "jenkins"
     adopts: ClassVar[bool] = False
+    start_demo = staticmethod(demos.builds_source)
 
     def __init__(self, config: JenkinsConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -56,11 +62,6 @@ class Jenkins(CiCollector[JenkinsConfig]):
         self._sweeper = Sweeper(self._client, config, context)
         self._memory = Memory()
         self._backlogs: dict[str, _Backlog] = {}
-
-    @property
-    def target(self) -> str:
-        """The host and path of the instance."""
-        return f"jenkins:{self.config.host_and_path}"
 
     def credentials_changed(self) -> bool:
         """Whether the token file holds another token than the refused one."""
@@ -82,17 +83,6 @@ class Jenkins(CiCollector[JenkinsConfig]):
         primary = self._memory.primary.get(seen.unit.key)
         return replace(seen.unit, default_branch=primary) if primary else seen.unit
 
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Start the stand-in Jenkins."""
-        from collectors.jenkins.demos import builds_source
-
-        return builds_source(directory)
-
     # -- polls ---------------------------------------------------------------------------------
 
     def poll(self, unit: Unit, position: Position) -> Batch:
@@ -107,15 +97,19 @@ class Jenkins(CiCollector[JenkinsConfig]):
         seen = backlog.seen if backlog else self._sweeper.of(unit)
         reader = self._reader(seen, position.known, position.counts_from)
         cursor.keep(seen.jobs.keys())
-        builds = backlog.builds if backlog else self._news(reader, cursor)
+        if backlog and backlog.builds:
+            builds, reader.more = backlog.builds, backlog.more
+        else:
+            builds = self._news(reader, cursor)
         now, left = builds[:_BUILDS_PER_BATCH], builds[_BUILDS_PER_BATCH:]
         failure = self._read(reader, cursor, now)
+        more = (bool(left) or reader.more) and failure is None
         refs: dict[RefKind, frozenset[str]] = {}
-        if not left and failure is None:
+        if not more and failure is None:
             failure = self._reread(reader, cursor)
             refs = reader.refs()
-        if left and failure is None:  # what could not be listed is asked for, and told of, after all this
-            self._backlogs[unit.key] = _Backlog(str(cursor), seen, left)
+        if more:  # what could not be listed is asked for, and told of, after all this
+            self._backlogs[unit.key] = _Backlog(str(cursor), seen, left, reader.more)
         else:
             failure = failure or reader.failure
         primary = self._memory.primary.get(unit.key)
@@ -126,7 +120,7 @@ class Jenkins(CiCollector[JenkinsConfig]):
             deleted_runs=tuple(sorted(reader.deleted)),
             refs=refs,
             refs_read_at=seen.at if refs else None,
-            more=bool(left) and failure is None,
+            more=more,
             busy=reader.busy,
             unit=replace(unit, default_branch=primary)
             if primary and primary != unit.default_branch
@@ -136,13 +130,18 @@ class Jenkins(CiCollector[JenkinsConfig]):
         )
 
     def _news(self, reader: Reader, cursor: Cursor) -> list[tuple[Job, Build]]:
-        """Every build that the cursor does not know, those of one job in order.
+        """Builds that the cursor does not know, about a batch of them, those of one job in order.
 
-        A branch whose builds cannot be listed holds up no other; such ones come last the next time.
+        A branch whose builds cannot be listed holds up no other, nor does one with a long history: such ones
+        come last.
         """
         found: list[tuple[Job, Build]] = []
         unlisted = self._memory.unlisted
-        for job in sorted(reader.seen.jobs.values(), key=lambda job: job.full_name in unlisted):
+        behind = {job: reader.behind(job, cursor.marks.get(job.name)) for job in reader.seen.jobs.values()}
+        for job in sorted(behind, key=lambda job: (job.full_name in unlisted, behind[job])):
+            if behind[job] and (len(found) >= _BUILDS_PER_BATCH or reader.listed_enough):
+                reader.more = True
+                break
             failed_before = reader.failure
             try:
                 with reader.tolerant():
@@ -164,7 +163,8 @@ class Jenkins(CiCollector[JenkinsConfig]):
         failure, failures = None, 0
         for job, build in builds:
             try:
-                reader.read(job, build)
+                if reader.matters(job, build):
+                    reader.read(job, build)
             except Unauthorized:
                 raise
             except SourceError as error:

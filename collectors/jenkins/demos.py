@@ -1,33 +1,28 @@
-"""One stand-in Jenkins for the demo of both collectors: they show sides of the same world."""
+"""The stand-in Jenkins of the demo, as each collector sees it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from collectors._demos import OneStandIn, seen_as
 from exporter.contract import DemoSource
 
-_started: dict[Path, DemoSource] = {}
+
+def _start(directory: Path) -> DemoSource:
+    from collectors.jenkins.standin.demo import demo_source
+
+    return demo_source(directory)
+
+
+_JENKINS = OneStandIn(_start)
 
 
 def builds_source(directory: Path) -> DemoSource:
     """The stand-in, and the block that watches its jobs."""
-    return _start(directory)
+    return _JENKINS.source(directory)
 
 
 def nodes_source(directory: Path) -> DemoSource:
     """The stand-in, and the block that watches its nodes."""
-    source = _start(directory)
-    block = {key: source.block[key] for key in ("url", "user", "token", "operations_per_second")}
-    return DemoSource(
-        block | {"poll_interval_seconds": 5}, "nodes of the stand-in Jenkins", source.process_ids
-    )
-
-
-def _start(directory: Path) -> DemoSource:
-    """The running stand-in of *directory*; whoever asks first is told its process, to end it."""
-    from collectors.jenkins.standin.demo import demo_source
-
-    if (known := _started.get(directory)) is not None:
-        return DemoSource(known.block, known.title, ())
-    _started[directory] = demo_source(directory)
-    return _started[directory]
+    keys = ("url", "user", "token", "operations_per_second")
+    return seen_as(_JENKINS.source(directory), "nodes of the stand-in Jenkins", keys, poll_interval_seconds=5)

@@ -6,15 +6,14 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from hashlib import blake2b
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
 
-from collectors._values import Json, json_object, text, text_or_empty
-from exporter.clock import EPOCH
+from collectors._values import Json, integer, json_object, text, text_or_empty
+from collectors.jenkins.values import LARGEST, LONGEST, clean, instant, objects
 from exporter.errors import BadAnswer
-from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
+from exporter.model.runs import PipelineRun, RefKind, Status
 
 Unknown = Callable[[str], None]
 
@@ -24,16 +23,6 @@ RESULTS = {
     "FAILURE": Status.FAILED,
     "NOT_BUILT": Status.SKIPPED,
     "ABORTED": Status.CANCELED,
-}
-# Source: pipeline-stage-view-plugin, StatusExt.java. What goes on in a build that is over was cut off.
-STAGES = {
-    "SUCCESS": Status.SUCCESS,
-    "FAILED": Status.FAILED,
-    "ABORTED": Status.CANCELED,
-    "NOT_EXECUTED": Status.SKIPPED,
-    "SKIPPED": Status.SKIPPED,
-    "IN_PROGRESS": Status.CANCELED,
-    "PAUSED_PENDING_INPUT": Status.CANCELED,
 }
 _UNSTABLE = "UNSTABLE"
 # By the last part of the cause's class. Of several causes the first in this order counts: a build that is
@@ -66,8 +55,6 @@ _PRIMARY = "PrimaryInstanceMetadataAction"
 _REMOTE = re.compile(r"(refs/)?remotes/[^/]+/|origin/|refs/heads/|refs/tags/")
 _NUMBER_BITS = 20
 NUMBER_MASK = (1 << _NUMBER_BITS) - 1
-LONGEST = 253_402_300_799_000 // 2  # milliseconds; far enough from the end of the calendar to add
-_WHOLE_IDS = 53  # bits of a whole number that JavaScript shows exactly
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +99,6 @@ class Item:
     fault: str = ""
 
 
-def instant(milliseconds: int) -> datetime:
-    """The time so many *milliseconds* after the beginning of 1970."""
-    return EPOCH + timedelta(milliseconds=milliseconds)
-
-
 def item(body: Any, parent: str, unknown: Unknown, *, full_name: str | None = None) -> Item:
     """A job or folder with all below it; *parent* is the full name of what holds it."""
     entry = json_object(body, "job")
@@ -148,12 +130,12 @@ def _last(body: Any, unknown: Unknown) -> tuple[Build | None, str]:
 def build(body: Any, unknown: Unknown) -> Build:
     """One build."""
     entry = json_object(body, "build")
-    actions = _objects(entry, "actions")
+    actions = objects(entry, "actions")
     running = entry.get("building") is True or entry.get("result") is None
     source, user = _cause(actions, unknown)
     branch, sha = _revision(actions)
     return Build(
-        number=integer(entry, "number"),
+        number=integer(entry, "number", LARGEST),
         running=running,
         result="" if running else text(entry, "result"),
         timestamp=integer(entry, "timestamp", LONGEST),
@@ -178,19 +160,19 @@ def _queuing(actions: list[Json]) -> int | None:
 
 def _cause(actions: list[Json], unknown: Unknown) -> tuple[str, str]:
     """Why it was built, of `CAUSES`, and who wanted it."""
-    causes = [one for action in actions for one in _objects(action, "causes")]
+    causes = [one for action in actions for one in objects(action, "causes")]
     words = [str(one.get("_class", "")) for one in causes]
     known = [CAUSES[name] for word in words if (name := re.split(r"[.$]", word)[-1]) in CAUSES]
     if words and not known:
         unknown("source")
     user = next((one["userId"] for one in causes if isinstance(one.get("userId"), str)), "")
-    return min(known, key=_ORDER.__getitem__, default="unknown"), _clean(user)
+    return min(known, key=_ORDER.__getitem__, default="unknown"), clean(user)
 
 
 def _revision(actions: list[Json]) -> tuple[str, str]:
     """Branch and commit that it checked out; of several repositories (a library, say) nobody knows which."""
     found = {
-        (_branch(revision), _clean(str(revision.get("SHA1") or "")))
+        (_branch(revision), clean(str(revision.get("SHA1") or "")))
         for action in actions
         if isinstance(revision := action.get("lastBuiltRevision"), dict)
     }
@@ -204,7 +186,7 @@ def _branch(revision: Json) -> str:
     name = first.get("name") if isinstance(first, dict) else None
     if not isinstance(name, str) or name == "detached":
         return ""
-    return _clean(_REMOTE.sub("", name, count=1) if _REMOTE.match(name) else name)
+    return clean(_REMOTE.sub("", name, count=1) if _REMOTE.match(name) else name)
 
 
 # -- runs --------------------------------------------------------------------------------------------
@@ -231,17 +213,18 @@ def number_of(ref: str | None, identity: int) -> int:
 
 def ref_of(job_name: str) -> str:
     """The branch of a job in a multibranch project; its name is the branch's, with signs percent-encoded."""
-    return _clean(unquote(job_name))
+    return clean(unquote(job_name))
 
 
 def status(one: Build, unstable: str, unknown: Unknown) -> Status:
     """Where a build stands."""
     if one.running:
         return Status.RUNNING
-    return _word(one.result, RESULTS, unstable, unknown)
+    return status_for(one.result, RESULTS, unstable, unknown)
 
 
-def _word(word: str, known: Mapping[str, Status], unstable: str, unknown: Unknown) -> Status:
+def status_for(word: str, known: Mapping[str, Status], unstable: str, unknown: Unknown) -> Status:
+    """What *word* says, of those that are *known*."""
     if word == _UNSTABLE:
         return Status(unstable)
     if word not in known:
@@ -288,62 +271,6 @@ def run(
     )
 
 
-def stages(body: Any, of: PipelineRun, *, unstable: str, unknown: Unknown) -> list[JobRun]:
-    """The stages of a build that is over, as jobs.
-
-    A name that occurs again is no second try, as that would be a build of its own, but another branch of
-    a parallel or a loop: it is told apart by its place, in the order in which they began.
-    """
-    entry = json_object(body, "description of stages")
-    found = [json_object(one, "stage") for one in _list(entry, "stages", needed=True)]
-    seen: dict[str, int] = {}
-    jobs = []
-    for one in sorted(found, key=_node):
-        name = text(one, "name")
-        seen[name] = seen.get(name, 0) + 1
-        shown = name if seen[name] == 1 else f"{name} ({seen[name]})"
-        jobs.append(_stage(one, shown, of, _word(text(one, "status"), STAGES, unstable, unknown)))
-    return jobs
-
-
-def _stage(one: Json, name: str, of: PipelineRun, state: Status) -> JobRun:
-    """One stage; the time in which it waited for an answer is none in which it ran."""
-    began, took = integer(one, "startTimeMillis", LONGEST), integer(one, "durationMillis", LONGEST)
-    paused = one.get("pauseDurationMillis")
-    paused = paused if isinstance(paused, int) and 0 <= paused <= took else 0
-    ran = state is not Status.SKIPPED
-    created_at = instant(began) if began else of.created_at
-    return JobRun(
-        job_id=_job_id(of, text(one, "id")),
-        run_id=of.run_id,
-        stage="",
-        name=name,
-        status=state,
-        created_at=created_at,
-        started_at=created_at if ran else None,
-        finished_at=created_at + timedelta(milliseconds=took),
-        duration_seconds=(took - paused) / 1000 if ran else None,
-        failure_reason="unknown" if state is Status.FAILED else "",
-    )
-
-
-def _job_id(of: PipelineRun, node: str) -> int:
-    """Identifies a stage within its unit: 53 bits of the BLAKE2b of ``run id / start of the run / node id``.
-
-    Jenkins numbers the nodes of each build from 1. The start tells a job's builds from those that it has
-    once it was deleted and made anew.
-    """
-    began = of.started_at.timestamp() if of.started_at else 0
-    digest = blake2b(f"{of.run_id}/{began:.3f}/{node}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) >> (64 - _WHOLE_IDS)
-
-
-def _node(one: Json) -> tuple[int, str]:
-    """What orders stages by when they began: the numbers of nodes grow."""
-    name = text(one, "id")
-    return (int(name) if re.fullmatch(r"\d{1,15}", name) else 0, name)
-
-
 # -- refs --------------------------------------------------------------------------------------------
 
 
@@ -352,16 +279,16 @@ def ref_kinds(body: Any) -> tuple[dict[str, RefKind], str]:
     entry = json_object(body, "multibranch project")
     kinds = {
         name: kind
-        for view in _objects(entry, "views")
+        for view in objects(entry, "views")
         if (kind := _VIEWS.get(str(view.get("name")))) is not None
         for name in _names(view)
     }
     primary = next(
         (
             ref_of(job["name"])
-            for job in _objects(entry, "jobs")
+            for job in objects(entry, "jobs")
             if isinstance(job.get("name"), str)
-            and any(str(one.get("_class", "")).endswith(_PRIMARY) for one in _objects(job, "actions"))
+            and any(str(one.get("_class", "")).endswith(_PRIMARY) for one in objects(job, "actions"))
         ),
         "",
     )
@@ -374,35 +301,4 @@ def guessed_kind(job_name: str) -> RefKind:
 
 
 def _names(view: Json) -> Iterator[str]:
-    return (job["name"] for job in _objects(view, "jobs") if isinstance(job.get("name"), str))
-
-
-# -- values ----------------------------------------------------------------------------------------
-
-
-def integer(entry: Json, key: str, most: int = 2**31) -> int:
-    """The whole number under *key*, from 0 to *most*."""
-    value = entry.get(key)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadAnswer(f"{key} should be an integer, got {type(value).__name__}")
-    if not 0 <= value <= most:
-        raise BadAnswer(f"{key} is out of range")
-    return value
-
-
-def _list(entry: Json, key: str, *, needed: bool = False) -> list[Any]:
-    value = entry.get(key)
-    if value is None and not needed:
-        return []
-    if not isinstance(value, list):
-        raise BadAnswer(f"{key} should be a list, got {type(value).__name__}")
-    return value
-
-
-def _objects(entry: Json, key: str) -> list[Json]:
-    return [one for one in _list(entry, key) if isinstance(one, dict)]
-
-
-def _clean(value: str) -> str:
-    """*value* as any text is taken."""
-    return text({"value": value}, "value")
+    return (job["name"] for job in objects(view, "jobs") if isinstance(job.get("name"), str))

@@ -5,29 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
-
-from prometheus_client.metrics_core import Metric
 
 from collectors import _fleet
 from collectors._fleet import Fleet, Runner, WaitingJob
-from collectors._values import Json, json_object, text, text_or_empty
-from collectors.jenkins import mapping
+from collectors._runners import FleetCollector
+from collectors._values import Json, integer, json_object, text, text_or_empty
+from collectors.jenkins import demos
 from collectors.jenkins.client import JenkinsClient
 from collectors.jenkins.settings import NodesConfig
+from collectors.jenkins.values import LARGEST, LONGEST, instant
 from exporter import ci_families
-from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Schedule, Unit
+from exporter.contract import Batch, Context, Position, Unit
 from exporter.errors import BadAnswer
 from exporter.families import Sample, gauge
 
 _PROVIDER = "jenkins"
-_NO_ROOM = "max_nodes"
 _ARCHITECTURE = "hudson.node_monitors.ArchitectureMonitor"
 _PLATFORM = re.compile(r"(.*) \(([^)]*)\)\Z")
 _MOST = 2**53  # what JSON holds exactly
-# In every language of Jenkins the label stands in quotes of some sort, and nothing else does.
-_QUOTED = re.compile("[‘“„«「『'\"]([^’”“»」』'\"]+)[’”“»」』'\"]")
+# In every language of Jenkins labels and nodes stand in quotes of some sort, and nothing else does. Behind a
+# letter there is no opening quote.
+_QUOTED = re.compile("(?<!\\w)[‘“„«「『'\"]([^’”“»」』'\"]+)[’”“»」』'\"]")
 
 EXECUTORS = gauge(
     "ci_runner_executors",
@@ -38,38 +37,19 @@ EXECUTORS = gauge(
 )
 
 
-class JenkinsNodes(Collector[NodesConfig]):
+class JenkinsNodes(FleetCollector[NodesConfig, JenkinsClient]):
     """All nodes that the user sees as one fleet, and what waits for an executor; two calls a poll."""
 
     name = "jenkins_nodes"
     config_model = NodesConfig
     families = (*ci_families.RUNNER_FAMILIES, EXECUTORS)
-    unit_noun = "fleets"
+    fleet_provider = _PROVIDER
+    no_room = "max_nodes"
+    start_demo = staticmethod(demos.nodes_source)
 
     def __init__(self, config: NodesConfig, context: Context) -> None:
         super().__init__(config, context)
         self._client = JenkinsClient(config, context, self.name)
-
-    @property
-    def target(self) -> str:
-        """The host and path of the instance."""
-        return f"{self.name}:{self.config.host_and_path}"
-
-    @property
-    def schedule(self) -> Schedule:
-        """How often to poll; what a poll brings is always news, so only failures make it rarer."""
-        config = self.config
-        return Schedule(
-            config.poll_interval_seconds, max(config.poll_interval_seconds, config.poll_interval_max_seconds)
-        )
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
-
-    def discover(self) -> Discovery:
-        """The one fleet there is."""
-        return Discovery((Unit(self.name, self.config.host_and_path),))
 
     def poll(self, unit: Unit, position: Position) -> Batch:
         """All nodes, and the queue."""
@@ -77,29 +57,11 @@ class JenkinsNodes(Collector[NodesConfig]):
         nodes.sort(key=lambda node: text(node, "displayName"))
         runners = [_runner(node, place) for place, node in enumerate(nodes)]
         fleet = Fleet(runners, _waiting(_objects(self._client.queue(), "items")))
-        shown, surplus = runners[: self.config.max_nodes], runners[self.config.max_nodes :]
-        self.context.page.note_dropped(
-            ci_families.RUNNER_INFO, _NO_ROOM, [_fleet.info(_PROVIDER, runner) for runner in surplus]
-        )
-        samples = _fleet.samples(_PROVIDER, fleet, shown, max_tag_sets=self.config.max_labels)
-        names = {runner.named for runner in shown if runner.status == _fleet.ONLINE}
+        at_most = self.config.max_nodes
+        samples = self._samples(fleet, runners, at_most=at_most, max_tag_sets=self.config.max_labels)
+        names = {runner.named for runner in runners[:at_most] if runner.status == _fleet.ONLINE}
         executors = [sample for node in nodes for sample in _executors(node, names)]
         return Batch(samples={**samples, EXECUTORS: executors})
-
-    def collect(self) -> Iterator[Metric]:
-        """What the last poll saw, from memory."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in Jenkins that the demo of builds starts."""
-        from collectors.jenkins.demos import nodes_source
-
-        return nodes_source(directory)
 
 
 def _runner(node: Json, place: int) -> Runner:
@@ -107,7 +69,8 @@ def _runner(node: Json, place: int) -> Runner:
     name = text(node, "displayName")
     offline = node.get("offline") is True
     platform, architecture = _platform(node)
-    labels = (text(label, "name") for label in _objects(node, "assignedLabels"))
+    told: Json = {"assignedLabels": [], **node}  # old ones tell of none
+    labels = (text(label, "name") for label in _objects(told, "assignedLabels"))
     return Runner(
         runner_id=place,
         named=name,
@@ -133,7 +96,7 @@ def _executors(node: Json, names: set[str]) -> Iterator[Sample]:
     if name in names:
         busy = _busy(node)
         yield Sample((_PROVIDER, name, "busy"), float(busy))
-        yield Sample((_PROVIDER, name, "idle"), float(max(0, mapping.integer(node, "numExecutors") - busy)))
+        yield Sample((_PROVIDER, name, "idle"), float(max(0, integer(node, "numExecutors", LARGEST) - busy)))
 
 
 def _platform(node: Json) -> tuple[str, str]:
@@ -147,7 +110,7 @@ def _platform(node: Json) -> tuple[str, str]:
 def _waiting(items: Sequence[Json]) -> list[WaitingJob]:
     """What could run if there were an executor: nothing in its quiet period, or behind another build."""
     return [
-        WaitingJob(mapping.integer(item, "id", _MOST), _tags(item), "", "", _since(item))
+        WaitingJob(integer(item, "id", _MOST), _tags(item), "", "", _since(item))
         for item in items
         if item.get("buildable") is True
     ]
@@ -156,7 +119,7 @@ def _waiting(items: Sequence[Json]) -> list[WaitingJob]:
 def _since(item: Json) -> datetime:
     """Since when it waits for an executor."""
     key = "buildableStartMilliseconds" if "buildableStartMilliseconds" in item else "inQueueSince"
-    return mapping.instant(mapping.integer(item, key, mapping.LONGEST))
+    return instant(integer(item, key, LONGEST))
 
 
 def _tags(item: Json) -> frozenset[str]:
@@ -164,12 +127,20 @@ def _tags(item: Json) -> frozenset[str]:
 
     Of an expression all parts of an ``&&`` are labels; one with other signs stays as it is.
     """
-    match = _QUOTED.search(text_or_empty(item, "why"))
-    if match is None:
-        return frozenset()
-    if re.search(r"[|!()<]|->", match[1]):
-        return frozenset((match[1],))
-    return frozenset(part.strip() for part in match[1].split("&&") if part.strip())
+    label = _label(text_or_empty(item, "why"))
+    if re.search(r"[|!()<]|->", label):
+        return frozenset((label,))
+    return frozenset(part.strip() for part in label.split("&&") if part.strip())
+
+
+def _label(why: str) -> str:
+    """The label in a sentence or several, empty if there is none.
+
+    ``‘Built-In Node’ doesn’t have label ‘linux’; ‘old’ is reserved`` names nodes as well: where there are two
+    names, the second is the label.
+    """
+    quoted = max((_QUOTED.findall(clause) for clause in why.split(";")), key=len)
+    return quoted[-1] if quoted else ""
 
 
 def _objects(body: Any, key: str) -> list[Json]:

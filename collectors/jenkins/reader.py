@@ -2,53 +2,34 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from collectors._failures import concerns_all
 from collectors._http import NotThere
 from collectors.jenkins import mapping
-from collectors.jenkins.client import PAGE, JenkinsClient, job_path
+from collectors.jenkins.client import JenkinsClient, job_path
 from collectors.jenkins.cursor import Cursor, Mark
+from collectors.jenkins.listing import Lister, Wanted
 from collectors.jenkins.mapping import Build
+from collectors.jenkins.memory import Memory
 from collectors.jenkins.settings import JenkinsConfig
+from collectors.jenkins.stages import stages
 from collectors.jenkins.sweep import Job, Seen
 from exporter.contract import Context, Known, Trouble, UnitTrouble
-from exporter.errors import BadAnswer, SourceError, Unauthorized, UnitUnavailable
+from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.model.runs import JobRun, PipelineRun, RefKind
 
 _ALONE = 2  # more builds of one job than this are read as a list
 _REREADS = 20
+_LISTS = 20
 _MOST_FAILURES = 3  # of them before the others are not tried
 _TRIES = 10  # after which a build whose stages cannot be read is saved without them
 _MOST_GONE = 10_000
-_MOST_PAGES = 1_000
 _SETTLES = timedelta(seconds=60)
-_OVERLAP = 10  # builds that a page has in common with the next: meanwhile some may be discarded
-
-
-@dataclass(slots=True)
-class Memory:
-    """What is worth knowing from one poll to the next, but not worth storing; shared by all units.
-
-    ``kinds`` are the sorts of refs, ``primary`` the primary branch, by unit. ``refs`` are those last told of.
-    ``tries`` counts failures in a row by ``(job, number)``. ``stages`` is whether Jenkins ever told of
-    stages, ``None`` while unknown. ``unsettled`` is when a build was first seen to be over, but without a
-    duration. ``unlisted`` are jobs whose builds could not be listed the last time. ``rereads`` is where the
-    next poll of a unit goes on asking for builds one by one.
-    """
-
-    turn: threading.Lock = field(default_factory=threading.Lock)
-    kinds: dict[str, dict[str, RefKind]] = field(default_factory=dict)
-    primary: dict[str, str] = field(default_factory=dict)
-    refs: dict[str, frozenset[str]] = field(default_factory=dict)
-    tries: dict[tuple[str, int], int] = field(default_factory=dict)
-    stages: bool | None = None
-    unsettled: dict[tuple[str, int, int], datetime] = field(default_factory=dict)
-    unlisted: set[str] = field(default_factory=set)
-    rereads: dict[str, int] = field(default_factory=dict)
+_LONG_BUILD = timedelta(days=1)  # longer ones that go on when history begins may be left out
 
 
 class Reader:
@@ -70,6 +51,7 @@ class Reader:
         self.jobs: list[JobRun] = []
         self.deleted: set[int] = set()
         self.busy = False
+        self.more = False
         self.trouble: UnitTrouble | None = None
         self.failure: SourceError | None = None
         self._failures = 0
@@ -78,17 +60,32 @@ class Reader:
         self._config = config
         self._clock = context.clock
         self._unknown = context.api.unknown_value
+        self._lister = Lister(client, self._unknown, self._note_fault)
         self._memory = memory
         self._since = since
 
     # -- what there is -------------------------------------------------------------------------
 
+    @property
+    def listed_enough(self) -> bool:
+        """Whether lists were asked for as often as one poll does."""
+        return self._lister.calls >= _LISTS
+
+    def behind(self, job: Job, mark: Mark | None) -> int:
+        """How many builds of *job* there may be after *mark*; 0 if there are none."""
+        if job.last is None or (mark and mark == (job.last.number, job.last.timestamp)):
+            return 0
+        return max(1, job.last.number - (mark.number if mark else 0))
+
     def news(self, job: Job, mark: Mark | None) -> list[Build]:
-        """The builds of *job* after *mark*, oldest first; what is stored and gone is noted."""
+        """The oldest builds of *job* after *mark*, in order, a page of them; ``more`` if there are others.
+
+        What is stored and gone is noted.
+        """
         last = job.last
         if job.fault:
             self._note_fault(job, job.fault)
-        if last is None or (mark and mark == (last.number, last.timestamp)):
+        if last is None or not self.behind(job, mark):
             return []
         if mark is None:
             return self._first(job, last)
@@ -99,29 +96,43 @@ class Reader:
         self._note_gone(job, last.number, mark.number)
         return self._first(job, last) if last.timestamp > mark.timestamp else [last]
 
+    def matters(self, job: Job, build: Build) -> bool:
+        """Whether *build* is to be read: it ended since history begins, or is the newest of *job*."""
+        newest = job.last is not None and build.number == job.last.number
+        return newest or build.running or build.finished_at >= self._since
+
     def _first(self, job: Job, last: Build) -> list[Build]:
-        """Of a job that is seen for the first time, what ended since history begins, and the newest build."""
+        """Of a job that is seen for the first time, what may have ended since history begins."""
         if last.number == 1 or (not last.running and last.finished_at < self._since):
             return [last]
-        found = {last.number: last}
-        for page in self.pages(job, self._since):
-            found |= {one.number: one for one in page if one.running or one.finished_at >= self._since}
-        return [found[number] for number in sorted(found)]
+        begins = (self._since - _LONG_BUILD).timestamp() * 1000
+        return self._portion(job, last, lambda build: build.timestamp >= begins)
 
     def _after(self, job: Job, last: Build, mark: Mark) -> list[Build]:
-        """The builds behind *mark*, with what happened unseen between two looks."""
+        """The builds behind *mark*, with what happened unseen between two looks.
+
+        If the job was deleted, made anew, and is further already, that is all of them.
+        """
         if last.number == mark.number + 1:
             return [last]
-        found = {last.number: last}
-        for page in self._pages(job, last.number - mark.number + 1):
-            for one in page:
-                if one.number == mark.number and one.timestamp != mark.timestamp:
-                    return self._first(job, last)  # the job was deleted, made anew, and is further already
-                if one.number > mark.number:
-                    found[one.number] = one
-            if min((one.number for one in page), default=0) <= mark.number:
-                break
-        return [found[number] for number in sorted(found)]
+        number, position = self._memory.reached.get(job.full_name, (0, 0))
+        guess = position if number == mark.number else last.number - mark.number
+        return self._portion(
+            job,
+            last,
+            lambda build: build.number > mark.number or build.timestamp > mark.timestamp,
+            guess,
+        )
+
+    def _portion(self, job: Job, last: Build, wanted: Wanted, guess: int | None = None) -> list[Build]:
+        """The oldest of the builds that are *wanted*; whether that is all of them is noted."""
+        portion = self._lister.oldest(job, last, wanted, guess)
+        if portion.position:
+            self.more = True
+            self._memory.reached[job.full_name] = (portion.builds[-1].number, portion.position)
+        else:
+            self._memory.reached.pop(job.full_name, None)
+        return portion.builds
 
     def _is_there(self, job: Job, mark: Mark) -> bool:
         """Whether the build of *mark* exists, and is no other of the same number."""
@@ -136,29 +147,10 @@ class Reader:
 
     def pages(self, job: Job, since: datetime) -> Iterator[list[Build]]:
         """The builds of *job*, newest first, until a whole page of them ended before *since*."""
-        for page in self._pages(job, PAGE * _MOST_PAGES):
+        for page in self._lister.pages(job):
             yield page
             if all(not one.running and one.finished_at < since for one in page):
                 return
-
-    def _pages(self, job: Job, most: int) -> Iterator[list[Build]]:
-        """Pages of builds, newest first, at least *most* of them if there are so many."""
-        first = 0
-        while first < most:
-            count = min(PAGE, most - first + _OVERLAP)
-            bodies = self._client.builds(job.full_name, first, count)
-            yield list(self._readable(job, bodies))
-            if len(bodies) < count:
-                return
-            first += PAGE - _OVERLAP
-
-    def _readable(self, job: Job, bodies: list[object]) -> Iterator[Build]:
-        """Those builds that can be understood: one that never will be must not hold up the others."""
-        for body in bodies:
-            try:
-                yield mapping.build(body, self._unknown)
-            except BadAnswer as error:
-                self._note_fault(job, str(error))
 
     def _note_fault(self, job: Job, fault: str) -> None:
         detail = f"a build of {job.full_name} cannot be understood, and is left out: {fault}"
@@ -250,7 +242,7 @@ class Reader:
             self._memory.stages = False  # it is not that the build was discarded meanwhile
 
     def _stages_of(self, body: object, run: PipelineRun) -> list[JobRun]:
-        return mapping.stages(body, run, unstable=self._config.unstable, unknown=self._unknown)
+        return stages(body, run, unstable=self._config.unstable, unknown=self._unknown)
 
     def _kind(self, job: Job) -> RefKind:
         """What sort of ref the job is for; asked for when a branch is new, since its name does not tell."""
@@ -309,8 +301,7 @@ class Reader:
         try:
             yield
         except SourceError as error:
-            concerns_all = isinstance(error, (Unauthorized, UnitUnavailable)) or error.retry_after is not None
-            if concerns_all or self._failures >= _MOST_FAILURES:
+            if concerns_all(error) or self._failures >= _MOST_FAILURES:
                 raise
             self._failures += 1
             self.failure = error
@@ -333,7 +324,7 @@ class Reader:
         """Those of *numbers* that need no call each: the newest, and if there are several, a page."""
         found = {job.last.number: job.last} if job.last and job.last.number in numbers else {}
         if len(numbers) - len(found) > _ALONE:
-            for page in self._pages(job, 1):
+            for page in self._lister.pages(job, 1):
                 found |= {one.number: one for one in page if one.number in numbers}
         return found
 

@@ -9,8 +9,10 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from collectors._ci import CiConfig
 from collectors._connection import Connection as AnyConnection
+from collectors._connection import NamedInstance
 from collectors._credentials import Credentials, UserCredentials
 from collectors._hooks import HookSettings
+from collectors._runners import FleetConfig
 
 
 class Connection(AnyConnection):
@@ -37,7 +39,7 @@ class Connection(AnyConnection):
         return UserCredentials(self.user, token, self.token_file) if self.user else Credentials()
 
 
-class JenkinsConfig(Connection, CiConfig):
+class JenkinsConfig(Connection, NamedInstance, CiConfig):
     """Which jobs to watch, and what of them."""
 
     folders: tuple[str, ...] = Field(
@@ -66,13 +68,9 @@ class JenkinsConfig(Connection, CiConfig):
         )
 
 
-class NodesConfig(Connection):
+class NodesConfig(Connection, FleetConfig):
     """Whether the nodes are shown one by one, and the queue."""
 
-    poll_interval_seconds: float = Field(default=60, gt=0, description="wait between two polls")
-    poll_interval_max_seconds: float = Field(
-        default=300, gt=0, description="while Jenkins fails it is asked less and less often, down to this"
-    )
     max_nodes: int = Field(default=1000, ge=0, description="series for so many nodes at most")
     max_labels: int = Field(
         default=100, ge=0, description="labels in the queue with series of their own; the rest is `other`"

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,14 +25,15 @@ from exporter.cli.parser import overrides
 from exporter.cli.progress import ProgressBar
 from exporter.clock import SystemClock
 from exporter.config.load import Config
-from exporter.contract import Backfills, Demonstrates
+from exporter.contract import Backfills, Collector, Demonstrates
 from exporter.errors import ConfigError, ExporterError, SinkError, Stopped
 from exporter.parts import Parts
 from exporter.plugins import collector_classes, refuse_foreign_packages
-from exporter.rounds.backfill import backfill
+from exporter.rounds.backfill import Progress, backfill
 from exporter.rounds.once import first_error, run_once
 from exporter.sinks.base import Sink, SinkContext
 from exporter.sinks.building import build_sinks
+from exporter.store.base import Store
 from exporter.store.sql import SqlStore
 from exporter.web.tls import load as load_identity
 from exporter.web.webread import load_web_config
@@ -91,11 +92,11 @@ def check(options: argparse.Namespace) -> int:
     print(f"store: ok ({store.name})", file=sys.stderr)
     store.close()
     failures = run_once(parts.rounds, capacity=config.settings.engine.capacity)
-    for rounds in parts.rounds:
-        output.print_source(rounds, failures[rounds.name])
-    refused = [sink.name for sink in sinks if not _takes_events(sink)]
+    # All of them: whoever mends something wants to know of everything.
+    good = [output.print_source(rounds, failures[rounds.name]) for rounds in parts.rounds]
+    good += [_takes_events(sink) for sink in sinks]
     parts.close()
-    return 1 if refused or first_error(failures) else 0
+    return 0 if all(good) else 1
 
 
 def _sinks(config: Config, parts: Parts) -> list[Sink]:
@@ -119,7 +120,8 @@ def _takes_events(sink: Sink) -> bool:
         for line in sink.try_out():
             print(f"{sink.name}: {line}", flush=True)
     except SinkError as error:
-        print(f"{sink.name}: failed: {error}", flush=True)
+        for line in str(error).splitlines():
+            print(f"{sink.name}: failed: {line}", flush=True)
         return False
     finally:
         sink.close()
@@ -179,23 +181,38 @@ def backfill_(options: argparse.Namespace) -> int:
         raise ConfigError(f"no collector {wanted}with a history is configured and enabled")
     _end_on_sigterm(parts)
     end = parts.clock.now()
+    failures: dict[str, list[str]] = {}
     failed = 0
     for collector in chosen:
-        with ProgressBar(f"backfill {collector.name}", sys.stderr) as bar:
-            progress = backfill(
-                collector,
-                parts.store,
-                start=end - timedelta(days=options.days),
-                end=end,
-                capacity=config.settings.engine.capacity,
-                report=lambda done, bar=bar: bar.show(  # type: ignore[misc]
-                    done.units_done, done.units, f"{done.runs} rows new or changed"
-                ),
-            )
+        try:
+            progress = _backfilled(collector, parts.store, end, options.days, config)
+        except Stopped:
+            raise
+        except ExporterError as failure:
+            # A source that is away must not keep the history of the others from being read.
+            failures[collector.name] = [str(failure)]
+            continue
         output.print_backfill(collector.name, progress)
         failed += progress.failed
     parts.close()
+    if error := first_error(failures):
+        raise error
     return 1 if failed else 0
+
+
+def _backfilled(
+    collector: Collector[Any], store: Store, end: datetime, days: int, config: Config
+) -> Progress:
+    """Fill in the last *days* of one collector, and show how far it is."""
+    with ProgressBar(f"backfill {collector.name}", sys.stderr) as bar:
+        return backfill(
+            collector,
+            store,
+            start=end - timedelta(days=days),
+            end=end,
+            capacity=config.settings.engine.capacity,
+            report=lambda done: bar.show(done.units_done, done.units, f"{done.runs} rows new or changed"),
+        )
 
 
 def _end_on_sigterm(parts: Parts) -> None:

@@ -15,14 +15,19 @@ from prometheus_client.metrics_core import Metric
 
 from exporter.app import config_text
 from exporter.config.load import Config
-from exporter.contract import Explains
+from exporter.contract import Explains, Trouble
 from exporter.errors import ExporterError, SinkError
+from exporter.hooks import AcceptsHooks
 from exporter.registry import Registry
 from exporter.rendering import Format
 from exporter.rounds.backfill import Progress
 from exporter.rounds.round import CollectorRounds
 
 _JOB = "ci-exporter"
+_ADVICE = {
+    Trouble.NOT_FOUND: "correct the name, or let the token see it",
+    Trouble.FORBIDDEN: "let the token read it, by its scope and its user's role, or leave it out",
+}
 _EXPORTED = {"job": "exported_job", "instance": "exported_instance"}
 
 
@@ -31,17 +36,38 @@ def print_config(config: Config) -> None:
     print(config_text(config), end="")
 
 
-def print_source(rounds: CollectorRounds, failures: list[str]) -> None:
-    """What ``check --online`` found out about one collector."""
+def print_source(rounds: CollectorRounds, failures: list[str]) -> bool:
+    """What ``check --online`` found out about one collector, and whether that is as it should be."""
     collector = rounds.collector
-    print(f"{rounds.name}: {rounds.page.series()} series from {len(rounds.states())} {collector.unit_noun}")
+    units = len(rounds.states())
+    print(f"{rounds.name}: {rounds.page.series()} series from {units} {collector.unit_noun}")
+    wrong = [failure + _remedy(rounds) for failure in failures]
     for trouble in rounds.troubles():
-        print(f"  {trouble.name}: {trouble.reason.value}: {trouble.detail}")
-    for failure in failures:
+        advice = _ADVICE.get(trouble.reason)
+        if advice is None:
+            print(f"  {trouble.name}: {trouble.reason.value}: {trouble.detail}")
+        else:
+            wrong.append(f"{trouble.name}: {trouble.reason.value}: {trouble.detail}; {advice}")
+    waits_for_hooks = isinstance(collector, AcceptsHooks) and collector.adopts
+    if not units and not wrong and not waits_for_hooks:
+        wrong.append(
+            f"it finds no {collector.unit_noun}: name some that it may read in collectors.{rounds.name}"
+        )
+    for failure in wrong:
         print(f"  failed: {failure}")
     if isinstance(collector, Explains):
         for line in collector.explain():
             print(line, flush=True)
+    return not wrong
+
+
+def _remedy(rounds: CollectorRounds) -> str:
+    """What to do about a failure that is not one of a single unit."""
+    if rounds.halted:
+        return f"; put one that is accepted into collectors.{rounds.name}"
+    if not rounds.discovered:
+        return f"; check the address in collectors.{rounds.name}, and that it answers"
+    return ""
 
 
 def print_backfill(name: str, progress: Progress) -> None:

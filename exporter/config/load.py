@@ -23,6 +23,8 @@ from exporter.contract import CollectorConfig
 from exporter.errors import ConfigError, Problem
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
+NEED_RESTART = ("metrics", "hooks", "store", "engine", "timezone")
+"""The sections of which a change needs a restart to take effect."""
 _BOOL = TypeAdapter(bool)
 
 
@@ -46,6 +48,11 @@ class Config:
         while key and key not in self.lines:
             key = key.rpartition(".")[0]
         return replace(problem, file=str(self.path), line=self.lines[key]) if key else problem
+
+    def running(self, settings: Settings) -> Config:
+        """What a service that was started with *settings* runs with once it has read this."""
+        started = {section: getattr(settings, section) for section in NEED_RESTART}
+        return replace(self, settings=self.settings.model_copy(update=started))
 
     def redacted(self) -> dict[str, Any]:
         """The whole of it as plain dicts and lists to print, secrets masked."""

@@ -124,7 +124,9 @@ class StoreSettings(Section):
 class EngineSettings(Section):
     """The engine that runs the polls."""
 
-    capacity: int = Field(default=4, ge=1, le=64, description="how many polls may run at once")
+    capacity: int = Field(
+        default=4, ge=1, le=64, description="how many polls of one collector may run at once"
+    )
     fetch_timeout_seconds: float = Field(
         default=30, gt=0, le=3600, description="how long one call to a source may take"
     )

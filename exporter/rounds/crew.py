@@ -18,7 +18,7 @@ class Crew:
         self.agenda = Agenda()
         self._name = name
         self._turn = threading.Lock()
-        self._workers: set[int] = set()
+        self._workers: dict[int, object] = {}  # by number: what its thread knows itself by
         self._wanted = 0
 
     @property
@@ -30,28 +30,36 @@ class Crew:
         """Have *workers* threads from now on; surplus ones leave when they have nothing in hand."""
         with self._turn:
             shrinks, self._wanted = workers < self._wanted, workers
-            for number in set(range(workers)) - self._workers:
-                self._workers.add(number)
+            for number in set(range(workers)) - self._workers.keys():
+                self._workers[number] = badge = object()
                 name = f"{self._name}-{number}"
-                threading.Thread(target=self._work, args=(number,), name=name, daemon=True).start()
+                threading.Thread(target=self._work, args=(number, badge), name=name, daemon=True).start()
         if shrinks:
             self.agenda.look_up()
 
-    def _work(self, number: int) -> None:
+    def relieve(self) -> None:
+        """Let every worker go, those that have something in hand after it; :meth:`resize` waits for none."""
+        with self._turn:
+            self._workers = {}
+        self.agenda.look_up()
+
+    def _work(self, number: int, badge: object) -> None:
         """What a worker does: take the stalest due task and run it."""
         while True:
-            task = self.agenda.take(lambda: number >= self._wanted)
+            task = self.agenda.take(lambda: number >= self._wanted or self._workers.get(number) is not badge)
             if task:
                 self._run(task)
-            elif self._leaves(number):
+            elif self._leaves(number, badge):
                 return
 
-    def _leaves(self, number: int) -> bool:
+    def _leaves(self, number: int, badge: object) -> bool:
         """Let a worker without a task go, unless it is wanted again by now."""
         with self._turn:
+            if self._workers.get(number) is not badge:
+                return True
             if number < self._wanted and not self.agenda.closed:
                 return False
-            self._workers.discard(number)
+            del self._workers[number]
             return True
 
     def _run(self, task: Task) -> None:

@@ -12,23 +12,32 @@ from exporter.runnermetrics import FetchResult
 
 
 def run_once(rounds: Sequence[CollectorRounds], *, capacity: int) -> dict[str, list[str]]:
-    """Discover and poll everything until nothing new is waiting.
+    """Discover and poll everything until nothing new is waiting, *capacity* units of each at a time.
 
     Returns:
         ``collector -> what went wrong``, empty lists where nothing did.
     """
-    failures: dict[str, list[str]] = {one.name: [] for one in rounds}
-    with ThreadPoolExecutor(capacity, thread_name_prefix="poll") as pool:
-        for one in rounds:
-            try:
-                states = one.discover()
-            except ExporterError as error:
-                failures[one.name].append(str(error))
-                continue
-            failures[one.name] += [text for text in pool.map(_drain, [one] * len(states), states) if text]
-            if one.halted:
-                failures[one.name] = [one.halted]
-    return failures
+    # Side by side: a source that hangs must not hold up the others as well.
+    with ThreadPoolExecutor(len(rounds) or 1, thread_name_prefix="round") as pool:
+        try:
+            found = list(pool.map(lambda one: _round(one, capacity), rounds))
+        except BaseException:
+            # Interrupted: what has not begun must not be waited for.
+            for one in rounds:
+                one.collector.context.stopping.set()
+            raise
+    return {one.name: failures for one, failures in zip(rounds, found, strict=True)}
+
+
+def _round(rounds: CollectorRounds, capacity: int) -> list[str]:
+    """What went wrong in the round of one collector."""
+    try:
+        states = rounds.discover()
+    except ExporterError as error:
+        return [str(error)]
+    with ThreadPoolExecutor(capacity, thread_name_prefix=f"poll-{rounds.name}") as pool:
+        failures = [text for text in pool.map(lambda state: _drain(rounds, state), states) if text]
+    return [rounds.halted] if rounds.halted else failures
 
 
 def _drain(rounds: CollectorRounds, state: UnitState) -> str | None:

@@ -124,9 +124,10 @@ class HookReader:
         """Read a batch for each collector; whether there was anything.
 
         Raises:
-            StoreError: that of one collector, or of more, could not be saved; the others' is.
+            ExporterError: that of one collector, or of more, could not be read or saved; the others' is.
         """
-        busy, failure = False, None
+        busy = False
+        failure: ExporterError | None = None
         for name, rounds in list(self._rounds().items()):
             collector = rounds.collector
             # Before it is known what there is, all would have to be ignored.
@@ -138,6 +139,10 @@ class HookReader:
                     self._read(name, rounds, collector, waiting)
                 except StoreError as error:
                     failure = error
+                except Exception as error:
+                    # A bug that one collector meets must not stop those that come after it.
+                    log.exception("hooks could not be read", extra={"collector": name})
+                    failure = ExporterError(f"{name}: {type(error).__name__}: {error}")
                 busy = True
         if failure:
             raise failure
@@ -150,8 +155,8 @@ class HookReader:
         read = _Read()
         units: dict[str, _Told] = {}
         for one in waiting:
-            for news in self._understood(name, collector, one, read):
-                units.setdefault(news.unit.key, _Told(news.unit)).news.append((one, news))
+            for key, news in self._understood(name, collector, one, read):
+                units.setdefault(key, _Told(news.unit)).news.append((one, news))
         left = iter(units.values())
         while some := list(islice(left, _UNITS_AT_ONCE)):
             # Rounds that save all the time would otherwise get in between any two of them.
@@ -174,10 +179,10 @@ class HookReader:
 
     def _understood(
         self, name: str, collector: AcceptsHooks, one: Waiting, read: _Read
-    ) -> Sequence[HookNews]:
-        """What a hook says; nothing if it is not understood, or cannot be read."""
+    ) -> Sequence[tuple[str, HookNews]]:
+        """What a hook says, by unit; nothing if it is not understood, or cannot be read."""
         try:
-            return list(collector.read_hook(one.hook))
+            return [(news.unit.key, news) for news in collector.read_hook(one.hook)]
         except NotUnderstood as error:
             log.debug("hook not understood", extra={"collector": name, "reason": str(error)})
             read.not_understood += 1
@@ -273,4 +278,5 @@ def _together(batches: Sequence[Batch | None]) -> list[Batch | None]:
 
 def _simple(batch: Batch) -> bool:
     """Whether *batch* holds nothing that must be saved before or after others."""
-    return not (batch.deleted_runs or batch.refs or batch.samples is not None or batch.history)
+    alone = batch.deleted_runs or batch.refs or batch.given_up or batch.history
+    return not (alone or batch.samples is not None)

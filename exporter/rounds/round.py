@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from exporter.clock import Clock, timestamp
+from exporter.clock import Clock
 from exporter.contract import Batch, Collector, Discovery, Position, Schedule, Trouble, Unit, UnitTrouble
 from exporter.errors import ExporterError, SourceError, Stopped, Unauthorized, UnitUnavailable
 from exporter.exposition import CollectorPage
-from exporter.hooks import AcceptsHooks
 from exporter.rounds.backoff import Backoff
 from exporter.rounds.display import Display
+from exporter.rounds.standing import Standing
+from exporter.rounds.units import Units
 from exporter.rounds.visits import Received, UnitState, Visit, asked_wait
 from exporter.runnermetrics import FetchResult
 from exporter.selfmetrics import SelfMetrics
@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 
 _GIVE_UP_AFTER = 3  # failed polls after which a unit no longer holds up readiness
 _DISCOVERY_RETRY = Schedule(5, 300, 0)
-_ADOPTED_DAYS = 3650  # what somebody reports counts, however late
-_MOST_ADOPTED = 10_000  # units that one who knows the secret can make, by mistake or not: each has series
 
 
 class CollectorRounds:
@@ -43,25 +41,15 @@ class CollectorRounds:
         self.collector = collector
         self.name = collector.name
         self.page = page
-        self.halted: str | None = None
         self._display = Display(collector, page, store)
         self._store = store
         self._metrics = metrics
         self._work = metrics.work
         self._work.begin(self.name)
         self._clock = clock
-        self.adopts = isinstance(collector, AcceptsHooks) and collector.adopts
-        self._lock = threading.Lock()
-        self._registering = threading.Lock()
-        self._units: dict[str, UnitState] = {}
-        self._discovered = False
-        self._discovery: Discovery | None = None
-        self._discovery_error: str | None = None
-        self._told_full = False
+        self._units = Units(collector, store, clock)
+        self._standing = Standing(collector, self._units, metrics, clock)
         self._discovery_backoff = Backoff(_DISCOVERY_RETRY)
-        self._answered = False
-        self._left_in_round: set[str] = set()
-        self._busy_seconds = 0.0
 
     @property
     def alive(self) -> bool:
@@ -70,7 +58,12 @@ class CollectorRounds:
 
     @alive.setter
     def alive(self, value: bool) -> None:
-        self._display.alive = value
+        self._display.alive = self._standing.alive = value
+
+    @property
+    def halted(self) -> str | None:
+        """Why nothing is polled until the credentials change, ``None`` if it is."""
+        return self._standing.halted
 
     def follow(self) -> None:
         """Show what the store has and we do not show yet: at a start, or saved by another process."""
@@ -110,85 +103,40 @@ class CollectorRounds:
             failure = ExporterError(f"{type(error).__name__}: {error}")
             self._discovery_failed(failure)
             raise failure from error
-        self._discovery_error = None
         self._discovery_backoff.note(FetchResult.TASK)
-        self._discovered = True
-        self._update_success()
+        self._standing.discovery_error = None
+        self._standing.discovered = True
+        self._standing.show_success()
         return new
 
     def _discovery_failed(self, error: ExporterError) -> None:
         """Book a failed discovery; the units that are known go on."""
-        level = logging.DEBUG if self._discovery_error else logging.WARNING
+        level = logging.DEBUG if self._standing.discovery_error else logging.WARNING
         log.log(level, "discovery failed", extra={"collector": self.name, "error": str(error)})
-        self._discovery_error = str(error)
         self._discovery_backoff.note(FetchResult.ERROR)
-        self._update_success()
+        self._standing.discovery_error = str(error)
+        self._standing.show_success()
 
     @property
     def discovery_wait(self) -> float:
         """Seconds until the next discovery, before jitter: the configured ones, fewer after a failure."""
         wait = self.collector.schedule.discover
-        return min(wait, self._discovery_backoff.interval) if self._discovery_error else wait
+        return min(wait, self._discovery_backoff.interval) if self._standing.discovery_error else wait
 
     def _take_over(self, discovery: Discovery) -> list[UnitState]:
         """Make the discovered units ours; the vanished ones go, and their series with them."""
-        self._log_new_troubles(discovery)
-        with self._registering:
-            new = self._enter(discovery)
+        with self._units.registration():
+            entered = self._units.enter(discovery)
+            keys = {unit.unit.key for unit in entered.stored}
+            self._standing.entered(keys, {state.stored.unit.key for state in entered.new})
+            for state in entered.gone:
+                self._display.forget(state.stored.id)
+            self._display.disown({unit.id for unit in entered.stored})
+            if any(state.last_polled >= 0 for state in entered.gone):
+                self._standing.show_backoff()
+            self._standing.show_units()
         self.follow()
-        return new
-
-    def _enter(self, discovery: Discovery) -> list[UnitState]:
-        """Make the discovered units ours, and those that were adopted before; returns the new ones."""
-        stored = self._store.register(
-            self.collector.target,
-            discovery.units,
-            backfill_days=self.collector.backfill_days,
-            now=self._clock.now(),
-            keep=self.adopts,
-        )
-        new = [
-            UnitState(unit, Backoff(self.collector.schedule_of(unit.unit)))
-            for unit in stored
-            if unit.unit.key not in self._units
-        ]
-        with self._lock:
-            before = self._units
-            states = {**before, **{state.stored.unit.key: state for state in new}}
-            for unit in stored:
-                states[unit.unit.key].stored = unit
-            # In one go: a poll that ends now must find its unit, or it would be the unit's last.
-            self._units = {unit.unit.key: states[unit.unit.key] for unit in stored}
-            gone = [state for key, state in before.items() if key not in self._units]
-            self._left_in_round &= self._units.keys()
-            self._left_in_round |= {state.stored.unit.key for state in new}
-        self._discovery = discovery
-        for state in gone:
-            log.info("project vanished", extra={"collector": self.name, "project": state.stored.unit.name})
-            self._display.forget(state.stored.id)
-        self._display.disown({unit.id for unit in stored})
-        if any(state.last_polled >= 0 for state in gone):
-            self._show_backoff()
-        self._metrics.projects.labels(self.name).set(len(stored))
-        return new
-
-    def _log_new_troubles(self, discovery: Discovery) -> None:
-        """Say once what each named but unreadable project lacks."""
-        known = set(self._discovery.troubles) if self._discovery else set()
-        for trouble in discovery.troubles:
-            if trouble not in known:
-                self._log_trouble(trouble)
-
-    def _log_trouble(self, trouble: UnitTrouble) -> None:
-        log.warning(
-            "project needs attention",
-            extra={
-                "collector": self.name,
-                "project": trouble.name,
-                "reason": trouble.reason.value,
-                "detail": trouble.detail,
-            },
-        )
+        return entered.new
 
     # -- polls ---------------------------------------------------------------------------------
 
@@ -217,8 +165,8 @@ class CollectorRounds:
         wait = visit.wait or state.backoff.interval  # with more news waiting, the base
         if first or wait != state.wait:
             state.wait = wait
-            self._show_backoff()
-        self._note_round(state, state.last_polled - started)
+            self._standing.show_backoff()
+        self._standing.visited(state, state.last_polled - started)
         return visit if self.alive else None
 
     def _poll(self, state: UnitState) -> tuple[Batch, FetchResult]:
@@ -236,7 +184,7 @@ class CollectorRounds:
                 state.hooking.missed()
             if batch.failure:
                 if batch.answered:
-                    state.visited = self._answered = True  # readiness need not wait for the rest
+                    state.visited = self._standing.answered = True  # readiness need not wait for the rest
                 raise batch.failure
             if batch.waited_out:
                 fetch.waited_out()
@@ -283,12 +231,11 @@ class CollectorRounds:
         if state.error or (state.trouble and not batch.trouble):
             log.info("project readable again", extra=self._where(state))
         if batch.trouble and batch.trouble != state.trouble:
-            self._log_trouble(batch.trouble)
+            self._units.log_trouble(batch.trouble)
         state.error = ""
         state.trouble = batch.trouble
         state.visited = state.visited or not batch.more
-        self._answered = True
-        self._metrics.last_success.labels(self.name).set(timestamp(self._clock.now()))
+        self._standing.succeeded()
         log.debug("polled", extra={**self._where(state), "result": result.value, "more": batch.more})
         if batch.more:
             return Visit(result, 0.0)
@@ -316,12 +263,12 @@ class CollectorRounds:
         reason = Trouble(error.reason) if error.reason in list(Trouble) else Trouble.BAD_DATA
         trouble = UnitTrouble(state.stored.unit.name, reason, str(error))
         if state.trouble is None or state.trouble.reason is not trouble.reason:
-            self._log_trouble(trouble)
+            self._units.log_trouble(trouble)
         state.trouble = trouble
         state.error = ""
         state.visited = True
         state.backoff.note(FetchResult.ERROR)
-        self._answered = True
+        self._standing.answered = True
         self._display.hide(state.stored.id)
         return Visit(FetchResult.ERROR, state.backoff.schedule.maximum)
 
@@ -345,8 +292,8 @@ class CollectorRounds:
                 "polling stopped until the credentials change: fix the token and reload",
                 extra={"collector": self.name, "error": str(error)},
             )
-        self.halted = str(error)
-        self._update_success()
+        self._standing.halted = str(error)
+        self._standing.show_success()
 
     def resume(self) -> bool:
         """Whether polling may go on: always, unless the credentials were refused and are unchanged."""
@@ -355,7 +302,7 @@ class CollectorRounds:
         if not self.collector.credentials_changed():
             return False
         log.info("credentials changed, polling goes on", extra={"collector": self.name})
-        self.halted = None
+        self._standing.halted = None
         return True
 
     # -- hooks ---------------------------------------------------------------------------------
@@ -363,7 +310,7 @@ class CollectorRounds:
     @property
     def discovered(self) -> bool:
         """Whether it is known which units there are."""
-        return self._discovered
+        return self._standing.discovered
 
     def receive(self, unit: Unit, batch: Batch | None) -> bool | None:
         """Save and show what a hook says of *unit*: whether it is to be polled now; ``None``: not watched."""
@@ -382,14 +329,15 @@ class CollectorRounds:
         state = self.state(unit.key)
         new = state is None
         if state is None:
-            if not self.adopts or self._is_full(unit):
+            state = self._units.adopt(unit) if self._units.adopts else None
+            if state is None:
                 return None
-            state = self._adopt(unit)
+            self._standing.show_units()
         state.hooking.came(self._clock.monotonic(), wakes=batch is None)
         if batch is None:
             return Received(wakes=True)
         # The first history of a unit that is polled is complete when polls say so.
-        batch = replace(batch, cursor=None, more=not self.adopts)
+        batch = replace(batch, cursor=None, more=not self._units.adopts)
         saved = self._store.save(state.stored.id, batch, self._clock.now())
         self._count_events(batch, saved)
         if batch.unit:
@@ -408,94 +356,36 @@ class CollectorRounds:
         """Show units as the store has them now; one that cannot be shown is logged."""
         self._display.show_each(unit_ids)
 
-    def _is_full(self, unit: Unit) -> bool:
-        """Whether *unit* would be one too many; says so once."""
-        if len(self._units) < _MOST_ADOPTED:
-            return False
-        level = logging.DEBUG if self._told_full else logging.WARNING
-        self._told_full = True
-        log.log(
-            level,
-            "project not adopted: there are as many as may be; are their names made up of what changes?",
-            extra={"collector": self.name, "project": unit.name, "most": _MOST_ADOPTED},
-        )
-        return True
-
-    def _adopt(self, unit: Unit) -> UnitState:
-        """Have *unit* from now on, though nobody discovered it."""
-        with self._registering:
-            stored = self._store.register(
-                self.collector.target, [unit], backfill_days=_ADOPTED_DAYS, now=self._clock.now(), keep=True
-            )[0]
-            state = UnitState(stored, Backoff(self.collector.schedule_of(unit)))
-            with self._lock:
-                state = self._units.setdefault(unit.key, state)
-                units = len(self._units)
-        self._metrics.projects.labels(self.name).set(units)
-        log.info("project adopted", extra=self._where(state))
-        return state
-
     # -- bookkeeping ---------------------------------------------------------------------------
 
     def skip(self) -> None:
         """A poll that was due is left out: nobody wants it any more."""
         self._work.skipped(self.name)
 
-    def _show_backoff(self) -> None:
-        """Show the wait of the unit that is polled most often: with news anywhere, it is the base."""
-        if self.alive:
-            waits = (state.wait for state in self.states() if state.last_polled >= 0)
-            self._work.backoff(min(waits, default=self.collector.schedule.base), self.name)
-
     def _where(self, state: UnitState) -> dict[str, str]:
         return {"collector": self.name, "project": state.stored.unit.name}
 
     def states(self) -> list[UnitState]:
-        with self._lock:
-            return list(self._units.values())
+        """How the polling of every unit stands."""
+        return self._units.states()
 
     def state(self, key: str) -> UnitState | None:
         """How the polling of the unit *key* stands, if it is one of ours."""
-        return self._units.get(key)
+        return self._units.state(key)
+
+    @property
+    def all_in_lanes(self) -> bool:
+        """Whether every unit has a lane; false as long as none is known."""
+        return self._units.all_in_lanes
 
     def is_current(self, state: UnitState) -> bool:
         """Whether the unit is still to be polled by this collector."""
-        return self.alive and self.halted is None and self._units.get(state.stored.unit.key) is state
-
-    def _note_round(self, state: UnitState, seconds: float) -> None:
-        """A round is complete when every unit was visited since the last one was."""
-        with self._lock:
-            self._busy_seconds += seconds
-            self._left_in_round.discard(state.stored.unit.key)
-            complete = not self._left_in_round
-            if complete:
-                busy, self._busy_seconds = self._busy_seconds, 0.0
-                self._left_in_round = set(self._units)
-        if complete:
-            self._metrics.collector_duration.labels(self.name).set(busy)
-        self._update_success()
-
-    def _update_success(self) -> None:
-        if self.alive:
-            failing = self.halted or self._discovery_error or any(state.error for state in self.states())
-            self._metrics.collector_success.labels(self.name).set(0 if failing else 1)
+        return self.alive and self.halted is None and self._units.has(state)
 
     def troubles(self) -> list[UnitTrouble]:
         """Every unit that needs the operator's eye."""
-        found = list(self._discovery.troubles) if self._discovery else []
-        return found + [state.trouble for state in self.states() if state.trouble]
+        return self._units.troubles()
 
     def not_ready(self) -> str | None:
         """Why the first round is not complete, or ``None`` when it is."""
-        if self.halted:
-            return f"{self.name}: {self.halted}"
-        noun = self.collector.unit_noun
-        if not self._discovered:
-            return f"{self.name}: {self._discovery_error or f'looking for {noun}'}"
-        states = self.states()
-        left = sum(not state.visited for state in states)
-        if left:
-            return f"{self.name}: first round: {len(states) - left} of {len(states)} {noun} read"
-        if states and not self._answered:
-            return f"{self.name}: none of the {noun} could be read yet"
-        return None
+        return self._standing.not_ready()

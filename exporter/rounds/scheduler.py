@@ -1,4 +1,4 @@
-"""The engine: APScheduler says when a unit is due, a pool of workers polls what is due, the stalest first."""
+"""The engine: APScheduler says when a unit is due, the crew of its collector polls it, the stalest first."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from exporter.errors import ExporterError, StoreError
 from exporter.rounds.agenda import Agenda, Task
 from exporter.rounds.backoff import jittered
 from exporter.rounds.crew import Crew
+from exporter.rounds.crews import Crews
 from exporter.rounds.round import CollectorRounds
 from exporter.rounds.visits import UnitState, asked_wait
 from exporter.selfmetrics import SelfMetrics
@@ -50,8 +51,9 @@ class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # the library has 
 class Engine:
     """Runs the rounds of all collectors until stopped.
 
-    The scheduler's own thread only moves due tasks into an agenda, so it is never late; all I/O
-    happens on *capacity* workers, and on those of the lanes that collectors ask for.
+    The scheduler's own thread only moves due tasks into an agenda, so it is never late. All I/O happens on
+    workers: *capacity* for each collector, those of the lanes that it asks for, and one for each sort of
+    upkeep.
     """
 
     def __init__(
@@ -66,7 +68,6 @@ class Engine:
         stopping: threading.Event,
     ) -> None:
         self.rounds: dict[str, CollectorRounds] = {}
-        self.capacity = capacity
         self._store = store
         self._metrics = metrics
         self._clock = clock
@@ -78,11 +79,9 @@ class Engine:
         self._standing_by = False
         self._paused = False
         self._were_ready: set[str] = set()
-        self._crew = Crew("poll")
-        # Apart: when the store is frozen, every other worker waits for it.
-        self._keeper = Crew("lease")
-        self._lanes: dict[tuple[str, str], Crew] = {}
-        self._making_lanes = threading.Lock()
+        self._capacity = capacity
+        self._crews = Crews(capacity, stopping)
+        self._upkeep = Crew("upkeep")
         self._scheduler = _Scheduler(
             executors={"default": DebugExecutor()},
             # A due task is late at worst, never skipped.
@@ -92,6 +91,7 @@ class Engine:
         self.led: Callable[[bool], None] = lambda _leading: None
         metrics.troubles = self.troubles
         metrics.work.capacity = self.workers
+        metrics.polls_waiting = self.waiting
 
     def adopt(self, rounds: Sequence[CollectorRounds]) -> None:
         """Take *rounds* in and show what the store has for them."""
@@ -101,11 +101,9 @@ class Engine:
 
     def start(self) -> None:
         """Begin to poll as soon as the lease is ours."""
-        self._crew.resize(self.capacity)
         self._scheduler.start()
         self._watch_lease()
-        self._keeper.resize(1)
-        self._every("lease", _STANDBY_SECONDS, self._watch_lease, crew=self._keeper)
+        self._every("lease", _STANDBY_SECONDS, self._watch_lease)
         self._every("follow", _FOLLOW_SECONDS, self._follow)
         self._every("resume", _RESUME_SECONDS, self._resume)
         # Soon after the start as well: a process that is restarted every night would never get to it.
@@ -134,11 +132,13 @@ class Engine:
         for old in self.rounds.values():
             old.alive = False
         self._forget_polls()
-        for crew in list(self._lanes.values()):
-            crew.resize(0)  # until a unit of the lane is due; polls in flight end
+        self._crews.dismiss()
         for one in rounds:
-            if one.name in self.rounds:
-                one.inherit(self.rounds[one.name])
+            if before := self.rounds.get(one.name):
+                one.inherit(before)
+                if one.collector.target != before.collector.target:
+                    # Polls of the source before may hang: they may be why this one was configured.
+                    self._crews.relieve(one.name)
         self.rounds = {one.name: one for one in rounds}
         self._were_ready &= self.rounds.keys()
         try:
@@ -222,11 +222,13 @@ class Engine:
             return False
 
     def _prune(self) -> None:
-        """Delete runs and dead letters past their retention."""
+        """Delete runs and dead letters past their time; forget what was counted and cannot come again."""
         if self._leading:
-            deleted = self._store.prune(self._clock.now() - self._retention)
+            now = self._clock.now()
+            deleted = self._store.prune(now - self._retention)
+            self._store.outbox.forget(now)
             log.info("old runs pruned", extra={"runs": deleted})
-            if buried := self._store.outbox.forget_buried(self._clock.now() - self._keep_buried):
+            if buried := self._store.outbox.forget_buried(now - self._keep_buried):
                 log.info("old dead letters deleted", extra={"events": buried})
 
     def _every(
@@ -236,13 +238,13 @@ class Engine:
         action: Callable[[], None],
         *,
         first: float | None = None,
-        crew: Crew | None = None,
     ) -> None:
-        """Do *action* on a worker (of *crew*) again and again, before any poll; the *first* time sooner."""
+        """Do *action* again and again on a worker of its own; the *first* time after so many seconds."""
+        # Whatever hangs (a poll, the store, the file of a token), the others go on: above all the lease.
+        self._upkeep.resize(self._upkeep.size + 1)
         task = Task((_MAINTENANCE, name), action)
-        agenda = (crew or self._crew).agenda
         self._scheduler.add_job(
-            lambda: agenda.add(task, float("-inf")),
+            lambda: self._upkeep.agenda.add(task, self._clock.monotonic()),
             "interval",
             seconds=seconds,
             next_run_time=self._clock.now() + timedelta(seconds=seconds if first is None else first),
@@ -252,40 +254,21 @@ class Engine:
     # -- tasks ---------------------------------------------------------------------------------
 
     def workers(self) -> int:
-        """How many polls can run at once: the shared capacity, and what lanes have for themselves."""
-        return self.capacity + sum(crew.size for crew in list(self._lanes.values()))
+        """How many polls can run at once; without a collector, as many as one would have."""
+        return self._crews.workers(list(self.rounds.values())) or self._capacity
+
+    def waiting(self) -> dict[str, int]:
+        """``collector -> what is due and waits for one of its workers``."""
+        return {name: self._crews.waiting(name) for name in list(self.rounds)}
 
     def _agendas(self) -> list[Agenda]:
-        return [crew.agenda for crew in [self._crew, self._keeper, *list(self._lanes.values())]]
-
-    def _agenda_for(self, rounds: CollectorRounds, state: UnitState) -> Agenda:
-        """Where the polls of a unit wait for a worker: with all others, or in a lane of their own."""
-        lane = state.stored.unit.lane
-        if not lane:
-            return self._crew.agenda
-        with self._making_lanes:
-            crew = self._lanes.get((rounds.name, lane))
-            if crew is None:
-                crew = self._lanes[rounds.name, lane] = Crew(f"{rounds.name}-{lane}")
-            if self._stopping.is_set():
-                crew.agenda.close()
-            else:
-                crew.resize(self._lane_capacity(rounds, lane))
-        return crew.agenda
-
-    def _lane_capacity(self, rounds: CollectorRounds, lane: str) -> int:
-        """How many workers a lane has; one at least, or its units would never be polled."""
-        try:
-            return max(1, rounds.collector.lane_capacity(lane))
-        except Exception:
-            log.exception("lane capacity could not be told", extra={"collector": rounds.name, "lane": lane})
-            return 1
+        return [self._upkeep.agenda, *self._crews.agendas()]
 
     def _poll_now(self, rounds: CollectorRounds, state: UnitState) -> None:
         """Have a unit polled as soon as a worker is free; once more if it is being polled."""
         if rounds.is_current(state):
             task = Task((rounds.name, state.stored.unit.key), lambda: self._visit(rounds, state))
-            self._agenda_for(rounds, state).add(task, state.last_polled)
+            self._crews.agenda_of(rounds, state.stored.unit.lane).add(task, state.last_polled)
 
     def wake(self, collector: str, key: str) -> None:
         """Poll the unit *key* of *collector* now, or once more if it is being polled."""
@@ -297,7 +280,7 @@ class Engine:
     def _discover_now(self, rounds: CollectorRounds, *, all_units: bool = False) -> None:
         """Discover at once, before any poll that is due."""
         task = Task((rounds.name, "/discover"), lambda: self._discover(rounds, all_units=all_units))
-        self._crew.agenda.add(task, float("-inf"))
+        self._crews.agenda_of(rounds).add(task, float("-inf"))
 
     def _discover(self, rounds: CollectorRounds, *, all_units: bool = False) -> None:
         """Discover, poll what is new, and set the next discovery."""
@@ -314,8 +297,8 @@ class Engine:
             # After a failure, those that nobody polls yet still wait for their first turn.
             task = Task((rounds.name, "/discover"), lambda: self._discover(rounds, all_units=all_units))
             wait = max(jittered(rounds.discovery_wait), at_least)
-            last_run = self._clock.monotonic()
-            self._at(f"{rounds.name}:/discover", wait, lambda: self._crew.agenda.add(task, last_run))
+            agenda, last_run = self._crews.agenda_of(rounds), self._clock.monotonic()
+            self._at(f"{rounds.name}:/discover", wait, lambda: agenda.add(task, last_run))
 
     def _visit(self, rounds: CollectorRounds, state: UnitState) -> None:
         """Poll one unit and set its next poll."""

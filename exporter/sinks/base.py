@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
 from typing import NamedTuple, Protocol
 
 from exporter.clock import Clock
+from exporter.errors import SinkError
 from exporter.model.events import Event
 from exporter.runnermetrics import RunnerMetrics
 from exporter.sinkmetrics import SinkMetrics
@@ -104,9 +105,26 @@ class Sink(ABC):
         """Lines for ``check --online``: whether the receiver can be reached; network I/O.
 
         Raises:
-            SinkError: it cannot.
+            SinkError: it cannot; a line for each reason.
         """
         return iter(())
 
     def close(self) -> None:  # noqa: B027 - most have nothing to give back
         """Give back connections; called once, after the last :meth:`run`."""
+
+
+def try_each(tries: Iterable[tuple[str, Callable[[], Iterator[str]]]]) -> Iterator[str]:
+    """The lines of all *tries*, each behind what stands before it there: also after one that failed.
+
+    Raises:
+        SinkError: at the end, with a line for each that failed.
+    """
+    failed: list[str] = []
+    for begin, one in tries:
+        try:
+            for line in one():
+                yield f"{begin}{line}"
+        except SinkError as error:
+            failed += [f"{begin}{line}" for line in str(error).splitlines()]
+    if failed:
+        raise SinkError("\n".join(failed))

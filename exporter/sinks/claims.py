@@ -6,23 +6,17 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from exporter.clock import Clock
-from exporter.config.files import Unreadable
 from exporter.config.redis import RedisSettings
-from exporter.config.secrets import read_secret
 from exporter.errors import SinkError
 from exporter.model.events import Event
 from exporter.sinkmetrics import Claim, SinkMetrics
+from exporter.sinks.redisclients import TROUBLES, Client, connect, secrets
 from exporter.store.clean import storable
 from exporter.store.statements import chunks
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT_SECONDS = 1.0
 _PAUSE_SECONDS = 5.0  # between two attempts while Redis fails, so that events need not wait for each
 _ASKED = 1_000  # events in one script; Redis does nothing else meanwhile, for some milliseconds
 _LONGEST_KEY = 500
@@ -65,11 +59,13 @@ class RedisClaims:
     ) -> None:
         self._settings = settings
         self._sink = sink
-        self._prefix = f"{settings.key_prefix}{topic} "
+        prefix = f"{settings.key_prefix}{topic}"
+        # In braces, all are of one slot of a cluster: a script may only ask for keys of the same.
+        self._prefix = f"{{{prefix}}} " if settings.cluster else f"{prefix} "
         self._identify = identify
         self._metrics = metrics
         self._clock = clock
-        self._client: redis.Redis | None = None
+        self._client: Client | None = None
         self._retry_at = 0.0
         self._failing = False
         metrics.begin_claims(sink)
@@ -89,16 +85,17 @@ class RedisClaims:
         return ours
 
     def try_out(self) -> Iterator[str]:
-        """A line for ``check --online``.
+        """A line for ``check --online``; leaves a key behind for a second.
 
         Raises:
             SinkError: Redis cannot be asked.
         """
         try:
-            with self._connect() as client:
-                client.ping()
-        except (redis.RedisError, OSError, ValueError) as error:
-            raise SinkError(self._reason(error)) from None
+            with connect(self._settings) as client:
+                _run(client, [f"{self._prefix}try".encode()], "ci-exporter check", 1)
+        except TROUBLES as error:
+            reason = self._reason(error).rstrip(".")
+            raise SinkError(f"Redis at {reason}; check sinks.kafka.redis, and that it takes writes") from None
         yield f"Redis at {self._settings.address} answers"
 
     def close(self) -> None:
@@ -113,9 +110,9 @@ class RedisClaims:
             return None
         keys = [self._key(event) for event in events]
         try:
-            client = self._client = self._client or self._connect()
-            answer: Any = client.eval(_SCRIPT, len(keys), *keys, owner, self._settings.ttl_minutes * 60)
-        except (redis.RedisError, OSError, ValueError) as error:
+            client = self._client = self._client or connect(self._settings)
+            answer = _run(client, keys, owner, self._settings.ttl_minutes * 60)
+        except TROUBLES as error:
             self._fail(error)
             return None
         self._recover()
@@ -124,27 +121,6 @@ class RedisClaims:
     def _key(self, event: Event) -> bytes:
         # Events of different sources may have one id, and several topics may want the same event.
         return storable(f"{self._prefix}{event.source} {event.id}", _LONGEST_KEY).encode()
-
-    def _connect(self) -> redis.Redis:
-        """A client that connects at the first command; it never tries twice, since that is for us to say."""
-        settings = self._settings
-        host, port = settings.host_and_port
-        options: dict[str, Any] = {}
-        if settings.tls:
-            ca_file = str(settings.ca_file) if settings.ca_file else None
-            options = {"ssl": True, "ssl_ca_certs": ca_file, "ssl_check_hostname": True}
-        return redis.Redis(
-            host=host,
-            port=port,
-            db=settings.database,
-            username=settings.login,
-            password=_password(settings),
-            client_name="ci-exporter",
-            socket_timeout=_TIMEOUT_SECONDS,
-            socket_connect_timeout=_TIMEOUT_SECONDS,
-            retry=Retry(NoBackoff(), 0),
-            **options,
-        )
 
     def _fail(self, error: Exception) -> None:
         self.close()
@@ -164,8 +140,9 @@ class RedisClaims:
 
     def _reason(self, error: Exception) -> str:
         text = str(error).strip().partition("\n")[0] or type(error).__name__
-        password = _password(self._settings)
-        return f"{self._settings.address}: {text.replace(password, '<secret>') if password else text}"
+        for secret in secrets(self._settings):
+            text = text.replace(secret, "<secret>")
+        return f"{self._settings.address}: {text}"
 
     def _count(self, asked: int, ours: list[bool] | None) -> None:
         if ours is None:
@@ -175,11 +152,6 @@ class RedisClaims:
             self._metrics.claimed(self._sink, Claim.TAKEN, asked - sum(ours))
 
 
-def _password(settings: RedisSettings) -> str | None:
-    """The password as it is now: its file may hold another one than when the settings were read."""
-    if settings.password_file:
-        try:
-            return read_secret(settings.password_file)
-        except Unreadable:
-            pass
-    return settings.password.get_secret_value() if settings.password else None
+def _run(client: Client, keys: Sequence[bytes], owner: str, seconds: int) -> Any:
+    """What the script answers, for each of *keys*."""
+    return client.eval(_SCRIPT, len(keys), *keys, owner, seconds)

@@ -31,7 +31,7 @@ class Couriers:
         self._turn = threading.Lock()
         self._sinks: tuple[Sink, ...] = ()
         self._stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[str, threading.Thread] = {}
         self._leading = False
 
     @property
@@ -82,34 +82,38 @@ class Couriers:
 
     def _begin(self) -> None:
         self._stopping = stopping = threading.Event()
-        before, self._threads = self._threads, []
+        # One that hangs is kept in mind until it ends: the next of its name waits for it, and no other does.
+        before = {name: thread for name, thread in self._threads.items() if thread.is_alive()}
+        self._threads = dict(before)
         works: list[tuple[str, _Work]] = [(sink.name, partial(self._deliver, sink)) for sink in self._sinks]
         if self._sinks or self._outbox.streams:
             works.append(("outbox", self._keep_house))
         for name, work in works:
-            thread = threading.Thread(
-                target=self._run, args=(name, work, stopping, before), name=f"sink-{name}", daemon=True
+            thread = self._threads[name] = threading.Thread(
+                target=self._run,
+                args=(name, work, stopping, before.get(name)),
+                name=f"sink-{name}",
+                daemon=True,
             )
-            self._threads.append(thread)
             thread.start()
 
     def _end(self, seconds: float) -> bool:
         self._stopping.set()
         until = self._clock.monotonic() + seconds
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.join(max(0.0, until - self._clock.monotonic()))
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in self._threads.values())
 
     def _run(
         self,
         name: str,
         work: _Work,
         stopping: threading.Event,
-        before: Sequence[threading.Thread],
+        before: threading.Thread | None,
     ) -> None:
-        """Have *work* done until *stopping*; after those *before*, of which one may deliver still."""
-        for thread in before:
-            thread.join()
+        """Have *work* done until *stopping*; after the one *before*, which may deliver still."""
+        if before is not None:
+            before.join()
         complained = False
         while not stopping.is_set():
             try:

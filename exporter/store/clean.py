@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from exporter.contract import Batch, Observation, Unit
+from exporter.contract import Batch, Unit
+from exporter.families import Labels
 from exporter.model.events import Event
 from exporter.model.runs import Execution, JobRun, PipelineRun
 
@@ -53,7 +54,8 @@ def storable_batch(batch: Batch) -> Batch:
         deleted_runs=tuple(known_ids(batch.deleted_runs)),
         refs={kind: frozenset(storable(ref, _NAME) for ref in refs) for kind, refs in batch.refs.items()},
         unit=storable_unit(batch.unit) if batch.unit else None,
-        observations=tuple(_observation(event) for event in batch.observations),
+        observations=tuple(event._replace(labels=_labels(event.labels)) for event in batch.observations),
+        given_up=tuple((family, _labels(labels)) for family, labels in batch.given_up),
         events=tuple(map(_event, batch.events)),
     )
 
@@ -70,10 +72,10 @@ def _event(event: Event) -> Event:
     )
 
 
-def _observation(event: Observation) -> Observation:
-    """*event* with labels that fit into an index entry all together."""
-    limit = 3 * _LABEL // max(3, len(event.labels))
-    return event._replace(labels=tuple(label and storable(label, limit) for label in event.labels))
+def _labels(labels: Labels) -> Labels:
+    """*labels*, so that they fit into an index entry all together."""
+    limit = 3 * _LABEL // max(3, len(labels))
+    return tuple(label and storable(label, limit) for label in labels)
 
 
 def storable_unit(unit: Unit) -> Unit:

@@ -46,10 +46,10 @@ def find_news(
     row = connection.execute(_glance(dialect), asked).one_or_none()
     if row is None:
         raise LookupError(unit_id)
-    observations = unseen(connection, unit_id, batch.observations)
+    observations = unseen(connection, row.target_id, unit_id, batch.observations)
     events = untold(of_streams(streams(row.wanted), batch.events), read_known(row.known))
     records = batch.runs or batch.jobs or batch.deleted_runs or batch.refs or batch.unit
-    if records or observations or events or unit_changes(row, batch):
+    if records or observations or events or batch.given_up or unit_changes(row, batch):
         return replace(batch, observations=tuple(observations.values()), events=tuple(events))
     return None
 

@@ -16,6 +16,7 @@ from sqlalchemy.engine import Connection
 from exporter.model.alerts import Alert, Notice, NoticeKind, Severity
 from exporter.store.tables import notices
 
+_OVERTAKING = 500  # so many later messages are looked at: what is in more of them is not worth the time
 _Connecting = Callable[[], AbstractContextManager[Connection]]
 
 
@@ -76,6 +77,21 @@ class Notices:
                 .limit(limit)
             )
             return [_notice(row) for row in rows]
+
+    def is_overtaken(self, notice: Notice) -> bool:
+        """Whether a later message for the same channel tells of all alerts that *notice* tells of."""
+        mine = {alert.fingerprint for alert in notice.alerts}
+        later = (
+            sa.select(notices.c.alerts)
+            .where(notices.c.channel == notice.channel, notices.c.number > notice.number)
+            .order_by(notices.c.number)
+            .limit(_OVERTAKING)
+        )
+        with self._read() as connection:
+            return any(
+                mine <= {alert["fingerprint"] for alert in json.loads(row.alerts)}
+                for row in connection.execute(later)
+            )
 
     def waiting(self) -> dict[str, int]:
         """``channel -> messages`` that are not sent."""

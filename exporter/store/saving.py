@@ -46,13 +46,12 @@ class _Stored(Generic[R]):
 class Saver:
     """Saves one batch of one unit on a connection that holds the unit's lock."""
 
-    def __init__(
-        self, connection: Connection, unit_id: int, counts_from: datetime, teller: Teller | None = None
-    ) -> None:
+    def __init__(self, connection: Connection, unit: sa.Row[Any], teller: Teller | None = None) -> None:
         self._connection = connection
         self._teller = teller
-        self._unit_id = unit_id
-        self._counts_from = counts_from
+        self._target_id: int = unit.target_id
+        self._unit_id = unit_id = unit.id
+        self._counts_from: datetime = unit.counts_from
         self._tally = Tally(connection, unit_id)
         self._newest = Newest(connection, unit_id)
         self._periods = Periods(connection, unit_id)
@@ -62,7 +61,7 @@ class Saver:
         """Write the records and what they add to totals; the unit's own row is the caller's."""
         changed = self._save_runs(batch.runs) + self._save_jobs(batch.jobs)
         changed += self._delete_runs(batch.deleted_runs) + self._newest.forget_refs(batch)
-        changed += self._observe(batch.observations)
+        changed += self._tally.give_up(batch.given_up) + self._observe(batch.observations)
         self._tally.write()
         self._periods.write()
         return Saved(changed, self._counted[PipelineRun], self._counted[JobRun])
@@ -181,8 +180,8 @@ class Saver:
 
     def _observe(self, events: Sequence[Observation]) -> int:
         """Add those of *events* that are new to their totals; returns how many."""
-        fresh = unseen(self._connection, self._unit_id, events)
-        remember(self._connection, self._unit_id, fresh)
+        fresh = unseen(self._connection, self._target_id, self._unit_id, events)
+        remember(self._connection, self._target_id, self._unit_id, fresh)
         self._tally.add(Increment(event.family, event.labels, event.value) for event in fresh.values())
         return len(fresh)
 

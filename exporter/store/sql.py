@@ -108,7 +108,7 @@ class SqlStore:
             row = self._unit(connection, unit_id, lock=True)
             streams = self.outbox.wanted(row.wanted)
             teller = self._teller(connection, row, batch) if RUNS in streams else None
-            saved = Saver(connection, unit_id, row.counts_from, teller).save(batch)
+            saved = Saver(connection, row, teller).save(batch)
             changes = unit_changes(row, batch)
             if saved.changed or changes.keys() - {"cursor"}:
                 changes["version"] = row.version + 1  # tells other processes

@@ -338,7 +338,7 @@ sa.Index(
     "hooks_by_collector", hooks.c.collector, hooks.c.number, hooks.c.due_at, hooks.c.received_at, hooks.c.size
 )
 
-# Hooks that came in the last day, so that a repetition is known as one.
+# Hooks that came in the last day, or the last two million, so that a repetition is known as one.
 hooks_seen = sa.Table(
     "hooks_seen",
     metadata,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -42,12 +42,26 @@ class Tally:
                 bound = family.buckets[index] if index < len(family.buckets) else float("inf")
                 amount.buckets[bound] = amount.buckets.get(bound, 0) + 1
 
+    def give_up(self, given_up: Sequence[tuple[Family, Labels]]) -> int:
+        """Delete stored totals; returns how many there were."""
+        deleted = 0
+        by_family: dict[str, list[str]] = {}
+        for family, labels in given_up:
+            by_family.setdefault(family.name, []).append(_written(labels))
+        for name, all_labels in sorted(by_family.items()):
+            for chunk in chunks(sorted(all_labels)):
+                deleted += self._connection.execute(
+                    sa.delete(totals).where(
+                        totals.c.unit_id == self._unit_id,
+                        totals.c.family == name,
+                        totals.c.labels.in_(chunk),
+                    )
+                ).rowcount
+        return deleted
+
     def write(self) -> None:
         """Add what was noted to the stored totals; the unit's lock makes read-then-write safe."""
-        added = {
-            (family.name, json.dumps(labels, ensure_ascii=False)): amount
-            for (family, labels), amount in self._added.items()
-        }
+        added = {(family.name, _written(labels)): amount for (family, labels), amount in self._added.items()}
         self._add_stored(added)
         replace_rows(
             self._connection,
@@ -80,3 +94,7 @@ class Tally:
                     amount.value += row.value
                     for bound, count in (json.loads(row.buckets) if row.buckets else {}).items():
                         amount.buckets[float(bound)] = amount.buckets.get(float(bound), 0) + count
+
+
+def _written(labels: Labels) -> str:
+    return json.dumps(labels, ensure_ascii=False)

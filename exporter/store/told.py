@@ -1,4 +1,4 @@
-"""The memory of events of sources: which were told already, so that each is told once."""
+"""The memory of events of sources: which were told or counted already, so that each is so once."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ _HOUR = timedelta(hours=1)
 _Connecting = Callable[[], AbstractContextManager[Connection]]
 
 # All numbers go over as one value: a parameter for each would cost more than what is done with it.
+_KNOWN: Mapping[str, sa.TextClause] = {
+    "sqlite": sa.text(
+        "SELECT number FROM told"
+        " WHERE target_id = :target_id AND number IN (SELECT value FROM json_each(:numbers))"
+    ),
+    "postgresql": sa.text(
+        "SELECT number FROM told WHERE target_id = :target_id AND number = ANY(CAST(:numbers AS bigint[]))"
+    ),
+}
 _CLAIM: Mapping[str, sa.TextClause] = {
     # Without the WHERE, SQLite would take the ON for a join's.
     "sqlite": sa.text(
@@ -72,10 +81,27 @@ def untold(events: Iterable[Event], known: Collection[int]) -> list[Event]:
 def claim(connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
     """Those of *events* that nobody told before, in their order; from now on all of them are told."""
     fresh = {number_of(event): event for event in events}
+    untils = {number: event.remember_until for number, event in fresh.items()}
+    claimed = claim_numbers(connection, target_id, untils)
+    return [event for number, event in fresh.items() if number in claimed]
+
+
+def known_numbers(connection: Connection, target_id: int, numbers: Collection[int]) -> set[int]:
+    """Those of *numbers* that are remembered."""
+    if not numbers:
+        return set()
+    postgresql = connection.dialect.name == "postgresql"
+    given = list(numbers) if postgresql else json.dumps(list(numbers))
+    find = _KNOWN[connection.dialect.name]
+    return set(connection.execute(find, {"target_id": target_id, "numbers": given}).scalars())
+
+
+def claim_numbers(connection: Connection, target_id: int, untils: Mapping[int, datetime | None]) -> set[int]:
+    """Those of the numbers in *untils* that were not remembered; from now on all are, each until then."""
     claimed: set[int] = set()
     # In one order for all: two writers who know the same events must not wait for each other.
-    for chunk in chunks(sorted(fresh), _CLAIMED):
-        hours = [_forget_hour(fresh[number].remember_until) for number in chunk]
+    for chunk in chunks(sorted(untils), _CLAIMED):
+        hours = [_forget_hour(untils[number]) for number in chunk]
         values: dict[str, Any]
         if connection.dialect.name == "postgresql":
             values = {"numbers": chunk, "hours": hours}
@@ -83,7 +109,7 @@ def claim(connection: Connection, target_id: int, events: Iterable[Event]) -> li
             values = {"claimed": json.dumps(list(zip(chunk, hours, strict=True)))}
         statement = _CLAIM[connection.dialect.name]
         claimed.update(connection.execute(statement, {"target_id": target_id, **values}).scalars())
-    return [event for number, event in fresh.items() if number in claimed]
+    return claimed
 
 
 def forget(read: _Connecting, write: _Connecting, now: datetime) -> int:
@@ -115,7 +141,11 @@ def number_of(event: Event) -> int:
     """What tells *event* from all others of its target: its own number, or a hash, which is negative."""
     if event.number is not None and 0 <= event.number < 2**63:
         return event.number
-    text = f"{event.stream}\0{event.id}".encode("utf-8", "surrogatepass")
+    return hashed(f"{event.stream}\0{event.id}".encode("utf-8", "surrogatepass"))
+
+
+def hashed(text: bytes) -> int:
+    """A number below zero that tells *text* from any other."""
     return -1 - (int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1)
 
 

@@ -31,7 +31,7 @@ from exporter.web.landing import CONTENT_SECURITY_POLICY, LandingPage, render_la
 from exporter.web.metrics import negotiate, read_filters, wants_gzip
 from exporter.web.renders import Renders
 from exporter.web.status.page import StatusParts, status_routes
-from exporter.web.status.view import Standing
+from exporter.web.status.shapes import Standing
 
 __all__ = ["PROBES", "LandingPage", "Render", "WebParts", "build_app", "build_log_level_app"]
 

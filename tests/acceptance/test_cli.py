@@ -15,7 +15,8 @@ import yaml
 
 from collectors.gitlab.standin.client import StandIn
 from tests.acceptance.conftest import MakeExporter, StartStandIn, exporter_config
-from tests.support.process import PATIENCE, ROOT, free_port, run_cli, wait_until
+from tests.support.process import PATIENCE, ROOT, free_port, run_cli, run_here, wait_until
+from tests.support.receivers import Answer, Services
 from tests.support.tools import require
 from tests.support.truth import counted_jobs, counted_runs, difference, expected_jobs, expected_runs
 
@@ -59,18 +60,48 @@ def test_check_online_counts_series_and_names_what_is_missing(config: Path) -> N
     content = yaml.safe_load(config.read_text())
     content["collectors"]["gitlab"]["projects"] = ["acme/not-there"]
     config.write_text(yaml.safe_dump(content))
-    done = run_cli("check", "--online", "--config", str(config))
-    assert done.returncode == 0, done.stderr
+    done = run_here("check", "--online", "--config", str(config))
+    assert done.returncode == 1, done.stderr
     assert re.search(r"^gitlab: [1-9][0-9]* series from 6 projects$", done.stdout, re.MULTILINE)
-    assert "acme/not-there: not_found" in done.stdout
+    assert re.search(r"^  failed: acme/not-there: not_found: .*; correct the name", done.stdout, re.MULTILINE)
     assert not list(config.parent.glob("pipelines.db-wal")), "the store was closed"
 
 
-def test_check_online_fails_when_the_source_is_dead(config: Path, standin: StandIn) -> None:
-    standin.stop()
-    done = run_cli("check", "--online", "--config", str(config))
+@pytest.mark.parametrize(
+    ("gitlab", "says"),
+    [
+        (
+            {"groups": [{"path": "nowhere"}]},
+            "nowhere: not_found: .*; correct the name, or let the token see it",
+        ),
+        ({"groups": [{"path": "acme", "exclude": ["*"]}]}, "it finds no projects: name some"),
+        ({"token": "another"}, "127.0.0.1 refused the token .*; put one that is accepted into collectors"),
+        ({"url": "http://127.0.0.1:1"}, "127.0.0.1: .*no connection; check the address in collectors.gitlab"),
+    ],
+)
+def test_check_online_fails_if_something_cannot_be_read_and_says_what_to_do(
+    config: Path, gitlab: dict[str, object], says: str
+) -> None:
+    content = yaml.safe_load(config.read_text())
+    content["collectors"]["gitlab"] |= gitlab
+    config.write_text(yaml.safe_dump(content))
+    done = run_here("check", "--online", "--config", str(config))
+    assert done.returncode == 1, done.stderr
+    assert re.search(rf"^  failed: {says}", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_check_online_fails_if_the_token_lacks_a_scope(tmp_path: Path) -> None:
+    with Services(tmp_path) as forge:
+        forge.answer = lambda _request: Answer(403, b'{"error":"insufficient_scope"}')
+        gitlab = {"url": f"http://{forge.address}", "token": "t0ken-of-nothing", "groups": [{"path": "acme"}]}
+        content = {"store": {"url": f"sqlite:///{tmp_path}/s.db"}, "collectors": {"gitlab": gitlab}}
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(content))
+        done = run_here("check", "--online", "--config", str(file))
     assert done.returncode == 1
-    assert "no connection" in done.stdout
+    assert (
+        "  failed: acme: forbidden: GitLab says 403: this token may not read it; let the token" in done.stdout
+    )
 
 
 def test_once_prints_the_truth_and_again_the_same(config: Path, standin: StandIn) -> None:

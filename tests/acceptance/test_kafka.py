@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 from collectors.gitlab.standin.client import StandIn
+from exporter.config.sinks import KafkaSettings
+from exporter.errors import SinkError
+from exporter.sinks.kafka.trying import try_out
 from tests.acceptance.conftest import StartStandIn, exporter_config
 from tests.support.broker import LOGIN, PASSWORD, Broker, Listener
 from tests.support.feed import Feed
@@ -367,6 +370,22 @@ def test_two_replicas_on_one_postgresql_of_which_the_polling_one_dies(
 
 
 # -- logins --------------------------------------------------------------------------------------
+
+
+def test_what_would_keep_events_from_a_broker_is_said_beforehand(broker: Broker) -> None:
+    def refusal(**kafka: Any) -> str:
+        with pytest.raises(SinkError) as raised:
+            list(try_out(KafkaSettings(topic="nobody-made-it", **kafka)))
+        return str(raised.value)
+
+    assert refusal(bootstrap_servers=broker.address) == (
+        "topic nobody-made-it does not exist, and the brokers make none by themselves: create it, or correct"
+        " sinks.kafka.topic"
+    )
+    said = refusal(bootstrap_servers=broker.plain, login=LOGIN, password="another")
+    assert said.startswith("Kafka refuses us: ")
+    assert "Invalid username or password" in said
+    assert "check login, password" in said
 
 
 def test_a_wrong_password_is_said_and_the_right_one_after_a_reload_loses_nothing(

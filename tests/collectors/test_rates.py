@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from collectors._rates import RateLimiter
+from collectors._connection import Connection, api_client
+from collectors._rates import RateLimiter, shared_pace
 from exporter.errors import SourceError, Stopped
+from tests.support.fakes import World
+from tests.support.receivers import Services
 
 
 def test_never_more_than_the_rate_beyond_the_burst_for_all_threads_together() -> None:
@@ -85,3 +90,52 @@ def test_stopping_ends_a_wait_at_once() -> None:
     with pytest.raises(Stopped):
         limiter.wait()
     assert time.monotonic() - started < 30
+
+
+# -- shared ----------------------------------------------------------------------------------------
+
+
+def test_those_of_one_host_and_number_share_their_slots_and_no_others() -> None:
+    program = threading.Event()
+    pace = shared_pace("git.example", 0.5, program)
+    assert shared_pace("git.example", 0.5, program) is pace
+    for other in (
+        shared_pace("git.example", 2, program),
+        shared_pace("ci.example", 0.5, program),
+        shared_pace("git.example", 0.5, threading.Event()),
+    ):
+        assert other is not pace
+    first = pace.take()
+    assert shared_pace("git.example", 0.5, program).take() - first == pytest.approx(2)
+
+
+def test_a_silence_of_one_takes_no_slot_from_the_other() -> None:
+    program = threading.Event()
+    one, other = (RateLimiter(100, program, pace=shared_pace("h", 100, program)) for _ in range(2))
+    one.pause(3_600)
+    with pytest.raises(SourceError):
+        one.wait()
+    for _ in range(3):
+        other.wait()
+
+
+def test_collectors_of_one_host_share_what_is_set_for_them_and_nothing_by_default(tmp_path: Path) -> None:
+    world = World()
+
+    def client(**settings: Any) -> Any:
+        config = Connection(url=f"http://{services.address}", **settings)
+        return api_client(config, world.context("c", ()), "c")
+
+    with Services(tmp_path) as services:
+        clients = [client(operations_per_second=20, token=token) for token in ("a", "b")]
+        began = time.monotonic()
+        for _ in range(5):
+            for one in clients:
+                one.get("projects", "projects")
+        # A fifth of a second may be made up for, which is four calls, and the first waits for none.
+        assert time.monotonic() - began >= (10 - 5) / 20
+        assert len(services.requests) == 10
+        clients += [client(operations_per_second=10), client(), client()]
+        assert len({one._limiter._pace for one in clients}) == 4
+        for one in clients:
+            one.close()

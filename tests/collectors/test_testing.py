@@ -22,7 +22,7 @@ def suite(name: str = "unit", *jobs: int, failed: int = 0, broken: bool = False)
 def added(report: Report) -> dict[tuple[str, ...], float]:
     return {
         (event.family.exposed_name, *map(str, event.labels[2:])): event.value
-        for event in _testing.observations("gitlab", report, str)
+        for event in _testing.observations("gitlab", report, str, NOW)
     }
 
 
@@ -30,7 +30,7 @@ def keys(*reports: Report) -> set[tuple[str, str]]:
     return {
         (event.family.name, event.key)
         for report in reports
-        for event in _testing.observations("gitlab", report, str)
+        for event in _testing.observations("gitlab", report, str, NOW)
     }
 
 
@@ -44,6 +44,15 @@ def test_a_report_adds_what_it_has_and_no_zeros() -> None:
         ("ci_test_reports_total", "failed"): 1,
         ("ci_test_report_duration_seconds",): 2,
     }
+
+
+def test_what_a_suite_adds_to_can_be_given_up_whole() -> None:
+    report = Report((suite(failed=2), suite("gone", broken=True)))
+    events = _testing.observations("gitlab", report, str, NOW)
+    added_to = {(event.family, event.labels) for event in events if "gone" in event.labels}
+    assert added_to
+    assert added_to <= set(_testing.totals_of("gitlab", "gone"))
+    assert all(event.remember_until == NOW for event in events)
 
 
 def test_what_did_not_run_again_has_the_same_keys_in_whatever_order() -> None:

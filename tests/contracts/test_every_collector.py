@@ -195,3 +195,20 @@ def test_an_answer_of_another_shape_is_a_failed_poll_and_no_bug(
     lab.server.faults({"kind": "wrong_shape", "shape": wrong})
     lab.exporter.poll()
     assert "poll raised" not in caplog.text
+
+
+def test_history_goes_on_when_the_source_moves_to_another_host(lab: Lab) -> None:
+    lab.pipeline()
+    lab.run(60, 30)
+    before = counted_runs(lab.exporter.text)
+    old = lab.exporter.collector.target.partition(":")[2]
+    # Where `instance` is whether all of it is watched, the name has a key of its own.
+    key = (
+        "instance_name" if "instance_name" in lab.exporter.collector.config_model.model_fields else "instance"
+    )
+    lab.restart(url=lab.server.url.replace("127.0.0.1", "localhost"))
+    lab.exporter.poll()
+    assert counted_runs(lab.exporter.text) == {}, "another host is another history"
+    lab.restart(**{key: old})
+    lab.exporter.poll()
+    assert counted_runs(lab.exporter.text) == before != {}

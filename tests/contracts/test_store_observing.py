@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ HEAD = ScriptDirectory(str(migrating._MIGRATIONS)).get_current_head()
 MERGED = foreign("pr_merged_total", "counter", "Merged.", ("team", "repo"))
 BARE = foreign("pr_opened", "counter", "Opened.", ("team",))
 WAIT = foreign("pr_wait_seconds", "histogram", "Wait.", ("team",), buckets=(1, 10))
+DAY = 86_400.0
 NAN, INF = float("nan"), float("inf")
 
 
@@ -100,6 +102,33 @@ def test_events_of_history_that_is_not_complete_are_counted_and_not_yet_shown(st
     assert desk.total("pr_merged") == 2
 
 
+def test_an_event_is_remembered_as_long_as_it_is_asked_for_and_takes_no_room_after(
+    desk: Any, sql: Any, make: Any
+) -> None:
+    until = make.at(100 * DAY)
+    short = [event(str(n))._replace(remember_until=until) for n in range(50)]
+    for _ in range(2):
+        observe(desk, *short, event("for ever"))
+    assert (desk.total("pr_merged"), remembered(sql)) == (51, 1)
+    assert desk.store.outbox.forget(until - timedelta(hours=1)) == 0
+    assert observe(desk, *short).changed == 0
+    assert desk.store.outbox.forget(until + timedelta(hours=1)) == 50
+    assert sql("SELECT count(*) FROM told")[0][0] == 0
+    assert observe(desk, event("for ever")).changed == 0
+
+
+def test_what_an_older_version_remembered_for_ever_is_not_counted_again(desk: Any, make: Any) -> None:
+    observe(desk, event("1"))
+    assert observe(desk, event("1")._replace(remember_until=make.at(DAY))).changed == 0
+
+
+def test_events_of_two_units_that_are_remembered_for_a_time_are_not_mixed_up(store: Any, make: Any) -> None:
+    stored = store.register("both", [Unit("1", "one"), Unit("2", "two")], backfill_days=0, now=make.START)
+    desks = [make.Desk(store, one.id) for one in stored]
+    for desk in desks:
+        assert observe(desk, event("1")._replace(remember_until=make.at(DAY))).changed == 1
+
+
 # -- totals --------------------------------------------------------------------------------------
 
 
@@ -152,6 +181,16 @@ def test_what_would_spoil_a_total_for_ever_is_left_out(desk: Any, family: Any, b
     observe(desk, event("bad", bad, labels, family), event("bad", 3, labels, family))
     assert desk.total(family.name) == 5
     assert desk.view.totals[0].value == 5
+
+
+def test_a_total_that_is_given_up_is_gone_and_begins_anew(desk: Any) -> None:
+    observe(desk, event("1", 5), event("2", 3, ("b", "x")), event("3", 1, ("a",), WAIT))
+    gone = ((MERGED, ("a", "x")), (WAIT, ("a",)), (MERGED, ("never", "x")))
+    assert desk.save(given_up=gone).changed == 2
+    assert desk.totals("pr_merged") == {("b", "x"): 3}
+    assert desk.totals("pr_wait_seconds") == {}
+    observe(desk, event("1", 5), event("4", 2))
+    assert desk.totals("pr_merged") == {("a", "x"): 2, ("b", "x"): 3}
 
 
 def test_a_counter_never_falls(desk: Any) -> None:

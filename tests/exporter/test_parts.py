@@ -133,6 +133,16 @@ def test_a_collector_that_is_read_live_may_show_configured_families_too(start: C
     assert "ci_blue 1.0" in text(parts)
 
 
+def test_a_collector_that_cannot_be_closed_keeps_no_other_open(start: Callable[..., Parts]) -> None:
+    parts = start(one=(RED,), two=(BLUE,))
+    closed: list[str] = []
+    one, two = parts.collectors["one"], parts.collectors["two"]
+    one.close = lambda: closed.append("one") or 1 / 0  # type: ignore[method-assign,assignment,func-returns-value]
+    two.close = lambda: closed.append("two")  # type: ignore[method-assign]
+    parts.close()
+    assert closed == ["one", "two"]
+
+
 def test_waking_before_there_is_an_engine_does_nothing(start: Callable[..., Parts]) -> None:
     parts = start(one=(RED,))
     parts.collectors["one"].context.wake("1")

@@ -56,6 +56,7 @@ def test_the_catalogue_is_what_is_exposed() -> None:
     page = world.polled("gitlab", STATE).context.page
     page.swap("a", {STATE: [Sample(("a",), 1.0), Sample(("b",), 1.0)]})
     used(world)
+    world.metrics.polls_waiting = lambda: {"gitlab": 7}
     exposed = {
         metric.name: metric
         for metric in world.metrics.collect()

@@ -74,6 +74,13 @@ class Service:
         self.engine.adopt(self.rounds(*sources))
         self.engine.start()
 
+    def idle(self, collector: str | None = None) -> bool:
+        """Whether nothing runs any more (of *collector*), once all that does had time to end."""
+        return all(
+            agenda.wait_idle(lambda key: collector in (None, key[0]), PATIENCE)
+            for agenda in self.engine._agendas()
+        )
+
     def stop(self) -> bool:
         """End it; whether all that ran came to its end. It gets the time that a busy machine takes."""
         self.stopped = True

@@ -143,7 +143,7 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True  # who asked does not wait any more
 
-    do_GET = do_PUT = do_POST
+    do_GET = do_HEAD = do_PUT = do_POST
 
     def finish(self) -> None:
         try:

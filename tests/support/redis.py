@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -63,3 +64,56 @@ class RedisServer:
     def client(self, password: str | None = None) -> redis.Redis:
         """Another client, which is to be closed."""
         return redis.Redis(port=self.port, password=password, decode_responses=True)
+
+
+class Sentinel(RedisServer):
+    """One Sentinel that calls *master* the master of *service*, and what it is told to afterwards."""
+
+    def __init__(self, folder: Path, service: str, master: RedisServer) -> None:
+        file = folder / "sentinel.conf"
+        file.touch()  # it writes what it knows
+        super().__init__(folder)
+        self._options = (str(file), "--sentinel", "--bind", "127.0.0.1", "--port", str(self.port))
+        self._first = service, master
+
+    def start(self) -> None:
+        super().start()
+        self._monitor(*self._first)
+
+    def watch(self, service: str, master: RedisServer) -> None:
+        """Call another one the master, as after a failover."""
+        with self.client() as client:
+            client.execute_command("SENTINEL", "REMOVE", service)
+        self._monitor(service, master)
+
+    def _monitor(self, service: str, master: RedisServer) -> None:
+        with self.client() as client:
+            client.execute_command("SENTINEL", "MONITOR", service, "127.0.0.1", master.port, 1)
+
+
+class ClusterNode(RedisServer):
+    """The only node of a cluster: it has all slots, and like any other wants the keys of a script in one."""
+
+    def __init__(self, folder: Path) -> None:
+        # Its bus is 10,000 ports farther on, where there may be none, or somebody.
+        while True:
+            super().__init__(folder, "--cluster-enabled", "yes")
+            if self.port < 55_536 and _is_free(self.port + 10_000):
+                break
+
+    def start(self) -> None:
+        super().start()
+        with self.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTS", *range(16_384))
+            wait_until(
+                lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")), "it is ready"
+            )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

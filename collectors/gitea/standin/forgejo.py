@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from collectors._standin.asking import Answer
-from collectors._standin.forge import Job, Run
+from collectors._standin.runs import Job, Run
 from collectors._standin.times import SECOND
 from collectors.gitea.standin.render import moment, standing
 from collectors.gitea.standin.site import Asked, Site

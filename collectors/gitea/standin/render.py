@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from collectors._standin.forge import Job, Project, Run
+from collectors._standin.runs import Job, Project, Run
 from collectors._standin.times import iso
 
 _NEVER, _NO_TIME = "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"

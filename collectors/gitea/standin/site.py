@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 from collectors._standin.asking import Answer, Refusal, Request
 from collectors._standin.faults import Reply, Rule
-from collectors._standin.forge import Project, Run
+from collectors._standin.runs import Project, Run
 from collectors._standin.site import Site as AnySite
 from collectors._standin.site import as_reply
 from collectors.gitea.standin.render import Render, standing

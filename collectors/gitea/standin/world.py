@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from collectors._standin.forge import Forge, Job, Options, Plan, Project, Run
+from collectors._standin.forge import Forge, Options
+from collectors._standin.runs import Job, Plan, Project, Run
 
 
 class GiteaForge(Forge):

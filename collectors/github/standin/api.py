@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from collectors._standin.asking import Answer, Query, Refusal
-from collectors._standin.forge import Forge, Project, Run
+from collectors._standin.forge import Forge
+from collectors._standin.runs import Project, Run
 from collectors._standin.times import parse
 from collectors.github.standin.render import Json, Render, owner_of
 
@@ -58,8 +59,8 @@ class Api:
             return "user/repos", lambda query: self._repositories(query, None)
         if parts == ["installation", "repositories"]:
             return "installation/repositories", self._installation
-        if len(parts) == 4 and parts[0] == "orgs" and parts[2:] == ["actions", "runners"]:
-            return "orgs/:name/actions/runners", lambda query: self._runners(query, None)
+        if len(parts) == 4 and parts[0] in ("enterprises", "orgs") and parts[2:] == ["actions", "runners"]:
+            return f"{parts[0]}/:name/actions/runners", lambda query: self._runners(query, None)
         return "", _nowhere
 
     def _by_path(self, path: str) -> Project | None:
@@ -186,7 +187,7 @@ class Api:
     # -- runners ---------------------------------------------------------------------------------
 
     def _runners(self, query: Query, project: Project | None) -> Answer:
-        """The runners of an organisation take the jobs of all; a repository has none of its own here."""
+        """Those of an organisation, or enterprise, take the jobs of all; a repository has none here."""
         if project is not None:
             return page(query, [], key="runners")
         running = {

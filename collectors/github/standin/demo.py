@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
 from pathlib import Path
 
-from collectors._standin.client import spawn
+from collectors._standin.demo import LIVELY, start
 from collectors.github.standin.client import MODULE
 from exporter.contract import DemoSource
 
@@ -25,18 +24,12 @@ _WORLD: dict[str, object] = {
 def demo_source(directory: Path) -> DemoSource:
     """A started demo world, its errors logged in *directory*; it ends with this process."""
     token = f"ghp_{secrets.token_hex(10)}"
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "github-standin.log").open("ab") as log:
-        process, url = spawn(MODULE, {**_WORLD, "token": token}, subprocess.DEVNULL, log.fileno())
-    # Whoever ends it does so by its id; without this Popen would warn of a process that still runs.
-    process.returncode = 0
+    process_id, url = start(MODULE, {**_WORLD, "token": token}, directory / "github-standin.log")
     block = {
         "url": url,
         "token": token,
         "organizations": [{"name": _ORGANIZATION}],
-        "poll_interval_seconds": 5,
-        "poll_interval_max_seconds": 15,
         "backfill_days": 3,
-        "operations_per_second": 200,
+        **LIVELY,
     }
-    return DemoSource(block, "stand-in GitHub", (process.pid,))
+    return DemoSource(block, "stand-in GitHub", (process_id,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from collectors._standin.forge import Job, Project, Run
+from collectors._standin.runs import Job, Project, Run
 from collectors._standin.times import iso
 
 Json = dict[str, Any]

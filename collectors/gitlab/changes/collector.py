@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import ClassVar
 
-from prometheus_client.metrics_core import Metric
-
+from collectors._api import ApiCollector
+from collectors.gitlab import demos
 from collectors.gitlab.changes.client import ChangesClient
 from collectors.gitlab.changes.reader import CURSORS, ChangeReader, Cursor, Memory
 from collectors.gitlab.changes.settings import ChangesConfig
@@ -15,14 +14,14 @@ from collectors.gitlab.discovery import Discoverer, Feature
 from collectors.gitlab.news import stored
 from collectors.gitlab.waking import IsNews, WokenByHooks, always, is_of_a_merge_request
 from exporter import ci_delivery_families as families
-from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Unit
+from exporter.contract import Batch, Context, Discovery, Position, Unit
 from exporter.families import Samples
 from exporter.model.views import UnitView
 
 _PROVIDER = "gitlab"
 
 
-class GitLabChanges(WokenByHooks, Collector[ChangesConfig]):
+class GitLabChanges(WokenByHooks, ApiCollector[ChangesConfig, ChangesClient]):
     """Merge requests of GitLab projects.
 
     A steady round costs one call per project, and one more for each merge request that changed and has not
@@ -34,20 +33,12 @@ class GitLabChanges(WokenByHooks, Collector[ChangesConfig]):
     config_model = ChangesConfig
     woken_by: ClassVar[Mapping[str, IsNews]] = {"merge_request": always, "note": is_of_a_merge_request}
     families = families.CHANGE_FAMILIES
+    start_demo = staticmethod(demos.changes_source)
 
     def __init__(self, config: ChangesConfig, context: Context) -> None:
         super().__init__(config, context)
         self._client = ChangesClient(config, context, self.name)
         self._memories: dict[str, Memory] = {}
-
-    @property
-    def target(self) -> str:
-        """The host and path of the instance, which other collectors of it must not share."""
-        return f"{self.name}:{self.config.instance or self.config.host_and_path}"
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
 
     def discover(self) -> Discovery:
         """Every project to watch that has merge requests."""
@@ -70,18 +61,3 @@ class GitLabChanges(WokenByHooks, Collector[ChangesConfig]):
     def unit_samples(self, view: UnitView) -> Samples:
         """The totals of one project."""
         return families.total_samples(_PROVIDER, view)
-
-    def collect(self) -> Iterator[Metric]:
-        """The pages of all projects, from memory."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in GitLab that the demo of pipelines starts."""
-        from collectors.gitlab.demos import changes_source
-
-        return changes_source(directory)

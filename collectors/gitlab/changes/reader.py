@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,14 +11,14 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from collectors._failures import concerns_all
 from collectors.gitlab import news
 from collectors.gitlab.changes import mapping
 from collectors.gitlab.changes.client import ChangesClient
 from collectors.gitlab.changes.reviews import reviews_of
 from collectors.gitlab.changes.settings import ChangesConfig
-from collectors.gitlab.reader import concerns_all
 from exporter import ci_delivery_families as families
-from exporter.contract import Batch, Context, Observation, Position, Trouble, Unit, UnitTrouble
+from exporter.contract import Batch, Context, Observation, Position, Unit
 from exporter.errors import BadAnswer, SourceError
 from exporter.families import Family, Samples
 from exporter.model.delivery import ENDED, Change, ChangeState
@@ -90,9 +90,8 @@ class ChangeReader:
         self._notes_read = 0
         self._read: dict[int, datetime] = {}
         self._settled: set[int] = set()
-        self._unread: set[int] = set()
+        self._unread = news.Unread(unit, "merge request", ())
         self._counts_from = self._now
-        self._trouble: UnitTrouble | None = None
         self._failure: SourceError | None = None
 
     def read(self, cursor: Cursor, position: Position) -> Batch:
@@ -105,11 +104,12 @@ class ChangeReader:
         current = memory.cursor is not None and memory.cursor == position.cursor
         if not current:
             memory.read, memory.settled, memory.listed_at = {}, set(), None
-        self._unread, self._counts_from = set(cursor.unread), position.counts_from
+        self._unread = news.Unread(self._unit, "merge request", cursor.unread)
+        self._counts_from = position.counts_from
         updated_at, more = self._read_changes(cursor)
         if self._failure is None:
-            self._read_unread(cursor.unread)
-        after = Cursor(updated_at, more, news.still_unread(cursor.unread, self._unread))
+            self._failure = self._unread.try_again(self._read_again)
+        after = Cursor(updated_at, more, self._unread.left)
         self._update_open()
         self._remember()
         samples: Samples | None = None
@@ -122,7 +122,7 @@ class ChangeReader:
             samples=samples,
             quiet=quiet,
             more=more and self._failure is None,
-            trouble=self._trouble,
+            trouble=self._unread.trouble,
             failure=self._failure,
         )
 
@@ -159,35 +159,20 @@ class ChangeReader:
             if number not in self._unread:  # those have their turn later, when a failure is no news
                 self._count(change)
         except BadAnswer as error:
-            self._put_off(number, error)
+            self._unread.put_off(number, error)
         except SourceError as error:
             if concerns_all(error):
                 raise
-            self._put_off(number, error)
+            self._unread.put_off(number, error)
             self._failure = error
 
-    def _put_off(self, number: int, error: SourceError) -> None:
-        self._unread.add(number)
-        detail = f"merge request {number} is put off: {error}"
-        self._trouble = UnitTrouble(self._unit.name, Trouble.BAD_DATA, detail)
-
-    def _read_unread(self, numbers: Iterable[int]) -> None:
-        """Try again what was put off; what is gone by now is forgotten."""
-        for number in list(numbers)[: news.UNREAD_PER_POLL]:
-            try:
-                value = self._client.change(self._unit.key, number)
-                if value is not None:
-                    change = mapping.change(value, unknown=self._unknown)
-                    self._changed.append(change)
-                    self._count(change)
-                self._unread.discard(number)
-            except SourceError as error:
-                if news.is_refused(error):
-                    raise
-                if concerns_all(error):
-                    self._failure = error
-                    return
-                self._put_off(number, error)
+    def _read_again(self, number: int) -> None:
+        """Take a merge request that was put off; one that is gone by now is forgotten."""
+        value = self._client.change(self._unit.key, number)
+        if value is not None:
+            change = mapping.change(value, unknown=self._unknown)
+            self._changed.append(change)
+            self._count(change)
 
     # -- what a merge request adds to totals ---------------------------------------------------
 

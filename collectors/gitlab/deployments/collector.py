@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import ClassVar
 
-from prometheus_client.metrics_core import Metric
-
+from collectors._api import ApiCollector
+from collectors.gitlab import demos
 from collectors.gitlab.deployments.client import DeploymentsClient
 from collectors.gitlab.deployments.reader import DeploymentReader, Tiers
 from collectors.gitlab.deployments.settings import DeploymentsConfig
@@ -16,14 +15,14 @@ from collectors.gitlab.discovery import Discoverer, Feature
 from collectors.gitlab.news import stored
 from collectors.gitlab.waking import IsNews, WokenByHooks, always
 from exporter import ci_delivery_families as families
-from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Unit
+from exporter.contract import Batch, Context, Discovery, Position, Unit
 from exporter.families import Samples
 from exporter.model.views import UnitView
 
 _PROVIDER = "gitlab"
 
 
-class GitLabDeployments(WokenByHooks, Collector[DeploymentsConfig]):
+class GitLabDeployments(WokenByHooks, ApiCollector[DeploymentsConfig, DeploymentsClient]):
     """Environments and deployments of GitLab projects.
 
     A steady round costs one call per project, and every ``environments_interval_seconds`` two more: its
@@ -35,20 +34,12 @@ class GitLabDeployments(WokenByHooks, Collector[DeploymentsConfig]):
     config_model = DeploymentsConfig
     woken_by: ClassVar[Mapping[str, IsNews]] = {"deployment": always}
     families = families.DEPLOYMENT_FAMILIES
+    start_demo = staticmethod(demos.deployments_source)
 
     def __init__(self, config: DeploymentsConfig, context: Context) -> None:
         super().__init__(config, context)
         self._client = DeploymentsClient(config, context, self.name)
         self._tiers: dict[str, Tiers] = {}
-
-    @property
-    def target(self) -> str:
-        """The host and path of the instance, which other collectors of it must not share."""
-        return f"{self.name}:{self.config.instance or self.config.host_and_path}"
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
 
     def discover(self) -> Discovery:
         """Every project to watch that has environments."""
@@ -75,18 +66,3 @@ class GitLabDeployments(WokenByHooks, Collector[DeploymentsConfig]):
     def unit_samples(self, view: UnitView) -> Samples:
         """The totals of one project."""
         return families.total_samples(_PROVIDER, view)
-
-    def collect(self) -> Iterator[Metric]:
-        """The pages of all projects, from memory."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in GitLab that the demo of pipelines starts."""
-        from collectors.gitlab.demos import deployments_source
-
-        return deployments_source(directory)

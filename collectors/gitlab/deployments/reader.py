@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from collectors._failures import concerns_all
 from collectors.gitlab import news
 from collectors.gitlab.deployments import mapping, state
 from collectors.gitlab.deployments.client import DeploymentsClient
 from collectors.gitlab.deployments.settings import DeploymentsConfig
 from collectors.gitlab.deployments.state import Cursor
-from collectors.gitlab.reader import concerns_all
 from exporter import ci_delivery_families as families
 from exporter.contract import Batch, Context, Observation, Position, Trouble, Unit, UnitTrouble
 from exporter.errors import BadAnswer, SourceError
@@ -54,7 +54,7 @@ class DeploymentReader:
         self._first = first
         self._found: dict[int, Deployment] = {}
         self._environment_ids: dict[int, int] = {}
-        self._unread: set[int] = set()
+        self._unread = news.Unread(unit, "deployment", ())
         self._trouble: UnitTrouble | None = None
         self._failure: SourceError | None = None
         self._listed: list[mapping.Environment] | None = None
@@ -65,14 +65,13 @@ class DeploymentReader:
 
         Deployments are saved even if what is around them cannot be read: that is tried again.
         """
-        self._unread = set(cursor.unread)
+        self._unread = news.Unread(self._unit, "deployment", cursor.unread)
         there = sum(one.environments for one in cursor.standings.values())
         self._is_long = there >= self._client.per_page
         updated_at, more = self._read_changes(cursor, position)
-        self._read_unread(cursor.unread)
+        self._failure = self._unread.try_again(self._read_again) or self._failure
         observations = tuple(self._observations(position.counts_from))
-        unread = news.still_unread(cursor.unread, self._unread)
-        after = replace(cursor, updated_at=updated_at, catching_up=more, unread=unread)
+        after = replace(cursor, updated_at=updated_at, catching_up=more, unread=self._unread.left)
         if not more:
             try:
                 after = self._look_around(after)
@@ -94,7 +93,7 @@ class DeploymentReader:
             quiet=after.standings == cursor.standings,
             busy=self._busy(after.standings.values()),
             more=more and self._failure is None,
-            trouble=self._trouble,
+            trouble=self._unread.trouble or self._trouble,
             failure=self._failure,
         )
 
@@ -128,35 +127,22 @@ class DeploymentReader:
         """Take one deployment; what cannot be understood is put off, so that others go on."""
         number = mapping.deployment_id(value)
         try:
-            found = mapping.deployment(value, unknown=self._context.api.unknown_value)
-            self._environment_ids[number] = mapping.environment_of(value)[0]
+            self._add(value)
         except BadAnswer as error:
-            self._put_off(number, error)
-            return
-        self._found[number] = found
-        self._unread.discard(number)
+            self._unread.put_off(number, error)
+        else:
+            self._unread.discard(number)
 
-    def _put_off(self, number: int, error: SourceError) -> None:
-        self._unread.add(number)
-        detail = f"deployment {number} is put off: {error}"
-        self._trouble = UnitTrouble(self._unit.name, Trouble.BAD_DATA, detail)
+    def _read_again(self, number: int) -> None:
+        """Take a deployment that was put off; one that is gone by now is forgotten."""
+        value = self._client.deployment(self._unit.key, number)
+        if value is not None:
+            self._add(value)
 
-    def _read_unread(self, numbers: Iterable[int]) -> None:
-        """Try again what was put off; what is gone by now is forgotten."""
-        for number in list(numbers)[: news.UNREAD_PER_POLL]:
-            try:
-                value = self._client.deployment(self._unit.key, number)
-                if value is None:
-                    self._unread.discard(number)
-                else:
-                    self._take(value)
-            except SourceError as error:
-                if news.is_refused(error):
-                    raise
-                if concerns_all(error):
-                    self._failure = error
-                    return
-                self._put_off(number, error)
+    def _add(self, value: Any) -> None:
+        found = mapping.deployment(value, unknown=self._context.api.unknown_value)
+        self._environment_ids[found.deployment_id] = mapping.environment_of(value)[0]
+        self._found[found.deployment_id] = found
 
     def _observations(self, counts_from: datetime) -> Iterator[Observation]:
         """What the deployments that ended add to totals; an end is told by the deployment and its status."""
@@ -316,7 +302,7 @@ class DeploymentReader:
 
     def _note_uncompared(self, cursor: Cursor) -> None:
         names = sorted(label for label, pair in cursor.compared.items() if pair.startswith(_FAILED))
-        if names and self._trouble is None:
+        if names:
             detail = (
                 f"GitLab cannot compare what is deployed to {', '.join(names[:3])} with the default branch"
             )

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from functools import partial
 from zoneinfo import ZoneInfo
 
-from prometheus_client.metrics_core import Metric
-
+from collectors._api import ApiCollector
 from collectors.gitlab.events.client import EventsClient
 from collectors.gitlab.events.cursor import LATE, MEMORY, Cursor
 from collectors.gitlab.events.lists import PROJECTS, USERS, Listed, Projects, Users
 from collectors.gitlab.events.mapping import STREAM, Happening, Instance
 from collectors.gitlab.events.reader import EventReader
 from collectors.gitlab.events.settings import EventsConfig
-from exporter.contract import Batch, Collector, Context, Discovery, Position, Schedule, Unit
+from exporter.contract import Batch, Context, Discovery, Position, Schedule, Unit
 from exporter.errors import UnitUnavailable
 
 _READERS = {PROJECTS: 4, USERS: 2}
 
 
-class GitLabEvents(Collector[EventsConfig]):
+class GitLabEvents(ApiCollector[EventsConfig, EventsClient]):
     """Events of projects and of users.
 
     In every round four parts run beside each other: the list of projects, the events of those that were
@@ -47,37 +45,19 @@ class GitLabEvents(Collector[EventsConfig]):
         self._zone: tzinfo = UTC if context.timezone == "UTC" else ZoneInfo(context.timezone)
         self._reader = EventReader(
             self._client,
-            Instance(config.instance or config.host_and_path, config.url.removesuffix("/api/v4")),
+            Instance(config.history_name, config.url.removesuffix("/api/v4")),
             max(MEMORY, timedelta(minutes=config.cache_ttl_minutes)),
             context.api.unknown_value,
         )
 
     @property
-    def target(self) -> str:
-        """The instance, by the name that is in the ids of its events."""
-        return f"{self.name}:{self.config.instance or self.config.host_and_path}"
-
-    @property
     def schedule(self) -> Schedule:
         """How often to look at a project or user, and in each round at the lists."""
-        interval = self.config.poll_interval_seconds
-        return Schedule(interval, max(interval, self.config.poll_interval_max_seconds), interval)
+        return replace(super().schedule, discover=self.config.poll_interval_seconds)
 
     def lane_capacity(self, lane: str) -> int:
         """How many lists of events are read at once: those of users hold up none of the projects."""
         return _READERS.get(lane, 1)
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
-
-    def collect(self) -> Iterator[Metric]:
-        """Nothing: what it reads goes to the sinks."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
 
     # -- rounds --------------------------------------------------------------------------------
 

@@ -65,6 +65,11 @@ class EventsConfig(Connection, PolledConfig):
         return [str(entry) for entry in value] if isinstance(value, (list, tuple)) else value
 
     @property
+    def history_name(self) -> str:
+        """Under which name the history of the instance is kept: the given one outlives a move."""
+        return self.instance or super().history_name
+
+    @property
     def _named(self) -> bool:
         return bool(self.projects or self.groups or self.users)
 

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
 
-from prometheus_client.metrics_core import Metric
-
-from collectors import _fleet
+from collectors._runners import FleetCollector, together, unavailable
+from collectors.gitlab import demos
 from collectors.gitlab.fleet.client import RunnersClient
 from collectors.gitlab.fleet.reader import FleetReader
 from collectors.gitlab.fleet.settings import RunnersConfig
-from exporter import ci_families
-from exporter.contract import (
-    Batch,
-    Collector,
-    Context,
-    DemoSource,
-    Discovery,
-    Position,
-    Schedule,
-    Unit,
-    UnitTrouble,
-)
-from exporter.errors import UnitUnavailable
-
-_PROVIDER = "gitlab"
-_NO_ROOM = "max_runners"
+from exporter.contract import Batch, Context, Discovery, Position, Schedule, Unit
 
 
-class GitLabRunners(Collector[RunnersConfig]):
+class GitLabRunners(FleetCollector[RunnersConfig, RunnersClient]):
     """The runners of an instance, of groups and of projects, as one fleet.
 
     Over GraphQL a round costs a call per 100 runners of each scope, and for administrators one per 100
@@ -39,8 +22,8 @@ class GitLabRunners(Collector[RunnersConfig]):
 
     name = "gitlab_runners"
     config_model = RunnersConfig
-    families = ci_families.RUNNER_FAMILIES
-    unit_noun = "fleets"
+    fleet_provider = "gitlab"
+    start_demo = staticmethod(demos.runners_source)
 
     def __init__(self, config: RunnersConfig, context: Context) -> None:
         super().__init__(config, context)
@@ -48,61 +31,29 @@ class GitLabRunners(Collector[RunnersConfig]):
         self._reader = FleetReader(self._client, config, context)
 
     @property
-    def target(self) -> str:
-        """The host and path of the instance."""
-        return f"{self.name}:{self.config.host_and_path}"
-
-    @property
     def schedule(self) -> Schedule:
-        """How often to poll; what a poll brings is always news, so only failures make it rarer."""
-        config = self.config
-        longest = max(config.poll_interval_seconds, config.poll_interval_max_seconds)
-        return Schedule(config.poll_interval_seconds, longest, config.rediscover_interval_seconds)
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
+        """How often to poll, and to read anew what is read only now and then."""
+        return replace(super().schedule, discover=self.config.rediscover_interval_seconds)
 
     def discover(self) -> Discovery:
         """The one fleet there is; what is read only now and then is read at its next poll."""
         self._reader.forget_ways()
-        return Discovery((Unit(self.name, self.config.host_and_path),))
+        return super().discover()
 
     def poll(self, unit: Unit, position: Position) -> Batch:
         """The whole fleet; a scope that cannot be read is told, and the others are shown."""
         fleet = self._reader.read()
         troubles = self._reader.troubles
         if self._reader.blind:
-            raise UnitUnavailable(_together(troubles).detail, troubles[0].reason)
-        shown, surplus = self._reader.shown(fleet)
-        self.context.page.note_dropped(
-            ci_families.RUNNER_INFO, _NO_ROOM, [_fleet.info(_PROVIDER, runner) for runner in surplus]
+            raise unavailable(troubles)
+        samples = self._samples(
+            fleet,
+            self._reader.chosen(fleet.runners),
+            at_most=self.config.per_runner.max_runners,
+            max_tag_sets=self.config.queue.max_tag_sets,
         )
         return Batch(
-            samples=_fleet.samples(_PROVIDER, fleet, shown, max_tag_sets=self.config.queue.max_tag_sets),
-            trouble=_together(troubles) if troubles else None,
+            samples=samples,
+            trouble=together(troubles) if troubles else None,
             failure=self._reader.failure,
         )
-
-    def collect(self) -> Iterator[Metric]:
-        """What the last poll saw, from memory."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in GitLab that the demo of pipelines starts."""
-        from collectors.gitlab.demos import runners_source
-
-        return runners_source(directory)
-
-
-def _together(troubles: list[UnitTrouble]) -> UnitTrouble:
-    """One trouble that tells all: a poll can report no more."""
-    if len(troubles) == 1:
-        return troubles[0]
-    detail = "; ".join(f"{trouble.name}: {trouble.detail}" for trouble in troubles)
-    return UnitTrouble(", ".join(trouble.name for trouble in troubles), troubles[0].reason, detail)

@@ -96,12 +96,11 @@ class FleetReader:
             raise error
         self.failure = self.failure or error
 
-    def shown(self, fleet: Fleet) -> tuple[list[Runner], list[Runner]]:
-        """The runners with series of their own, and those for which there is no room."""
+    def chosen(self, runners: Iterable[Runner]) -> list[Runner]:
+        """Those of *runners* that get series of their own as far as there is room, by id."""
         rules = self._config.per_runner
-        chosen = [runner for runner in fleet.runners if rules.selects(runner.description)]
-        chosen.sort(key=lambda runner: runner.runner_id)
-        return chosen[: rules.max_runners], chosen[rules.max_runners :]
+        chosen = [runner for runner in runners if rules.selects(runner.description)]
+        return sorted(chosen, key=lambda runner: runner.runner_id)
 
     # -- scopes --------------------------------------------------------------------------------
 
@@ -205,7 +204,7 @@ class FleetReader:
 
     def _ask_for_jobs(self, seen: _Seen) -> None:
         """Ask each online runner that is shown and may be busy, which REST demands."""
-        shown, _ = self.shown(Fleet(list(seen.runners.values()), None))
+        shown = self.chosen(seen.runners.values())[: self._config.per_runner.max_runners]
         asked = [
             runner.runner_id
             for runner in shown

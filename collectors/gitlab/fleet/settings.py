@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from collectors._runners import FleetConfig
 from collectors.gitlab.settings import Connection
 
 
@@ -42,17 +43,13 @@ class Queue(_Part):
     )
 
 
-class RunnersConfig(Connection):
+class RunnersConfig(Connection, FleetConfig):
     """Whose runners to watch, and what to show of them."""
 
     instance: bool = Field(default=False, description="all runners; the token must be an administrator's")
     groups: tuple[str, ...] = Field(default=(), description="groups whose runners are watched, by path")
     projects: tuple[str, ...] = Field(
         default=(), description="projects whose runners are watched, by path or id"
-    )
-    poll_interval_seconds: float = Field(default=60, gt=0, description="wait between two polls")
-    poll_interval_max_seconds: float = Field(
-        default=300, gt=0, description="while GitLab fails it is asked less and less often, down to this"
     )
     rediscover_interval_seconds: float = Field(
         default=1800,

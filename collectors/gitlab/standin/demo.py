@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
-import subprocess
+from functools import partial
 from pathlib import Path
 
-from collectors._standin.client import spawn
+from collectors._standin.demo import LIVELY, order, start
 from collectors.gitlab.standin.client import MODULE
 from exporter.contract import DemoSource
 
@@ -25,27 +26,32 @@ _WORLD: dict[str, object] = {
     "pipelines_per_hour": 900,
     "changes_per_hour": 60,
 }
+# What its collector of pipelines reads.
+_EVENTS = ("pipeline", "job", "push", "tag_push", "merge_request")
 
 
 def demo_source(directory: Path) -> DemoSource:
     """A started demo world, its errors logged in *directory*; it ends with this process.
 
     A new pipeline begins every four seconds, and as often one finishes. Of its runners most work, one each
-    is offline, stale, paused and new; now and then a job waits for a runner that is not there.
+    is offline, stale, paused and new; now and then a job waits for a runner that is not there. Once it is
+    told where to, it sends signed webhooks of all that.
     """
     token = f"glpat-{secrets.token_hex(10)}"
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "gitlab-standin.log").open("ab") as log:
-        process, url = spawn(MODULE, {**_WORLD, "token": token}, subprocess.DEVNULL, log.fileno())
-    # Whoever ends it does so by its id; without this Popen would warn of a process that still runs.
-    process.returncode = 0
+    process_id, url = start(MODULE, {**_WORLD, "token": token}, directory / "gitlab-standin.log")
+    signing_token = f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
     block = {
         "url": url,
         "token": token,
         "groups": [{"path": _GROUP, "include_subgroups": True}],
-        "poll_interval_seconds": 5,
-        "poll_interval_max_seconds": 15,
         "backfill_days": 7,
-        "operations_per_second": 200,
+        **LIVELY,
+        "hooks": {"signing_token": signing_token},
     }
-    return DemoSource(block, "stand-in GitLab", (process.pid,))
+    return DemoSource(
+        block, "stand-in GitLab", (process_id,), send_hooks=partial(_send_hooks, url, signing_token)
+    )
+
+
+def _send_hooks(standin: str, signing_token: str, to: str) -> None:
+    order(standin, action="hooks", url=f"{to}gitlab", signing_token=signing_token, events=_EVENTS)

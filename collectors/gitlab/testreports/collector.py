@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import ClassVar
 
-from prometheus_client.metrics_core import Metric
-
 from collectors import _testing
+from collectors._api import ApiCollector
+from collectors.gitlab import demos
 from collectors.gitlab.discovery import Discoverer
 from collectors.gitlab.testreports.client import ReportsClient
 from collectors.gitlab.testreports.cursor import State
@@ -16,7 +15,7 @@ from collectors.gitlab.testreports.reader import Reader
 from collectors.gitlab.testreports.settings import ReportsConfig
 from collectors.gitlab.waking import IsNews, WokenByHooks, has_ended
 from exporter import ci_test_families
-from exporter.contract import Batch, Collector, Context, DemoSource, Discovery, Position, Unit
+from exporter.contract import Batch, Context, Discovery, Position, Unit
 from exporter.errors import SourceError, Unauthorized, UnitUnavailable
 from exporter.families import Samples
 from exporter.model.views import UnitView
@@ -24,7 +23,7 @@ from exporter.model.views import UnitView
 _PROVIDER = "gitlab"
 
 
-class GitLabTests(WokenByHooks, Collector[ReportsConfig]):
+class GitLabTests(WokenByHooks, ApiCollector[ReportsConfig, ReportsClient]):
     """Reports of tests, of every finished pipeline once.
 
     A project without news costs one call. A finished pipeline costs one call for the summary of its report,
@@ -36,19 +35,11 @@ class GitLabTests(WokenByHooks, Collector[ReportsConfig]):
     config_model = ReportsConfig
     woken_by: ClassVar[Mapping[str, IsNews]] = {"pipeline": has_ended}
     families = ci_test_families.FAMILIES
+    start_demo = staticmethod(demos.tests_source)
 
     def __init__(self, config: ReportsConfig, context: Context) -> None:
         super().__init__(config, context)
         self._client = ReportsClient(config, context, self.name)
-
-    @property
-    def target(self) -> str:
-        """The host and path of the instance; the scheme may change without a new history."""
-        return f"{self.name}:{self.config.instance or self.config.host_and_path}"
-
-    def credentials_changed(self) -> bool:
-        """Whether the token file holds another token than the refused one."""
-        return self._client.credentials_changed()
 
     def discover(self) -> Discovery:
         """Every project to watch."""
@@ -85,6 +76,9 @@ class GitLabTests(WokenByHooks, Collector[ReportsConfig]):
             samples=_testing.samples((_PROVIDER, unit.name), state.newest),
             quiet=not reader.changed,
             observations=tuple(reader.observations),
+            given_up=tuple(
+                total for suite in reader.given_up for total in _testing.totals_of(_PROVIDER, suite)
+            ),
             trouble=reader.trouble,
             failure=failure,
             more=reader.more,
@@ -94,18 +88,3 @@ class GitLabTests(WokenByHooks, Collector[ReportsConfig]):
     def unit_samples(self, view: UnitView) -> Samples:
         """What was counted for one project."""
         return _testing.totals(view.name, view.totals)
-
-    def collect(self) -> Iterator[Metric]:
-        """The pages of all projects, from memory."""
-        return self.context.page.collect()
-
-    def close(self) -> None:
-        """Close idle connections."""
-        self._client.close()
-
-    @classmethod
-    def start_demo(cls, directory: Path) -> DemoSource:
-        """Watch the stand-in GitLab that the demo of pipelines starts."""
-        from collectors.gitlab.demos import tests_source
-
-        return tests_source(directory)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from collectors import _testing
+from collectors._failures import concerns_all
 from collectors._testing import Case, Newest, RefKey, Report
 from collectors.gitlab import mapping as pipelines
-from collectors.gitlab.reader import OVERLAP, concerns_all
+from collectors.gitlab.reader import OVERLAP
 from collectors.gitlab.testreports import mapping
 from collectors.gitlab.testreports.client import ReportsClient
 from collectors.gitlab.testreports.cursor import State, Waiting
@@ -38,7 +39,10 @@ _REPORTING = frozenset(
 
 @dataclass(slots=True)
 class Reader:
-    """Reads the news of *unit* into *state*; what it found to count is in ``observations``."""
+    """Reads the news of *unit* into *state*; what it found to count is in ``observations``.
+
+    ``given_up`` are suites that have no name, and so no totals, of their own any more.
+    """
 
     unit: Unit
     state: State
@@ -49,6 +53,7 @@ class Reader:
     unknown: Callable[[str], None]
     counts_from: datetime
     observations: list[Observation] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
     nameless: str = ""
     changed: bool = False
     more: bool = False
@@ -147,7 +152,8 @@ class Reader:
         """Have the report read once GitLab has surely made it; its clock need not be ours."""
         now, settle = self.clock.now(), timedelta(seconds=self.config.settle_seconds)
         rest = min(settle, max(timedelta(), entry.updated_at + settle - now))
-        self.state.queue[entry.run_id] = Waiting.of(entry, now + rest, counts=counts, kind=kind)
+        watched_from = self.counts_from + timedelta(days=self.config.backfill_days)
+        self.state.queue[entry.run_id] = Waiting.of(entry, now + rest, watched_from, counts=counts, kind=kind)
 
     def _obey(self) -> None:
         """Forget what is shown and is not wanted any more: the configuration may have changed."""
@@ -241,8 +247,8 @@ class Reader:
         summary = self.client.summary(self.unit.key, one.run_id)
         report = None if summary is None else mapping.report(summary)
         if report is not None:
-            if one.counts:
-                self.observations += _testing.observations(self.provider, report, self._suite_label)
+            if one.counts and self.clock.now() < one.counts_until:
+                self._count(one, report)
             self._show(one, report)
         self._looked_at(one)
 
@@ -250,8 +256,15 @@ class Reader:
         """Remember not to look at the pipeline again just because it is the newest of its ref."""
         self.state.looked[one.ref] = max(one.run_id, self.state.looked.get(one.ref, 0))
 
-    def _suite_label(self, name: str) -> str:
-        return self.state.suite_label(name, self.config.max_suites)
+    def _count(self, one: Waiting, report: Report) -> None:
+        """Have *report* counted; suites that reports have long come without make room."""
+        ended_at = min(one.updated_at, self.clock.now())  # GitLab's clock need not be ours
+
+        def label(suite: str) -> str:
+            return self.state.suite_label(suite, ended_at, self.config.max_suites)
+
+        self.observations += _testing.observations(self.provider, report, label, one.counts_until)
+        self.given_up += self.state.give_up_suites()
 
     def _show(self, one: Waiting, report: Report) -> None:
         """Make the report the one that is shown of its ref, unless a newer one is or nobody wants it."""

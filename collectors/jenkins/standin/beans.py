@@ -1,4 +1,4 @@
-"""Jenkins' objects as its remote API exports them, made from a forge when they are asked for."""
+"""Jenkins' items and builds as its remote API exports them, made from a forge when they are asked for."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from collectors._standin.forge import Forge, Job, Project, Run
+from collectors._standin.forge import Forge
+from collectors._standin.runs import Job, Project, Run
 from collectors.jenkins.standin.tree import Bean
 
 MULTIBRANCH, PIPELINE, FREESTYLE = "multibranch", "pipeline", "freestyle"
-_LEFT_QUEUE_AFTER = 1_000  # milliseconds; that is when the forge begins a run
+LEFT_QUEUE_AFTER = 1_000  # milliseconds; that is when the forge begins a run
 _FOLDER = "com.cloudbees.hudson.plugins.folder.Folder"
 _ORGANIZATION = "jenkins.branch.OrganizationFolder"
 _MULTIBRANCH = "org.jenkinsci.plugins.workflow.multibranch.WorkflowMultiBranchProject"
-_WORKFLOW = "org.jenkinsci.plugins.workflow.job.Workflow"
-_PLACEHOLDER = "org.jenkinsci.plugins.workflow.support.steps.ExecutorStepExecution$PlaceholderTask"
+WORKFLOW = "org.jenkinsci.plugins.workflow.job.Workflow"
 _CAUSES = {
     "push": "jenkins.branch.BranchEventCause",
     "indexing": "jenkins.branch.BranchIndexingCause",
@@ -57,6 +57,11 @@ class Settings:
     organizations: set[str] = field(default_factory=set)
     results: dict[int, str] = field(default_factory=dict)
     nodes: dict[str, tuple[bool, bool]] = field(default_factory=dict)
+
+
+def address(base_url: str, path: str) -> str:
+    """Where the page of the item *path* is."""
+    return base_url + "".join(f"/job/{quote(name, safe='')}" for name in path.split("/")) + "/"
 
 
 class Beans:
@@ -128,7 +133,7 @@ class Beans:
         }
 
     def _address(self, path: str) -> str:
-        return self._url + "".join(f"/job/{quote(name, safe='')}" for name in path.split("/")) + "/"
+        return address(self._url, path)
 
     def kind(self, project: Project) -> str:
         """What sort of job a project is."""
@@ -169,7 +174,7 @@ class Beans:
         for ref, kind in sorted(self._refs(project).items()):
             name = quote(ref, safe="")
             by_view.setdefault(_VIEWS[kind], []).append(
-                {"_class": f"{_WORKFLOW}Job", "name": name, "url": self._address(f"{project.path}/{name}")}
+                {"_class": f"{WORKFLOW}Job", "name": name, "url": self._address(f"{project.path}/{name}")}
             )
         return [
             {"_class": "jenkins.branch.MultiBranchProjectViewHolder$ViewImpl", "name": name, "jobs": jobs}
@@ -186,7 +191,7 @@ class Beans:
             return self.build(of[0], path) if of else None
 
         return {
-            "_class": "hudson.model.FreeStyleProject" if freestyle else f"{_WORKFLOW}Job",
+            "_class": "hudson.model.FreeStyleProject" if freestyle else f"{WORKFLOW}Job",
             **self._item(name, path),
             "buildable": True,
             "color": "notbuilt" if not builds else "blue",
@@ -224,10 +229,10 @@ class Beans:
 
     def build(self, run: Run, path: str) -> Bean:
         """One build of the job *path*."""
-        began = run.created_at + _LEFT_QUEUE_AFTER
+        began = run.created_at + LEFT_QUEUE_AFTER
         freestyle = self.kind(run.project) == FREESTYLE
         return {
-            "_class": "hudson.model.FreeStyleBuild" if freestyle else f"{_WORKFLOW}Run",
+            "_class": "hudson.model.FreeStyleBuild" if freestyle else f"{WORKFLOW}Run",
             "number": run.number,
             "id": str(run.number),
             "url": f"{self._address(path)}{run.number}/",
@@ -271,11 +276,11 @@ class Beans:
             actions.append(
                 {
                     "_class": "jenkins.metrics.impl.TimeInQueueAction",
-                    "queuingDurationMillis": _LEFT_QUEUE_AFTER,
+                    "queuingDurationMillis": LEFT_QUEUE_AFTER,
                     "blockedDurationMillis": 0,
                     "buildableDurationMillis": 0,
-                    "waitingDurationMillis": _LEFT_QUEUE_AFTER,
-                    "queuingTimeMillis": _LEFT_QUEUE_AFTER,
+                    "waitingDurationMillis": LEFT_QUEUE_AFTER,
+                    "queuingTimeMillis": LEFT_QUEUE_AFTER,
                     "subTaskCount": len(run.jobs),
                 }
             )
@@ -295,7 +300,7 @@ class Beans:
         """The answer of ``wfapi/describe``; ``None`` without the plugin, and for what is no pipeline."""
         if not self._settings.stage_view or self.kind(run.project) == FREESTYLE:
             return None
-        began, end = run.created_at + _LEFT_QUEUE_AFTER, run.finished_at or self._forge.now
+        began, end = run.created_at + LEFT_QUEUE_AFTER, run.finished_at or self._forge.now
         status = {"SUCCESS": "SUCCESS", "FAILURE": "FAILED", None: "IN_PROGRESS"}
         result = self._result(run)
         return {
@@ -323,92 +328,3 @@ class Beans:
             "durationMillis": end - job.created_at,
             "pauseDurationMillis": 0,
         }
-
-    # -- queue and nodes -----------------------------------------------------------------------
-
-    def queue(self) -> Bean:
-        """What waits: runs in their quiet period, and stages for an executor."""
-        return {
-            "_class": "hudson.model.Queue",
-            "discoverableItems": [],
-            "items": lambda: [*self._quiet(), *self._buildable()],
-        }
-
-    def _runs(self) -> Iterable[Run]:
-        return (run for project in self._forge.projects.values() for run in project.runs.values())
-
-    def _quiet(self) -> Iterable[Bean]:
-        for run in self._runs():
-            if run.status == "created":
-                task = {"_class": f"{_WORKFLOW}Job", "name": run.ref, "url": self._address(run.project.path)}
-                yield {
-                    "_class": "hudson.model.Queue$WaitingItem",
-                    **self._queued(run.id, run.created_at, "In the quiet period. Expires in 0.9 sec", task),
-                    "timestamp": run.created_at + _LEFT_QUEUE_AFTER,
-                }
-
-    def _buildable(self) -> Iterable[Bean]:
-        for run in self._runs():
-            for job in run.jobs:
-                if job.status == "pending":
-                    why = f"Waiting for next available executor on ‘{' && '.join(job.plan.labels)}’"
-                    task = {"_class": _PLACEHOLDER, "name": f"part of {run.project.path} #{run.number}"}
-                    yield {
-                        "_class": "hudson.model.Queue$BuildableItem",
-                        **self._queued(job.id, job.created_at, why, task),
-                        "buildable": True,
-                        "buildableStartMilliseconds": job.created_at,
-                        "pending": False,
-                    }
-
-    @staticmethod
-    def _queued(number: int, since: int, why: str, task: Bean) -> Bean:
-        return {
-            "id": number,
-            "inQueueSince": since,
-            "blocked": False,
-            "buildable": False,
-            "stuck": False,
-            "why": why,
-            "params": "",
-            "url": f"queue/item/{number}/",
-            "actions": [],
-            "task": task,
-        }
-
-    def computers(self) -> Bean:
-        """All nodes: the controller's own without executors, and one for each runner of the forge."""
-        names = [f"runner-{number + 1}" for number in range(self._forge.options.runners)]
-        return {
-            "_class": "hudson.model.ComputerSet",
-            "displayName": "Nodes",
-            "busyExecutors": 0,
-            "totalExecutors": 4 * len(names),
-            "computer": lambda: [
-                self._computer("Built-In Node", 0, ("built-in",)),
-                *(self._computer(name, 4, (name, "linux")) for name in names),
-            ],
-        }
-
-    def _computer(self, name: str, executors: int, labels: tuple[str, ...]) -> Bean:
-        offline, temporarily = self._settings.nodes.get(name, (False, False))
-        busy = sum(job.status == "running" and job.runner == name for run in self._runs() for job in run.jobs)
-        return {
-            "_class": "hudson.slaves.SlaveComputer" if executors else "hudson.model.Hudson$MasterComputer",
-            "displayName": name,
-            "offline": offline or temporarily,
-            "temporarilyOffline": temporarily,
-            "offlineCauseReason": "",
-            "idle": busy == 0,
-            "numExecutors": executors,
-            "assignedLabels": [{"name": label} for label in labels],
-            "executors": [{"idle": place >= busy, "number": place} for place in range(max(executors, busy))],
-            "oneOffExecutors": [],
-            "monitorData": {
-                "hudson.node_monitors.ArchitectureMonitor": None if offline else "Linux (amd64)",
-                "hudson.node_monitors.ClockMonitor": {"_class": "hudson.util.ClockDifference", "diff": 0},
-            },
-        }
-
-
-__all__ = ["FREESTYLE", "MULTIBRANCH", "PIPELINE", "Beans", "Settings"]

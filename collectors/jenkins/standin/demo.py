@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-import subprocess
 from pathlib import Path
 
-from collectors._standin.client import spawn
+from collectors._standin.demo import LIVELY, start
 from collectors.jenkins.standin.client import MODULE
 from collectors.jenkins.standin.site import USER
 from exporter.contract import DemoSource
@@ -26,18 +25,12 @@ _WORLD: dict[str, object] = {
 def demo_source(directory: Path) -> DemoSource:
     """A started demo world, its errors logged in *directory*; it ends with this process."""
     token = secrets.token_hex(17)
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "jenkins-standin.log").open("ab") as log:
-        process, url = spawn(MODULE, {**_WORLD, "token": token}, subprocess.DEVNULL, log.fileno())
-    # Whoever ends it does so by its id; without this Popen would warn of a process that still runs.
-    process.returncode = 0
+    process_id, url = start(MODULE, {**_WORLD, "token": token}, directory / "jenkins-standin.log")
     block = {
         "url": url,
         "user": USER,
         "token": token,
-        "poll_interval_seconds": 5,
-        "poll_interval_max_seconds": 15,
         "backfill_days": 2,
-        "operations_per_second": 200,
+        **LIVELY,
     }
-    return DemoSource(block, "stand-in Jenkins", (process.pid,))
+    return DemoSource(block, "stand-in Jenkins", (process_id,))

@@ -10,9 +10,11 @@ from urllib.parse import parse_qs, unquote
 
 from collectors._standin.asking import Answer, Refusal, Request
 from collectors._standin.faults import Reply
-from collectors._standin.forge import Forge, Options, Run
+from collectors._standin.forge import Forge, Options
+from collectors._standin.runs import Run
 from collectors._standin.site import Site as StandInSite
 from collectors.jenkins.standin.beans import MULTIBRANCH, Beans, Settings
+from collectors.jenkins.standin.executors import Executors
 from collectors.jenkins.standin.tree import BadTree, Bean, parse, prune, shallow
 
 USER = "exporter"
@@ -31,6 +33,7 @@ class Site(StandInSite):
         self.settings = Settings(**settings)
         self._prefix, self._anonymous = prefix, anonymous
         self._beans = Beans(self.forge, self.settings, base_url + prefix)
+        self._executors = Executors(self.forge, self.settings, base_url + prefix)
 
     def api(self, request: Request) -> Reply:
         """The reply of the remote API."""
@@ -56,7 +59,7 @@ class Site(StandInSite):
         try:
             return Answer(prune(bean, parse(tree)) if tree else shallow(bean))
         except BadTree as error:
-            raise Refusal(400, f"<html>{error}</html>") from None
+            raise Refusal(500, f"<html>Malformed tree expression: {error}</html>") from None
 
     def _admit(self, request: Request) -> None:
         """Refuse who gives another password, or none where that is needed."""
@@ -71,8 +74,8 @@ class Site(StandInSite):
         """What is at *path*; ``None`` if nothing is."""
         fixed = {
             "api/json": self._beans.root,
-            "queue/api/json": self._beans.queue,
-            "computer/api/json": self._beans.computers,
+            "queue/api/json": self._executors.queue,
+            "computer/api/json": self._executors.computers,
         }
         if path in fixed:
             return fixed[path]()

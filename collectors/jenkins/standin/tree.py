@@ -1,6 +1,6 @@
 """The parameter ``tree`` of Jenkins' remote API: what it says, and what is left of an object by it.
 
-Source: stapler, org/kohsuke/stapler/export/NamedPathPruner.java.
+Source: stapler, org/kohsuke/stapler/export/NamedPathPruner.java and Property.java.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ _LINKS = ("name", "url", "number", "color", "fullName", "displayName")
 
 
 class BadTree(ValueError):
-    """A tree that is none; Jenkins answers 400."""
+    """A tree that is none; Jenkins answers 500."""
+
+
+class Table(dict[str, Any]):
+    """Values by a name that is no property: a tree selects none of them, but properties of each."""
 
 
 @dataclass(slots=True)
@@ -110,6 +114,8 @@ def prune(value: Any, tree: Tree) -> Any:
         return [prune(one, tree) for one in value[tree.first : tree.end]]
     if not isinstance(value, dict):
         return value
+    if isinstance(value, Table):
+        return {name: prune(inner, tree) for name, inner in value.items()}
     kept = {"_class": value["_class"]} if "_class" in value else {}
     for name, inner in value.items():
         below = tree.children.get(name) or tree.children.get("*")

@@ -119,7 +119,8 @@ def engine() -> list[Panel]:
         46,
         "Units of work under way",
         "short",
-        "How many there are at the scrape, and how many can be.",
+        "How many there are at the scrape, how many can be, and how many wait because their collector has no"
+        " worker free.",
         NOTHING,
     )
     per_poll = quantile("ci_exporter_poll_fetch_duration_seconds", "collector")
@@ -146,6 +147,7 @@ def engine() -> list[Panel]:
             under_way,
             Query(f"sum({now('ci_exporter_job_running')})", "under way"),
             Query(f"sum({now('ci_exporter_capacity')})", "can be at once"),
+            Query(f"sum({now('ci_exporter_polls_waiting')})", "due, and waiting"),
         ),
     ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,7 +37,7 @@ class AlertmanagerChannel(Channel):
         super().__init__(name, settings)
         mine = settings.alertmanager
         self._clock = clock or SystemClock()
-        self._url = f"{mine.url.get_secret_value().rstrip('/')}/api/v2/alerts" if mine.url else ""
+        self._url = f"{mine.url.get_secret_value().rstrip('/')}/api/v2" if mine.url else ""
         self.resend_seconds = mine.resend_interval_seconds
         self._lasts = timedelta(seconds=_RESENDS * mine.resend_interval_seconds)
         self._verify: bool | str = str(mine.ca_file) if mine.ca_file else True
@@ -51,9 +51,29 @@ class AlertmanagerChannel(Channel):
             self._auth = requests.auth.HTTPBasicAuth(*login)
 
     def send(self, notice: Notice) -> None:
-        body = json.dumps([self._posted(alert, notice.kind) for alert in notice.alerts])
+        self._ask("POST", "alerts", json.dumps([self._posted(alert, notice.kind) for alert in notice.alerts]))
+
+    def try_out(self) -> Iterator[str]:
+        self._ask("GET", "status")
+        yield "Alertmanager answers"
+
+    def _ask(self, method: str, path: str, body: str = "") -> None:
+        """Call its API.
+
+        Raises:
+            SinkError: it did not say that all is well.
+        """
         try:
-            answer = self._post(body)
+            answer = requests.request(
+                method,
+                f"{self._url}/{path}",
+                data=body.encode(),
+                headers=self._headers,
+                auth=self._auth,
+                verify=self._verify,
+                timeout=self.settings.timeout_seconds,
+                allow_redirects=False,
+            )
         except requests.RequestException as error:
             raise SinkError(f"Alertmanager {without_secrets(error)}") from None
         except (OSError, ValueError) as error:  # such as a CA file that is no longer there
@@ -64,17 +84,6 @@ class AlertmanagerChannel(Channel):
                 retry_after=retry_after_seconds(answer, self._clock.now()),
                 permanent=answer.status_code in _NEVER_TAKEN,
             )
-
-    def _post(self, body: str) -> requests.Response:
-        return requests.post(
-            self._url,
-            data=body.encode(),
-            headers=self._headers,
-            auth=self._auth,
-            verify=self._verify,
-            timeout=self.settings.timeout_seconds,
-            allow_redirects=False,
-        )
 
     def _posted(self, alert: Alert, kind: NoticeKind) -> dict[str, Any]:
         """*alert* as Alertmanager's API v2 takes it."""

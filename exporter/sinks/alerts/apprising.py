@@ -20,6 +20,7 @@ from exporter.sinks.alerts.answers import retry_after_seconds, shown, without_se
 from exporter.sinks.alerts.channels import Channel
 from exporter.sinks.alerts.markdown import markdown, unmentioned
 from exporter.sinks.alerts.overhearing import Heard, listen_to, overhear
+from exporter.sinks.alerts.trying import log_in_to_mail, reach
 
 _NEVER_TAKEN = (413, 422)
 _LEAST_BODY = 200
@@ -42,7 +43,7 @@ class AppriseChannel(Channel):
         # Whoever is no chat gets the text as it is.
         self._harmless: Callable[[str], str] = str if _NO_CHAT.match(url) else unmentioned
         self._service = str(self._plugin.service_name)
-        listen_to(self._plugin)
+        self._calls = listen_to(self._plugin)
         for secret in _secrets(url, str(self._plugin.url(privacy=True))):
             logs.register_secret(secret)
         self._limit_time(url)
@@ -69,6 +70,25 @@ class AppriseChannel(Channel):
                 raise error
             # Those who have it would get it again and again.
             raise SinkError(f"only some of its receivers got the message: {error}", permanent=True)
+
+    def try_out(self) -> Iterator[str]:
+        seconds = self.settings.timeout_seconds
+        if getattr(self._plugin, "smtp_host", None):
+            yield f"mail server {log_in_to_mail(self._plugin, seconds)} lets us in"
+            return
+        hosts = {reach(url, seconds, self._plugin.verify_certificate): None for url in self._urls()}
+        for host in hosts:
+            yield f"{self._service} at {host} answers"
+        if not hosts:
+            yield f"{self._service} was not tried: ci-exporter notify test --channel {self.name} does"
+
+    def _urls(self) -> list[str]:
+        """Where a message would go over HTTP first; nothing is sent."""
+        if not self._calls:
+            return []
+        with overhear(rehearsal=True) as heard:
+            self._apprise.notify(body="-", title="-")
+        return heard.urls
 
     def _limit_time(self, url: str) -> None:
         """Let each step of an attempt take as long as the whole of it, unless the URL says otherwise."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from exporter.config.channels import ChannelSettings
@@ -31,6 +31,14 @@ class Channel(ABC):
         Raises:
             SinkError: the receiver did not take it; the text names no secret.
         """
+
+    def try_out(self) -> Iterator[str]:
+        """Lines for ``check --online``: whether the receiver can be reached; it is told nothing.
+
+        Raises:
+            SinkError: it cannot.
+        """
+        return iter(())
 
 
 def build_channels(settings: Mapping[str, ChannelSettings], version: str = "") -> dict[str, Channel]:

@@ -6,8 +6,9 @@ import logging
 import random
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from exporter.errors import ExporterError, SinkError, Stopped
@@ -15,7 +16,8 @@ from exporter.model.alerts import Alert, Notice, NoticeKind
 from exporter.sinkmetrics import Notified
 from exporter.sinks.alerts.attempts import Attempts
 from exporter.sinks.alerts.channels import Channel
-from exporter.sinks.base import SinkContext
+from exporter.sinks.alerts.templates import duration, when
+from exporter.sinks.base import SinkContext, try_each
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +25,7 @@ _LOOK_SECONDS = 1.0
 _STOP_SECONDS = 0.6
 _STORE_SECONDS = 5.0
 _MINUTE = 60.0
+_LATE_SECONDS = 300.0
 _BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 5.0, 300.0
 STUBBORN = 3
 """A message that failed so often is passed by: it may be the message's fault, not the channel's."""
@@ -65,6 +68,14 @@ class Dispatcher:
         for name, lane in self._lanes.items():
             lane.standing = tuple(standing.get(name, ()))
 
+    def try_out(self) -> Iterator[str]:
+        """Lines for ``check --online`` on each channel; nothing is sent.
+
+        Raises:
+            SinkError: at the end, if some cannot be reached.
+        """
+        return try_each((f"channel {name}: ", lane.try_out) for name, lane in self._lanes.items())
+
     def _keep_house(self, stopping: threading.Event) -> None:
         """Drop what waits for channels that are configured no more, and count the rest from time to time."""
         dropped = False
@@ -94,6 +105,7 @@ class Lane:
     def __init__(self, channel: Channel, context: SinkContext) -> None:
         self.name = channel.name
         self.standing: tuple[Alert, ...] = ()
+        self._channel = channel
         self._resend_seconds = channel.resend_seconds
         self._settings = channel.settings
         self._context = context
@@ -136,6 +148,18 @@ class Lane:
                 if not stopping.is_set():
                     bell.wait(seconds)
 
+    def try_out(self) -> Iterator[str]:
+        """Whether the channel can be reached.
+
+        Raises:
+            SinkError: it cannot.
+        """
+        try:
+            yield from self._channel.try_out()
+        except SinkError as error:
+            advice = f"correct alerts.channels.{self.name}, or see to its receiver"
+            raise SinkError(f"{error}; {advice}") from None
+
     def step(self) -> bool:
         """Send the next message; false if there is nothing to do now.
 
@@ -150,6 +174,10 @@ class Lane:
         notice = self._notices.next(self.name, self._context.clock.now(), passing=STUBBORN)
         if notice is None:
             return False
+        if notice.kind is NoticeKind.REPEATED and self._notices.is_overtaken(notice):
+            # After an hour without the channel, people want to know how it is now, not how it went on.
+            self._remove([notice.number])
+            return True
         self._try(notice)
         return True
 
@@ -185,7 +213,7 @@ class Lane:
         began = clock.monotonic()
         try:
             with self._context.work.report_log():
-                self._attempts.send(notice)
+                self._attempts.send(self._dated(notice))
         except Stopped:
             raise
         except Exception as error:  # noqa: BLE001 - whoever calls tells it, whatever it is
@@ -209,6 +237,15 @@ class Lane:
             level = logging.DEBUG if self._reminder_failed else logging.WARNING
             log.log(level, "channel was not told again of what stands", extra=self._about(error=str(error)))
         self._reminder_failed = error is not None
+
+    def _dated(self, notice: Notice) -> Notice:
+        """*notice*, which says when it was so if it is late."""
+        seconds = (self._context.clock.now() - notice.created_at).total_seconds()
+        if seconds < _LATE_SECONDS:
+            return notice
+        then = when(notice.created_at.astimezone(self._context.zone))
+        line = f"Late by {duration(seconds)}: this was so at {then}."
+        return replace(notice, body=f"{line}\n{notice.body}")
 
     def _remove(self, numbers: list[int]) -> None:
         self._done.update(numbers)

@@ -10,7 +10,9 @@ from exporter.config.alerts import AlertsSettings
 from exporter.errors import ConfigError, Problem
 from exporter.model.alerts import Alert, AlertState, Notice
 from exporter.sinks.alerts.book import Book
+from exporter.sinks.alerts.branchwatches import BranchBrokenWatch
 from exporter.sinks.alerts.changes import Change
+from exporter.sinks.alerts.jobwatches import JobFailingWatch, QueueSlowWatch
 from exporter.sinks.alerts.lookwatches import (
     CollectorFailingWatch,
     RowsWatch,
@@ -19,12 +21,7 @@ from exporter.sinks.alerts.lookwatches import (
     SinkFailingWatch,
 )
 from exporter.sinks.alerts.reminding import Reminders
-from exporter.sinks.alerts.runwatches import (
-    BranchBrokenWatch,
-    JobFailingWatch,
-    QueueSlowWatch,
-    RunFailedWatch,
-)
+from exporter.sinks.alerts.runwatches import RunFailedWatch
 from exporter.sinks.alerts.telling import Teller
 from exporter.sinks.alerts.templates import TemplateFault
 from exporter.sinks.alerts.watch import Scene, Watch

@@ -26,8 +26,12 @@ class Heard:
     """What went on during one attempt, in its order; any of it may tell secrets.
 
     ``causes`` are why connections failed, ``complaints`` what apprise made of them; ``sent`` is how many
-    receivers it says took the message.
+    receivers it says took the message. In a ``rehearsal``, HTTP calls are not made: ``urls`` are where they
+    would have gone.
     """
+
+    rehearsal: bool = False
+    urls: list[str] = field(default_factory=list)
 
     answers: list[requests.Response] = field(default_factory=list)
     errors: list[Exception] = field(default_factory=list)
@@ -40,9 +44,9 @@ _heard: ContextVar[Heard | None] = ContextVar("heard", default=None)
 
 
 @contextmanager
-def overhear() -> Iterator[Heard]:
+def overhear(*, rehearsal: bool = False) -> Iterator[Heard]:
     """What apprise does in this block, in this thread and those that it starts for it."""
-    heard = Heard()
+    heard = Heard(rehearsal)
     token = _heard.set(heard)
     try:
         yield heard
@@ -72,15 +76,20 @@ class _Requests(ModuleType):
     def __init__(self) -> None:
         super().__init__("requests")
         for name in _METHODS:
-            setattr(self, name, _noting(getattr(requests, name)))
+            setattr(self, name, _noting(getattr(requests, name), at=1 if name == "request" else 0))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(requests, name)
 
 
-def _noting(call: Any) -> Any:
+def _noting(call: Any, at: int) -> Any:
+    """*call*, noted; its URL is the argument *at*."""
+
     def noted(*args: Any, **kwargs: Any) -> requests.Response:
         heard = _heard.get() or Heard()
+        if heard.rehearsal:
+            heard.urls.append(str(args[at] if len(args) > at else kwargs.get("url", "")))
+            raise requests.ConnectionError("this is a rehearsal")
         try:
             answer: requests.Response = call(*args, **kwargs)
         except Exception as error:
@@ -92,15 +101,24 @@ def _noting(call: Any) -> Any:
     return noted
 
 
-def listen_to(plugin: object) -> None:
-    """Have the log of apprise, and the HTTP calls of the class of *plugin*, overheard from now on."""
+def listen_to(plugin: object) -> bool:
+    """Have the log of apprise, and the HTTP calls of the class of *plugin*, overheard from now on.
+
+    Returns:
+        Whether it makes HTTP calls.
+    """
     log = logging.getLogger("apprise")
     if not any(isinstance(handler, _Listener) for handler in log.handlers):
         # Its lines tell tokens and whole messages: they must not reach our log, whatever its level is.
         log.addHandler(_Listener())
         log.propagate = False
         log.setLevel(logging.DEBUG)
+    calls = False
     for cls in type(plugin).__mro__:
         module = sys.modules.get(cls.__module__)
-        if cls.__module__.startswith("apprise.") and getattr(module, "requests", None) is requests:
+        if not cls.__module__.startswith("apprise."):
+            continue
+        if getattr(module, "requests", None) is requests:
             module.requests = _Requests()  # type: ignore[union-attr]
+        calls |= isinstance(getattr(module, "requests", None), _Requests)
+    return calls

@@ -37,6 +37,10 @@ class Sender(Protocol):
         """From now on, tell each channel that forgets of *standing* from time to time."""
         ...
 
+    def try_out(self) -> Iterator[str]:
+        """Lines for ``check --online``, as of a sink."""
+        ...
+
 
 class AlertsSink(Sink):
     """Watches the rules. Alerts, messages and the position in the outbox are saved together, or not at all.
@@ -63,6 +67,9 @@ class AlertsSink(Sink):
                 # What another process finds from now on, this one does not know.
                 self._context.metrics.alerts({})
                 self._remind({})
+
+    def try_out(self) -> Iterator[str]:
+        return self._sender.try_out() if self._sender else iter(())
 
     def _remind(self, standing: Reminders) -> None:
         if self._sender is not None:

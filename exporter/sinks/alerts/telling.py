@@ -25,6 +25,8 @@ LONGEST_TEXT = 4_000
 _LONGEST_OF_MANY = 1_000
 _LISTED = 20
 FLAPPING = "flapping"
+_NOT_NEW = {"repeated": ", still", FLAPPING: ", again and again"}
+"""What a title about several ends with, so that nobody takes it for news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +101,10 @@ class Voice:
             except TemplateFault as error:
                 raise TemplateFault(f"{key}: {error}") from None
 
-    def many(self, alerts: Sequence[Alert], kind: NoticeKind) -> tuple[str, str]:
-        """Title and text of one message about several *alerts*."""
-        phrase = self._texts.many_over if kind is NoticeKind.RESOLVED else self._texts.many
-        title = phrase.format(n=len(alerts), of=_of_whom(alerts))
+    def many(self, alerts: Sequence[Alert], word: str) -> tuple[str, str]:
+        """Title and text of one message about several *alerts*; *word* as in :class:`Owed`."""
+        phrase = self._texts.many_over if word == "resolved" else self._texts.many
+        title = phrase.format(n=len(alerts), of=_of_whom(alerts)) + _NOT_NEW.get(word, "")
         lines = [f"- {one.title}" + (f"\n  {one.url}" if one.url else "") for one in alerts[:_LISTED]]
         if len(alerts) > _LISTED:
             lines.append(f"- and {len(alerts) - _LISTED} more")
@@ -213,13 +215,13 @@ class Teller:
         return ""
 
     def _notices(self, voice: Voice, group: Iterable[Owed], scene: Scene) -> list[Notice]:
-        told = sorted(group, key=lambda owed: (owed.state.started_at, owed.state.fingerprint))
+        told = sorted(group, key=lambda owed: (owed.state.started_at, sorted(owed.state.labels.items())))
         alerts = [voice.alert(owed, scene) for owed in told]
         kind = told[0].kind
         if len(alerts) == 1:
             title, body = alerts[0].title, alerts[0].text
         else:
-            title, body = voice.many(alerts, kind)
+            title, body = voice.many(alerts, told[0].word)
             alerts = [replace(one, text=one.text[:_LONGEST_OF_MANY]) for one in alerts]
         channels = voice.watch.rule.channels
         return [

@@ -131,6 +131,8 @@ TEXTS: dict[str, Texts] = {
         "{{ project }}: "
         "{% if labels.job is defined %}job {{ labels.job }}{% else %}a run of {{ ref_name }}{% endif %}"
         "{% if state == 'resolved' %} starts in time again"
+        "{% elif labels.job is not defined and run and run.status == 'pending' %}"
+        " has waited {{ value|duration }} and not started"
         "{% else %} waited {{ value|duration }} to start{% endif %}",
         _ALLOWED + _SINCE + _RUN,
         "{n} queues{of} are slow",

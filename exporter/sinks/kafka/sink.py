@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError
 
 from exporter.config.sinks import KafkaSettings
 from exporter.errors import StoreError
-from exporter.sinks.base import Claims, Sink, SinkContext
+from exporter.sinks.base import Claims, Sink, SinkContext, try_each
 from exporter.sinks.kafka.envelopes import ENVELOPES, Message, key_of
 from exporter.sinks.kafka.producing import MAX_BATCH_BYTES, MIN_BATCH_BYTES, NEVER_TAKEN, PURGED, Line
 from exporter.sinks.kafka.telling import Account
@@ -62,9 +62,10 @@ class KafkaSink(Sink):
                 run.end()
 
     def try_out(self) -> Iterator[str]:
-        yield from try_out(self._settings)
+        tries = [("", lambda: try_out(self._settings))]
         if self._claims is not None:
-            yield from self._claims.try_out()
+            tries.append(("", self._claims.try_out))
+        return try_each(tries)
 
     def close(self) -> None:
         if self._claims is not None:

@@ -7,7 +7,12 @@ from concurrent.futures import Future
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient  # type: ignore[attr-defined]
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclOperation,
+    AdminClient,
+    ConfigResource,
+    ResourceType,
+)
 
 from exporter.config.sinks import KafkaSettings
 from exporter.errors import SinkError
@@ -35,10 +40,16 @@ def try_out(settings: KafkaSettings) -> Iterator[str]:
     if allowed and not allowed & {AclOperation.WRITE, AclOperation.ALL}:
         who = f"user {settings.login}" if settings.login else "this client"
         raise SinkError(f"{who} may not write to topic {topic}: have its ACLs allow WRITE")
-    if partitions is None:
-        yield f"topic {topic} does not exist: brokers make it with the first event, if they are told to"
-    else:
+    if partitions is not None:
         yield f"topic {topic}, {partitions} partitions"
+        return
+    makes = _makes_topics(client)
+    if not makes:
+        why = "do not tell whether they would make it" if makes is None else "make none by themselves"
+        raise SinkError(
+            f"topic {topic} does not exist, and the brokers {why}: create it, or correct sinks.kafka.topic"
+        )
+    yield f"topic {topic} does not exist: the brokers make it with the first event, as they make any topic"
 
 
 def _connect(settings: KafkaSettings) -> tuple[AdminClient, int | None]:
@@ -59,8 +70,14 @@ def _connect(settings: KafkaSettings) -> tuple[AdminClient, int | None]:
             return client, len(found.partitions) if found else None
         client.poll(0)
         if any(error.code() in _HOPELESS for error in troubles):
-            raise SinkError(f"Kafka refuses us: {_newest(troubles)}")
-    raise SinkError(f"Kafka does not answer: {_newest(troubles) or reason}")
+            raise SinkError(
+                f"Kafka refuses us: {_newest(troubles)}; check login, password, sasl_mechanism and the"
+                " certificates in sinks.kafka"
+            )
+    raise SinkError(
+        f"Kafka does not answer: {_newest(troubles) or reason}; check sinks.kafka.bootstrap_servers and tls,"
+        " and that it runs"
+    )
 
 
 def _describe(client: AdminClient, topic: str) -> tuple[Any, int | None]:
@@ -73,6 +90,18 @@ def _describe(client: AdminClient, topic: str) -> tuple[Any, int | None]:
     except KafkaException as error:
         code: int = error.args[0].code()
         return None, code
+
+
+def _makes_topics(client: AdminClient) -> bool | None:
+    """Whether brokers make a topic when somebody produces to it; ``None`` if they do not tell."""
+    try:
+        broker = next(iter(client.list_topics(timeout=_DESCRIBE_SECONDS).brokers))
+        asked = ConfigResource(ResourceType.BROKER, str(broker))
+        future: Future[Any] = client.describe_configs([asked], request_timeout=_DESCRIBE_SECONDS)[asked]
+        found = future.result().get("auto.create.topics.enable")
+    except KafkaException:
+        return None
+    return found.value == "true" if found else None
 
 
 def _newest(troubles: list[KafkaError]) -> str:

@@ -25,7 +25,8 @@ from exporter.web.api.questions import Questions, Refused
 from exporter.web.metrics import wants_gzip
 from exporter.web.status.answers import ask
 from exporter.web.status.filters import read
-from exporter.web.status.view import Head, Standing, head, view
+from exporter.web.status.shapes import Head, Standing
+from exporter.web.status.view import head, view
 
 if TYPE_CHECKING:
     from jinja2 import Environment

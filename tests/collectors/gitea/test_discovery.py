@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from collectors.gitea.collector import Cursor
-from collectors.gitea.discovery import discover
+from collectors.gitea.discovery import Discoverer
 from collectors.gitea.settings import GiteaConfig
 from exporter.errors import ConfigError
 from tests.support.giteas import GiteaLab, gitea
@@ -31,7 +31,7 @@ class Answers:
 
 def found(config: dict[str, Any], *repositories: Any) -> tuple[list[str], list[tuple[str, str]]]:
     answers: Any = Answers(*repositories)
-    discovery = discover(answers, GiteaConfig(instance=True, **config)).discovery
+    discovery = Discoverer(answers, GiteaConfig(instance=True, **config)).run().discovery
     troubles = [(trouble.name, trouble.reason.value) for trouble in discovery.troubles]
     return [unit.name for unit in discovery.units], troubles
 

@@ -101,6 +101,28 @@ def test_another_shape_is_a_failed_poll(
     assert "poll raised" not in caplog.text
 
 
+def test_runners_of_an_enterprise_are_shown_and_take_the_jobs_of_its_organisations(lab: RunnersLab) -> None:
+    lab.restart(enterprises=["acme-inc"], organizations=[], repositories=["acme/p"])
+    lab.pipeline({"name": "a", **SELF_HOSTED})
+    lab.advance(60)
+    lab.exporter.poll()
+    assert lab.exporter.value("ci_runners", runner_type="instance", status="online") == 4
+    assert waiting(lab) == {("instance", "linux,self-hosted"): 1}
+    lab.restart(repositories=[])
+    lab.exporter.poll()
+    assert lab.exporter.value("ci_runners", runner_type="instance", status="online") == 4
+    assert waiting(lab) == {}
+
+
+def test_runners_of_two_scopes_with_the_same_ids_are_told_apart(lab: RunnersLab) -> None:
+    lab.restart(enterprises=["acme"])
+    lab.exporter.poll()
+    for kind in ("instance", "group"):
+        assert lab.exporter.value("ci_runners", runner_type=kind, status="online") == 4
+    labels = {line.split('runner="')[1].split('"')[0] for line in lab.exporter.lines("ci_runner_info")}
+    assert labels == {f"{scope}/acme/{number}" for scope in ("orgs", "enterprises") for number in range(1, 5)}
+
+
 def test_something_must_be_named() -> None:
     with pytest.raises(ValueError, match="organizations"):
         GitHubRunners.config_model.model_validate({})

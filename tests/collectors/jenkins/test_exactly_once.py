@@ -138,20 +138,43 @@ def test_more_builds_than_a_batch_takes_come_in_several(lab: Lab) -> None:
     assert len(visits) == 3
     assert lab.calls() == {
         "GET /api/json": 1,
-        "GET /job/:job/api/json": 3,  # two pages of builds, and what sort of ref the branch is
+        # What sort of ref the branch is; that there is more than a page of builds; two pages, oldest first.
+        "GET /job/:job/api/json": 4,
         "GET /job/:job/:number/wfapi": 130,
     }
     agrees(lab)
 
 
-def test_a_restart_in_the_middle_of_many_builds_goes_on(lab: Lab) -> None:
-    for _ in range(70):
-        lab.pipeline()
-        lab.advance(40)
-    lab.exporter.rounds.visit(lab.exporter.rounds.states()[0])
-    lab.restart()
-    lab.exporter.poll()
+def deep(server: StandIn) -> None:
+    """A job with 160 builds, and one with 15 branches of 4 builds each; all of them are over."""
+    server.action("create_project", path="acme/deep", kind="pipeline")
+    jobs = [{"name": "build", "seconds": 10}]
+    builds = [{"project": "acme/deep"}] * 40 + [{"project": PROJECT, "ref": f"b-{n}"} for n in range(15)]
+    for _ in range(4):
+        actions = [{"action": "new_pipeline", "jobs": jobs, **build} for build in builds]
+        server.action("batch", actions=actions)
+        server.advance(600)
+    server.advance(3600)
+
+
+def test_a_first_history_that_is_killed_after_each_portion_goes_on_where_it_was(lab_of: Make) -> None:
+    lab = lab_of(world={"start": parse(START) - 6 * HOUR}, before=deep, backfill_days=1)
+    reading, portions = True, 0
+    while reading:
+        waits = []
+        for key in ("acme/deep", PROJECT):
+            lab.restart()
+            lab.calls()
+            visit = lab.exporter.rounds.visit(lab.exporter.rounds.state(key))
+            calls = lab.calls()
+            assert visit
+            assert calls.get("GET /job/:job/:number/wfapi", 0) <= 50
+            assert sum(calls.values()) <= 50 + 22  # lists of builds, one look, and the sorts of refs
+            waits.append(visit.wait)
+        reading, portions = not all(waits), portions + 1
+    assert portions >= 4
     agrees(lab)
+    assert sum(counted_runs(lab.exporter.text).values()) == 220
 
 
 def test_a_build_whose_stages_cannot_be_read_waits_for_them_and_holds_up_no_other(lab: Lab) -> None:
@@ -211,9 +234,10 @@ def past(lab_of: Make, **block: object) -> Lab:
 
 
 def _a_day_of_work(server: StandIn) -> None:
-    for ref in ("main", "feature/x") * 60:
-        server.action("new_pipeline", project=PROJECT, story="failing", ref=ref)
-        server.advance(120)
+    for _ in range(30):
+        run = {"action": "new_pipeline", "project": PROJECT, "story": "failing"}
+        server.action("batch", actions=[{**run, "ref": ref} for ref in ("main", "feature/x") * 2])
+        server.advance(480)
     server.advance(2 * 3600)
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.jenkins import mapping
+from collectors.jenkins.stages import stages as stages_of
 from exporter.errors import BadAnswer
 from exporter.model.runs import PipelineRun, RefKind, Status
 
@@ -162,7 +163,7 @@ def stage(number: int, name: str, status: str = "SUCCESS", **more: Any) -> dict[
 
 def stages(*given: dict[str, Any], unstable: str = "failed") -> list[Any]:
     heard.clear()
-    return mapping.stages({"stages": list(given)}, run_of({}), unstable=unstable, unknown=unknown)
+    return stages_of({"stages": list(given)}, run_of({}), unstable=unstable, unknown=unknown)
 
 
 def test_stages_become_jobs() -> None:
@@ -198,7 +199,7 @@ def test_stages_of_one_name_are_no_retries_of_each_other() -> None:
 
 def test_stages_of_a_build_of_the_same_number_in_a_job_made_anew_are_others() -> None:
     old = stages(stage(6, "Build"))[0].job_id
-    new = mapping.stages(
+    new = stages_of(
         {"stages": [stage(6, "Build")]}, run_of({"timestamp": 1}), unstable="failed", unknown=unknown
     )
     assert new[0].job_id != old
@@ -227,7 +228,7 @@ def test_whatever_stands_in_a_build_it_is_read_or_a_bad_answer(key: str, value: 
 def test_whatever_stands_in_stages_it_is_read_or_a_bad_answer(body: Any, key: str) -> None:
     for given_body in (body, {"stages": body}, {"stages": [{**stage(1, "a"), key: body}]}):
         with suppress(BadAnswer):
-            mapping.stages(given_body, run_of({}), unstable="failed", unknown=unknown)
+            stages_of(given_body, run_of({}), unstable="failed", unknown=unknown)
 
 
 @given(body=ANYTHING, key=st.sampled_from(["name", "jobs", "lastBuild", "_class", "views"]))

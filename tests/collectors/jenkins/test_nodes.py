@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from collectors.jenkins import JenkinsNodes
+from collectors.jenkins.nodes import _tags
 from collectors.jenkins.standin.site import USER
 from exporter.runnermetrics import FetchResult
 from tests.support.harness import PROJECT, Lab, Watcher
@@ -142,3 +143,21 @@ def test_a_changed_token_is_noticed(nodes_of: Callable[..., NodesLab], tmp_path:
     assert not lab.exporter.rounds.resume()
     file.write_text("another")
     assert lab.exporter.rounds.resume()
+
+
+@pytest.mark.parametrize(
+    ("why", "tags"),
+    [
+        ("Waiting for next available executor", set()),
+        ("Waiting for next available executor on ‘linux && arm’", {"linux", "arm"}),
+        ("There are no nodes with the label ‘windows’", {"windows"}),
+        ("All nodes of label 'windows&&mac' are offline", {"windows", "mac"}),
+        ("‘Built-In Node’ doesn’t have label ‘linux’", {"linux"}),
+        ("‘old’ is reserved for jobs; ‘Built-In Node’ doesn’t have label ‘linux’; ‘x’ is offline", {"linux"}),
+        ("'node' doesn't have label 'linux'", {"linux"}),
+        ("agent-1 doesn't answer", set()),
+        ("", set()),
+    ],
+)
+def test_the_label_is_found_in_the_sentence_that_says_why(why: str, tags: set[str]) -> None:
+    assert _tags({"why": why}) == tags

@@ -94,9 +94,18 @@ def test_a_wait_from_behind_the_end_of_the_calendar_is_a_bad_answer() -> None:
         _since({"buildableStartMilliseconds": 2**53})
 
 
+def test_builds_that_were_missed_are_listed_without_making_jenkins_load_all_of_a_job(lab: Lab) -> None:
+    lab.server.faults({"kind": "status", "status": 500, "path": "allBuilds"})
+    for _ in range(5):
+        lab.pipeline(SHORT)
+    lab.run(60, 30)
+    assert sum(counted_runs(lab.exporter.text).values()) == 5
+    assert [state.error for state in lab.exporter.rounds.states()] == [""]
+
+
 @pytest.mark.parametrize("ref", ["a", "b"])
 def test_a_branch_whose_builds_cannot_be_listed_holds_up_no_other(lab: Lab, ref: str) -> None:
-    lab.server.faults({"kind": "status", "status": 500, "path": f"/job/{ref}/api/json.*allBuilds"})
+    lab.server.faults({"kind": "status", "status": 500, "path": f"/job/{ref}/api/json.*uilds"})
     for _ in range(3):
         lab.pipeline(SHORT, ref="a")
         lab.pipeline(SHORT, ref="b")
@@ -111,7 +120,7 @@ def test_a_branch_whose_builds_cannot_be_listed_holds_up_no_other(lab: Lab, ref:
 
 def test_many_branches_whose_builds_cannot_be_listed_come_last(lab: Lab) -> None:
     refs = [*"abcdefgh"]
-    lab.server.faults({"kind": "status", "status": 500, "path": "/job/[a-g]/api/json.*allBuilds"})
+    lab.server.faults({"kind": "status", "status": 500, "path": "/job/[a-g]/api/json.*uilds"})
     for ref in refs * 2:
         lab.pipeline(SHORT, ref=ref)
     lab.run(600, 60)
@@ -125,7 +134,7 @@ def test_a_branch_that_cannot_be_listed_slows_down_no_backlog(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(collector, "_BUILDS_PER_BATCH", 2)
-    lab.server.faults({"kind": "status", "status": 500, "path": "/job/a/api/json.*allBuilds"})
+    lab.server.faults({"kind": "status", "status": 500, "path": "/job/a/api/json.*uilds"})
     for _ in range(7):
         lab.pipeline(SHORT, ref="a")
         lab.pipeline(SHORT, ref="b")

@@ -32,7 +32,7 @@ def service(sqlite_url: str) -> Iterator[Service]:
     if not one.stopped:
         one.stop()
     # A poll that was abandoned still saves what it brings, and would open the store anew.
-    assert all(agenda.wait_idle(lambda key: True, PATIENCE) for agenda in one.engine._agendas())
+    assert one.idle()
     one.store.close()
 
 
@@ -94,7 +94,7 @@ def restart(service: Service, *sources: Any) -> None:
 # -- lanes do not delay each other ---------------------------------------------------------------
 
 
-def test_a_lane_that_hangs_delays_neither_other_lanes_nor_the_shared_crew(
+def test_a_lane_that_hangs_delays_neither_other_lanes_nor_units_without_one(
     service: Service, gate: Gate
 ) -> None:
     slow, fast = units("slow", "s1", "s2"), units("fast", "f1")
@@ -110,7 +110,7 @@ def test_a_lane_that_hangs_delays_neither_other_lanes_nor_the_shared_crew(
     wait_until(lambda: source.polls.count("s2") > 1, "polls of the slow lane")
 
 
-def test_the_shared_crew_that_hangs_delays_no_lane(service: Service, gate: Gate) -> None:
+def test_units_without_a_lane_that_hang_delay_no_lane(service: Service, gate: Gate) -> None:
     source = service.source("fake", Unit("0", "no lane"), *units("fast", "f1"))
     source.answers["0"] = [gate.poll("0")]
     service.start(source)
@@ -341,7 +341,7 @@ def test_a_discovery_that_ends_after_the_stop_leaves_no_worker(service: Service,
     assert service.engine.stop(0.01) is False
     service.stopped = True
     gate.free.set()
-    assert service.engine._crew.agenda.wait_idle(lambda key: True, PATIENCE)
+    assert service.idle()
     assert not any(one.is_alive() for one in _ended(lane_threads("fake-late")))
     assert source.polls == []
 
@@ -423,8 +423,7 @@ def test_a_poll_that_ends_while_standing_by_shows_nothing(
     wait_until(lambda: value(service.world, "ci_exporter_leader") == 0, "standing by")
     gate.free.set()
     wait_until(lambda: not gate.inside, "the end of the poll")
-    (agenda,) = [crew.agenda for crew in service.engine._lanes.values()]
-    assert agenda.wait_idle(lambda key: True, PATIENCE)
+    assert service.idle("kept")
     assert "ci_depth{" not in service.text()
     other.release()
     wait_until(lambda: "ci_depth{" in service.text(), "the samples once it leads again")
@@ -449,10 +448,7 @@ def test_a_store_that_does_not_answer_pauses_the_polls_and_hides_nothing(
         wait_until(lambda: value(service.world, "ci_exporter_leader") == 0, "the pause")
         assert "ci_depth{" in service.text()
         assert service.engine.not_ready() is None, "what was shown can still be scraped"
-        assert all(
-            agenda.wait_idle(lambda key: key[0] == source.name, PATIENCE)
-            for agenda in service.engine._agendas()
-        )
+        assert service.idle(source.name)
         before = len(source.polls)
     wait_until(lambda: len(source.polls) > before, "polls once it answers")
     assert [record.message for record in caplog.records].count("polling pauses") == 1

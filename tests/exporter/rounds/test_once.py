@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from exporter.rounds.once import first_error, run_once
 from exporter.rounds.round import CollectorRounds
 from exporter.store.sql import SqlStore
 from tests.support.fakes import Source, World, run
+from tests.support.process import PATIENCE
 
 ONE, TWO = Unit("1", "group/app"), Unit("2", "group/lib")
 
@@ -83,3 +85,34 @@ def test_refused_credentials_are_told_once(store: SqlStore, where: str) -> None:
 def test_a_shutdown_ends_it_without_blame(store: SqlStore) -> None:
     _, rounds = made(World(), store, "fake", u1=[Stopped("stopping")], u2=[Stopped("stopping")])
     assert first_error(run_once([rounds], capacity=2)) is None
+
+
+def test_a_source_that_hangs_does_not_hold_up_the_others(store: SqlStore) -> None:
+    world = World()
+    polled, in_time = threading.Event(), []
+    first, one = made(world, store, "first")
+    first.units = lambda: (in_time.append(polled.wait(PATIENCE)), [ONE])[1]
+    _, two = made(world, store, "second", u1=[lambda: (polled.set(), Batch())[1]])
+    run_once([one, two], capacity=1)
+    assert in_time == [True]
+
+
+def test_an_interrupt_ends_the_rounds_of_all(store: SqlStore) -> None:
+    world = World()
+    begun = threading.Event()
+
+    def interrupted() -> list[Unit]:
+        begun.wait(PATIENCE)
+        raise KeyboardInterrupt
+
+    def cut_short() -> Batch:
+        begun.set()
+        assert world.stopping.wait(PATIENCE)
+        raise Stopped("stopping")
+
+    first, one = made(world, store, "first")
+    first.units = interrupted
+    second, two = made(world, store, "second", u1=[cut_short], u2=[cut_short])
+    with pytest.raises(KeyboardInterrupt):
+        run_once([one, two], capacity=1)
+    assert "1" in second.polls

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 import pytest
 
 from exporter.contract import Batch, Unit
-from exporter.errors import StoreError, Unstorable
+from exporter.errors import ExporterError, StoreError, Unstorable
 from exporter.hooks import Hook, HookNews
 from exporter.rendering import Format
-from exporter.rounds import round as round_module
+from exporter.rounds import units as units_module
 from exporter.rounds.reading import HookReader
 from exporter.rounds.round import CollectorRounds
 from exporter.store.inbox import Arrived, digest_of
@@ -23,6 +24,7 @@ from exporter.store.sql import SqlStore
 from tests.support.engine import wait_until
 from tests.support.fakes import NOW, World, run, value
 from tests.support.hooked import SECRET, Hooked, HookedConfig, Reported, body_of
+from tests.support.process import PATIENCE
 
 APP, LIB = "group/app", "group/lib"
 
@@ -329,6 +331,33 @@ def test_a_store_that_takes_nothing_loses_nothing(process: Process, monkeypatch:
     assert (process.shown(), process.left, process.count("failed")) == (1, 0, 0)
 
 
+def test_a_collector_that_says_nonsense_of_a_hook_fails_with_that_hook_alone(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(process.collector, "read_hook", lambda _hook: [None])
+        process.get(body_of(APP))
+        process.read()
+    process.get(body_of(LIB, [1, "success", LATER]))
+    process.read()
+    assert (process.shown(project=LIB), process.count("failed"), process.left) == (1, 1, 1)
+
+
+def test_a_bug_that_hooks_of_one_collector_meet_does_not_stop_those_of_others(
+    make_process: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = make_process(Reported), make_process()
+    for one in (bad, good):
+        one.begin()
+        one.get(body_of(APP, [1, "success", LATER]))
+    monkeypatch.setattr(bad.rounds, "show", lambda _unit_ids: 1 / 0)
+    monkeypatch.setattr(good.reader, "_rounds", lambda: {"reported": bad.rounds, "hooked": good.rounds})
+    with pytest.raises(ExporterError, match="reported: ZeroDivisionError"):
+        good.read()
+    assert good.shown() == 1
+    assert good.left == 1, "what the bug met waits"
+
+
 # -- units that only hooks know
 
 
@@ -348,7 +377,7 @@ def test_a_unit_is_adopted_with_its_first_hook_and_all_that_is_reported_counts(
 def test_no_more_units_are_adopted_than_may_be(
     make_process: Callable[..., Process], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(round_module, "_MOST_ADOPTED", 2)
+    monkeypatch.setattr(units_module, "_MOST_ADOPTED", 2)
     process = make_process(Reported)
     process.begin()
     process.get(*(body_of(f"group/{number}", [number, "success", LATER]) for number in range(4)))
@@ -361,6 +390,40 @@ def test_no_more_units_are_adopted_than_may_be(
     process.get(body_of("group/1", [11, "success", LATER]))
     process.read()
     assert process.shown(project="group/1") == 2
+
+
+def test_a_unit_can_be_adopted_while_a_discovery_ends(
+    make_process: Callable[..., Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = make_process(Reported)
+    process.begin()
+    register, saving_together = process.store.register, process.rounds.saving_together
+    discovers, saves = threading.Event(), threading.Event()
+
+    def register_late(*given: Any, **more: Any) -> Any:
+        if threading.current_thread() is discovery:
+            discovers.set()
+            saves.wait(0.1)  # if they can: whoever comes second has to wait for the other, and not both
+        return register(*given, **more)
+
+    @contextmanager
+    def save_late() -> Iterator[None]:
+        discovers.wait(PATIENCE)
+        with saving_together():
+            saves.set()
+            yield
+
+    monkeypatch.setattr(process.store, "register", register_late)
+    monkeypatch.setattr(process.rounds, "saving_together", save_late)
+    process.get(body_of("shop/web", [1, "failed", LATER]))
+    discovery = threading.Thread(target=process.rounds.discover, daemon=True)
+    reading = threading.Thread(target=process.read, daemon=True)
+    for one in (discovery, reading):
+        one.start()
+    for one in (discovery, reading):
+        one.join(PATIENCE)
+    assert not discovery.is_alive()
+    assert process.shown("failed", "shop/web") == 1
 
 
 def test_an_adopted_unit_outlives_discoveries_and_restarts(make_process: Callable[..., Process]) -> None:

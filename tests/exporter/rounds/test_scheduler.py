@@ -156,7 +156,7 @@ def test_refused_credentials_end_the_polls_until_they_change(service: Start, qui
     source.answers["1"] = [Batch(), Unauthorized("401")]
     one.start(source, other)
     wait_until(lambda: one.engine.rounds["fake"].halted, "the halt")
-    assert one.engine._crew.agenda.wait_idle(lambda key: key[0] == "fake", PATIENCE)
+    assert one.idle("fake")
     before, others = len(source.polls), len(other.polls)
     wait_until(lambda: len(other.polls) > others + 5, "polls of the other collector")
     assert len(source.polls) == before
@@ -204,7 +204,7 @@ def test_a_leader_that_lost_its_lease_polls_again_when_it_has_it_back(
     # Given back again and again: the engine itself may be the first to take it.
     wait_until(lambda: (one.engine._lease.release(), other.acquire())[1], "the lease for another process")
     wait_until(lambda: value(one.world, "ci_exporter_leader") == 0, "standing by")
-    assert one.engine._crew.agenda.wait_idle(lambda key: key[0] == "fake", PATIENCE)
+    assert one.idle("fake")
     before = len(source.polls)
     other.release()
     wait_until(lambda: min(source.polls[before:].count(key) for key in "12") > 1, "polls of known units")
@@ -287,7 +287,7 @@ def test_stopping_does_not_wait_for_ever_for_a_poll_that_hangs(service: Start) -
     assert one.engine.stop(0.05) is False
     one.stopped = True
     free.set()
-    assert one.engine._crew.agenda.wait_idle(lambda key: True, PATIENCE)
+    assert one.idle()
 
 
 def test_stopping_while_a_unit_comes_due_ends_the_schedule_quietly(service: Start) -> None:

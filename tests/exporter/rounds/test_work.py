@@ -244,7 +244,7 @@ def test_a_poll_that_nobody_wants_any_more_is_skipped(sqlite_url: str) -> None:
     wait_until(lambda: source.polls == ["1"], "the first poll")
     state = service.engine.rounds["fake"].state("2")
     assert state
-    service.engine.rounds["fake"]._units.pop("2")
+    service.engine.rounds["fake"]._units._states.pop("2")
     gate.set()
 
     def skipped() -> float:

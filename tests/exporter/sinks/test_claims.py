@@ -19,7 +19,8 @@ from exporter.model.events import Event
 from exporter.sinkmetrics import SinkMetrics
 from exporter.sinks.claims import RedisClaims
 from tests.support.postgres import TlsDoor
-from tests.support.redis import RedisServer
+from tests.support.process import free_port
+from tests.support.redis import ClusterNode, RedisServer, Sentinel
 
 TIME = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -45,7 +46,7 @@ class Producer:
         self.clock = FixedClock(TIME)
         self.registry = CollectorRegistry()
         self.claims = RedisClaims(
-            RedisSettings(address=f"127.0.0.1:{server.port}", **settings),
+            RedisSettings(**{"address": f"127.0.0.1:{server.port}"} | settings),
             sink="kafka",
             topic=topic,
             identify=lambda: owner,
@@ -165,12 +166,14 @@ def test_while_redis_is_away_all_is_ours_with_one_warning_until_it_is_back(
 
 
 def test_a_redis_that_failed_is_left_alone_for_seconds(
-    server: RedisServer, producer: Callable[..., Producer]
+    server: RedisServer, producer: Callable[..., Producer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     producer("two").claim(1)
     one = producer("one")
     server.pause()
-    assert one.claim(1) == [True]
+    with monkeypatch.context() as soon:
+        soon.setattr("exporter.sinks.redisclients._TIMEOUT_SECONDS", 0.1)
+        assert one.claim(1) == [True]
     one.clock.advance(4.9)
     assert one.claim(*range(1000)) == [True] * 1000
     assert one.counted() == {"failed_open": 1001}
@@ -210,7 +213,10 @@ def test_a_redis_that_takes_no_writes_is_one_that_cannot_be_asked(
     assert says in str(caplog.records[-1].__dict__["error"])
 
 
-def test_something_that_is_no_redis_is_one_that_cannot_be_asked(server: RedisServer) -> None:
+def test_something_that_is_no_redis_is_one_that_cannot_be_asked(
+    server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.sinks.redisclients._TIMEOUT_SECONDS", 0.1)
     server.stop()
     with socket.create_server(("127.0.0.1", server.port), reuse_port=False) as listener:
         listener.settimeout(30)
@@ -301,8 +307,102 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "place"),
-    [("redis", ("redis", 6379)), ("10.0.0.1:7000", ("10.0.0.1", 7000)), ("[::1]:7000", ("::1", 7000))],
+    ("address", "places"),
+    [
+        ("redis", [("redis", 6379)]),
+        ("10.0.0.1:7000", [("10.0.0.1", 7000)]),
+        ("[::1]:7000, b", [("::1", 7000), ("b", 6379)]),
+    ],
 )
-def test_an_address_names_host_and_port(address: str, place: tuple[str, int]) -> None:
-    assert RedisSettings(address=address).host_and_port == place
+def test_an_address_names_hosts_and_ports(address: str, places: list[tuple[str, int]]) -> None:
+    assert RedisSettings(address=address, cluster=True).places == places
+    behind = [(host, 26379 if port == 6379 else port) for host, port in places]
+    assert RedisSettings(address=address, sentinel_service="s").places == behind
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"address": "a,b"}, "names several: set sentinel_service or cluster"),
+        ({"address": "a", "sentinel_password": "x"}, "mean nothing without sentinel_service"),
+        ({"address": "a", "sentinel_service": "s", "cluster": True}, "are both set"),
+        ({"address": "a", "cluster": True, "database": 2}, "a cluster has database 0 alone"),
+        ({"address": "rediss://a"}, "not a URL; tls, login, password and database are keys of their own"),
+    ],
+)
+def test_settings_that_contradict_themselves_are_refused(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        RedisSettings(**settings)
+
+
+# -- several servers -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sentinel(server: RedisServer, tmp_path: Path) -> Iterator[Sentinel]:
+    sentinel = Sentinel(tmp_path, "told", server)
+    sentinel.start()
+    yield sentinel
+    sentinel.stop()
+
+
+def test_the_master_that_sentinels_name_is_asked_and_the_next_one_after_it(
+    server: RedisServer, sentinel: Sentinel, tmp_path: Path
+) -> None:
+    away = f"127.0.0.1:{free_port()}"
+    one = Producer(sentinel, "one", address=f"{away},{sentinel.address}", sentinel_service="told")
+    assert list(one.claims.try_out()) == [f"Redis at {away},{sentinel.address} answers"]
+    assert one.claim(1) == [True]
+    with server.client() as client:
+        assert len(client.keys("ci-exporter:told:events*")) >= 1
+    (tmp_path / "other").mkdir()
+    other = RedisServer(tmp_path / "other")
+    other.start()
+    server.stop()
+    assert one.claim(2) == [True]
+    sentinel.watch("told", other)
+    one.clock.advance(6)
+    assert one.claim(2) == [True]
+    assert one.counted() == {"claimed": 2, "failed_open": 1}
+    with other.client() as client:
+        assert len(client.keys()) == 1
+    one.claims.close()
+    other.stop()
+
+
+def test_without_a_master_all_is_ours_and_a_try_says_what_is_missing(sentinel: Sentinel) -> None:
+    one = Producer(sentinel, "one", sentinel_service="others")
+    assert one.claim(1) == [True]
+    assert one.counted() == {"failed_open": 1}
+    with pytest.raises(SinkError, match=r"No master found for 'others'; check sinks.kafka.redis"):
+        list(one.claims.try_out())
+
+
+def test_sentinels_with_a_password_are_given_it(server: RedisServer, sentinel: Sentinel) -> None:
+    with server.client() as client, sentinel.client() as asked:
+        client.config_set("requirepass", "opensesame")
+        asked.execute_command("SENTINEL SET told auth-pass opensesame")
+        asked.acl_setuser("ci", enabled=True, passwords=["+watch22"], commands=["+@all"], keys=["*"])
+        asked.acl_setuser("default", enabled=False)
+    named = {"sentinel_service": "told", "password": "opensesame"}
+    wrong = Producer(sentinel, "one", **named)
+    right = Producer(sentinel, "two", **named, sentinel_login="ci", sentinel_password="watch22")
+    assert [one.claim(1) for one in (wrong, right)] == [[True], [True]]
+    assert (wrong.counted(), right.counted()) == ({"failed_open": 1}, {"claimed": 1})
+    right.claims.close()
+
+
+def test_a_cluster_is_asked_for_many_events_at_once(tmp_path: Path) -> None:
+    node = ClusterNode(tmp_path)
+    node.start()
+    one, two = (Producer(node, owner, cluster=True) for owner in ("one", "two"))
+    assert list(one.claims.try_out()) == [f"Redis at {node.address} answers"]
+    assert one.claim(*range(0, 30, 2)) == [True] * 15
+    assert two.claim(*range(30)) == [serial % 2 == 1 for serial in range(30)]
+    node.stop()
+    assert one.claim(1) == [True]
+    assert one.counted() == {"claimed": 15, "failed_open": 1}
+    with pytest.raises(SinkError, match=node.address):
+        list(one.claims.try_out())
+    for producer in (one, two):
+        producer.claims.close()

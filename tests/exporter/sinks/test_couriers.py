@@ -186,6 +186,21 @@ def test_a_reload_goes_on_where_the_sink_before_stopped_and_drops_what_nobody_wa
     assert registry.get_sample_value("ci_exporter_sink_success", {"sink": "people"}) is None
 
 
+def test_after_a_reload_a_sink_that_hangs_holds_up_no_other(couriers: Any, store: Any, tell: Any) -> None:
+    hanging, other = Recorder("kafka", store), Recorder("people", store)
+    couriers.exchange([hanging, other], 0)
+    hanging.hold.clear()
+    couriers.lead(True)
+    wait_until(lambda: hanging.running == 1, "its start")
+    after, others_after = Recorder("kafka", store), Recorder("people", store)
+    couriers.exchange([after, others_after], 0)
+    tell(1)
+    wait_until(lambda: others_after.got == ["1"], "the delivery of the other")
+    assert (hanging.running, after.running) == (1, 0)
+    hanging.hold.set()
+    wait_until(lambda: after.got == ["1"], "the delivery of the next one of its name")
+
+
 def test_a_stop_waits_for_the_sinks_but_not_for_ever(couriers: Any, store: Any) -> None:
     sink = Recorder("kafka", store)
     couriers.exchange([sink], 0)

@@ -23,7 +23,7 @@ from exporter.contract import Batch, Unit
 from exporter.errors import StoreError
 from exporter.model.runs import JobRun, PipelineRun, RefKind, Status
 from exporter.store.sql import SqlStore
-from exporter.web.status.view import CollectorState, Standing
+from exporter.web.status.shapes import CollectorState, Standing
 from tests.support.runs import NOW, history_of
 
 HOSTILE = [

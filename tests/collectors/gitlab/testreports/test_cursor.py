@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,7 +15,8 @@ NOW = datetime(2026, 3, 2, 8, tzinfo=UTC)
 
 
 def waiting(run_id: int) -> Waiting:
-    return Waiting(run_id, "v1", "push", NOW, NOW + timedelta(seconds=30), counts=False, kind=RefKind.TAG)
+    due, until = NOW + timedelta(seconds=30), NOW + timedelta(days=100)
+    return Waiting(run_id, "v1", "push", NOW, due, until, counts=False, kind=RefKind.TAG)
 
 
 def full() -> State:
@@ -34,7 +36,7 @@ def full() -> State:
         seen={7: NOW},
         running={8: NOW},
         queue={9: waiting(9)},
-        suites=["unit"],
+        suites={"unit": NOW},
         looked={"main": 7},
         newest={RefKey("main", "branch", "push"): newest},
     )
@@ -82,6 +84,24 @@ def test_what_no_list_can_bring_any_more_is_forgotten() -> None:
 
 def test_suites_keep_their_names_and_others_get_none() -> None:
     state = State()
-    assert [state.suite_label(name, 2) for name in ("b", "a", "c", "b")] == ["b", "a", "other", "b"]
-    assert state.suites == ["b", "a"]
-    assert [state.suite_label(name, 1) for name in ("b", "a")] == ["b", "other"]
+    assert [state.suite_label(name, NOW, 2) for name in ("b", "a", "c", "b")] == ["b", "a", "other", "b"]
+    assert list(state.suites) == ["b", "a"]
+    assert [state.suite_label(name, NOW, 1) for name in ("b", "a")] == ["b", "other"]
+
+
+def test_suites_that_reports_come_without_for_a_month_give_their_names_back() -> None:
+    state, later = State(), NOW + timedelta(days=31)
+    for name in ("gone", "other", "stays"):
+        state.suite_label(name, NOW, 4)
+    assert state.give_up_suites() == [], "nothing happens: all of them may come again"
+    state.suite_label("stays", later, 4)
+    state.suite_label("stays", NOW, 4)
+    assert state.give_up_suites() == ["gone"], "the totals of `other` are those of all that have no name"
+    assert state.suites == {"stays": later}
+
+
+def test_a_state_of_the_version_before_goes_on() -> None:
+    given = json.loads(str(full()))
+    given["suites"] = ["unit"]
+    given["queue"] = [entry[:-1] for entry in given["queue"]]
+    assert State.parse(json.dumps(given)) == full()

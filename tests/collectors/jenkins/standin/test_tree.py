@@ -60,7 +60,7 @@ def test_requests_are_answered_and_refused_as_jenkins_does() -> None:
         server.advance(300)
         status, body = server.get("/job/acme/job/p/job/feature%252Fx/1/api/json", "result,fullDisplayName")
         assert (status, body["result"]) == (200, "SUCCESS")
-        assert server.get("/api/json", "jobs[")[0] == 400
+        assert server.get("/api/json", "jobs[")[0] == 500
         assert server.get("/job/acme/job/none/api/json")[0] == 404
         assert server.get("/job/acme/wfapi/describe")[0] == 404
         status, body = server.get("/job/acme/job/p/api/json")

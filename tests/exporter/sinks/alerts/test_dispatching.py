@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from exporter.clock import FixedClock
 from exporter.config.channels import ChannelSettings
 from exporter.errors import SinkError, StoreError
-from exporter.model.alerts import Notice, NoticeKind
+from exporter.model.alerts import Alert, Notice, NoticeKind
 from exporter.runnermetrics import RunnerMetrics
 from exporter.sinkmetrics import SinkMetrics
 from exporter.sinks.alerts import dispatching
@@ -183,6 +183,42 @@ def test_a_message_that_is_never_taken_holds_up_the_others_for_a_few_attempts_on
     assert channel.sent == ["2", "3"]
     assert channel.tried.count("poison") >= 3
     assert office.waiting == 1
+
+
+def test_of_what_went_on_while_a_channel_was_dead_only_what_still_matters_is_sent(office: Office) -> None:
+    """Of an alert that is told again and again: its begin, and how it is now."""
+    one, other = make_alert("f1"), make_alert("f2")
+    told: list[tuple[NoticeKind, str, tuple[Alert, ...]]] = [
+        (NoticeKind.FIRING, "both are broken", (one, other)),
+        (NoticeKind.REPEATED, "both are still broken", (one, other)),
+        (NoticeKind.REPEATED, "both are broken even now", (one, other)),
+        (NoticeKind.RESOLVED, "one works again", (one,)),
+        (NoticeKind.REPEATED, "the other is still broken", (other,)),
+        (NoticeKind.REPEATED, "the other is broken even now", (other,)),
+    ]
+    with office.store._write() as connection:
+        for kind, title, alerts in told:
+            office.store.notices.add(connection, [make_notice(kind=kind, title=title, alerts=alerts)])
+    channel = Recorder()
+    steps(office.lane(channel))
+    assert channel.sent == [
+        "both are broken",
+        "both are broken even now",
+        "one works again",
+        "the other is broken even now",
+    ]
+    assert office.waiting == 0
+
+
+def test_a_message_that_comes_late_says_when_it_was_so(office: Office) -> None:
+    bodies: list[str] = []
+    channel = Recorder()
+    channel.work = lambda notice: bodies.append(notice.body.splitlines()[0])
+    for late in (299, 3300):
+        office.add("1")
+        office.clock.advance(late)
+        steps(office.lane(channel))
+    assert bodies == ["unit failed: script_failure", "Late by 55 min: this was so at 2026-03-01 12:04."]
 
 
 def test_the_wait_that_the_receiver_asks_for_is_kept(office: Office) -> None:

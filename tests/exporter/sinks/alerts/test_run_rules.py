@@ -358,7 +358,10 @@ def test_a_run_that_waits_still_need_not_start_first(watch: Watch) -> None:
     lookout.wait(290)
     assert lookout.told() == []
     lookout.wait(40)
-    assert len(lookout.told()) == 1
+    assert lookout.told() == ["firing: acme/app: a run of main has waited 5 min 14 s and not started"]
+    lookout.clock.advance(86_400)
+    lookout.wait()
+    assert lookout.told() == ["repeated: acme/app: a run of main has waited 1 d and not started"]
     lookout.run("running", run_id=number, queue_seconds=330.0)
     lookout.wait(60)
     assert lookout.told() == []

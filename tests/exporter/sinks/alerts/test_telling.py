@@ -114,6 +114,23 @@ def test_many_alerts_of_one_group_become_one_message(watch: Watch) -> None:
     assert single.title == "other/x: a pipeline of main failed"
 
 
+def test_those_that_break_together_are_listed_by_name_and_a_repeat_is_no_news(watch: Watch) -> None:
+    lookout = watch(BRANCH, repeat_interval_seconds=3600)
+    for name in ("acme/web", "acme/app", "acme/lib"):
+        if name != "acme/app":
+            lookout.project(name)
+        lookout.run("failed", project=name)
+    lookout.wait()
+    (first,) = lookout.messages()
+    assert [line for line in first.body.splitlines() if line.startswith("- ")] == [
+        "- acme/app: main is broken",
+        "- acme/lib: main is broken",
+        "- acme/web: main is broken",
+    ]
+    lookout.wait(3600, step=600)
+    assert lookout.told() == ["repeated: 3 branches of group acme are broken, still"]
+
+
 @pytest.mark.parametrize(
     ("by", "messages"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -204,11 +205,32 @@ def test_trying_out_tells_about_the_topic_and_makes_none(soon):
     cluster = Cluster()
     chosen = settings(bootstrap_servers=cluster.servers)
     for _ in range(2):
-        assert list(try_out(chosen)) == [
-            "topic t does not exist: brokers make it with the first event, if they are told to"
-        ]
+        with pytest.raises(
+            SinkError, match="t does not exist, and the brokers do not tell whether they would"
+        ):
+            list(try_out(chosen))
     cluster.topic("t", 3)
     assert list(try_out(chosen)) == ["topic t, 3 partitions"]
+
+
+@pytest.mark.parametrize(("makes", "fails"), [("true", False), ("false", True)])
+def test_a_topic_that_does_not_exist_is_no_failure_if_brokers_make_topics(soon, monkeypatch, makes, fails):
+    def answer(_client, resources, **_options):
+        future = Future()
+        future.set_result({"auto.create.topics.enable": SimpleNamespace(value=makes)})
+        return {resources[0]: future}
+
+    # The cluster in memory answers no question of this kind; a real broker is asked in an acceptance test.
+    monkeypatch.setattr("exporter.sinks.kafka.trying.AdminClient.describe_configs", answer)
+    cluster = Cluster()
+    chosen = settings(bootstrap_servers=cluster.servers)
+    if fails:
+        with pytest.raises(SinkError, match="make none by themselves: create it, or correct"):
+            list(try_out(chosen))
+    else:
+        assert list(try_out(chosen)) == [
+            "topic t does not exist: the brokers make it with the first event, as they make any topic"
+        ]
 
 
 def test_trying_out_says_who_refuses_what():
@@ -226,8 +248,11 @@ def test_check_online_tries_the_sink_and_fails_with_it(tmp_path, capsys, monkeyp
         f"sinks:\n  kafka: {{bootstrap_servers: '{cluster.servers}', topic: t, events: [runs]}}\n"
     )
     file.write_text(text)
+    assert main(["check", "--config", str(file), "--online"]) == 1
+    assert "kafka: failed: topic t does not exist" in capsys.readouterr().out
+    cluster.topic("t", 3)
     assert main(["check", "--config", str(file), "--online"]) == 0
-    assert "kafka: topic t does not exist" in capsys.readouterr().out
+    assert "kafka: topic t, 3 partitions" in capsys.readouterr().out
     cluster.stop()
     assert main(["check", "--config", str(file), "--online"]) == 1
     assert "kafka: failed: Kafka does not answer: " in capsys.readouterr().out
