@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from itertools import accumulate, takewhile
 from typing import Any
@@ -13,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from exporter.model.events import Backlog, Entry, Event
+from exporter.store.bells import Bells
 from exporter.store.clean import storable
 from exporter.store.statements import upsert
 from exporter.store.tables import dead_letters, outbox, sinks
@@ -40,16 +40,16 @@ _PUT_IN = (outbox.c.saved_at, *_EVENT)
 _COPY = f"COPY outbox ({', '.join(column.name for column in _PUT_IN)}) FROM STDIN"
 
 
-class Outbox:
+class Outbox(Bells):
     """Events between the store and the sinks; every sink has a position of its own in it.
 
     Nothing is to be put in for which no sink has subscribed. Any thread may call.
     """
 
     def __init__(self, read: _Connecting, write: _Connecting) -> None:
+        super().__init__()
         self._read = read
         self._write = write
-        self._bells: set[threading.Event] = set()
         with read() as connection:
             self.streams = _subscribed(connection)
 
@@ -77,22 +77,7 @@ class Outbox:
         else:
             connection.execute(sa.insert(outbox), rows)
 
-    def ring(self) -> None:
-        """Wake the sinks: there is something new."""
-        for bell in tuple(self._bells):
-            bell.set()
-
     # -- taking out, by the sinks --------------------------------------------------------------
-
-    @contextmanager
-    def bell(self) -> Iterator[threading.Event]:
-        """Something that is set whenever this process puts events in; others' are seen by looking."""
-        bell = threading.Event()
-        self._bells |= {bell}
-        try:
-            yield bell
-        finally:
-            self._bells -= {bell}
 
     def subscribe(self, name: str, streams: Collection[str]) -> int:
         """Have everything that is saved from now on in *streams* kept for sink *name*; returns its position.
