@@ -134,6 +134,7 @@ class App:
             self.parts.clock,
             capacity=settings.engine.capacity,
             retention_days=settings.store.retention_days,
+            dead_letter_days=settings.store.dead_letter_days,
             stopping=self.parts.stopping,
         )
         self.parts.wake = self.engine.wake

@@ -17,6 +17,7 @@ from exporter.config.env import LEGACY, EnvName
 from exporter.config.expand import expand_all
 from exporter.config.fields import Loc
 from exporter.config.files import Unreadable, read_text
+from exporter.config.guards import Fault
 from exporter.config.messages import report_errors
 from exporter.config.schema import Settings, root_model
 from exporter.contract import CollectorConfig
@@ -112,7 +113,7 @@ def _read_file(draft: Draft, path: Path, env: Mapping[str, str]) -> None:
         draft.report(loc, message, soft=True)
 
 
-def _report_fault(draft: Draft, file: str, fault: strict_yaml.Fault) -> None:
+def _report_fault(draft: Draft, file: str, fault: Fault) -> None:
     loc = fields.outside_secret(draft.root, fault.loc)
     place = Place(Layer.FILE, file, fault.line)
     draft.findings.append(Finding(loc, Problem(fields.dotted(loc), fault.message, file, fault.line), place))
