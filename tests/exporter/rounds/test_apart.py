@@ -202,6 +202,7 @@ def test_new_runs_of_one_source_are_shown_while_another_one_takes_calls_and_neve
             parts.clock,
             capacity=CAPACITY,
             retention_days=400,
+            dead_letter_days=400,
             stopping=parts.stopping,
         )
         try:
