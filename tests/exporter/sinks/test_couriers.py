@@ -180,7 +180,8 @@ def test_a_reload_goes_on_where_the_sink_before_stopped_and_drops_what_nobody_wa
     couriers.exchange([second], PATIENCE)
     assert (first.running, first.closed, gone.closed) == (0, 1, 1)
     said = lambda: [vars(one)["undelivered"] for one in caplog.records if "any more" in one.msg]  # noqa: E731
-    wait_until(lambda: said() == [1], "the line of the log")  # before the next: until then it is waited for, too
+    # Before the next event: until this sink is dropped, it would wait for it, too.
+    wait_until(lambda: said() == [1], "the line of the log")
     tell(2)
     wait_until(lambda: second.got == ["2"], "the second")
     assert registry.get_sample_value("ci_exporter_sink_success", {"sink": "people"}) is None
