@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 _ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 _SINKS_END_SECONDS = 3.0
 _INTAKE_ENDS_SECONDS = 0.3
+_UNTIL_RESTART = ("metrics", "hooks", "store", "engine", "timezone")  # sections that a reload cannot change
 _STOP_SECONDS = 4.0  # of the five that are promised; the rest is for the lease and the way out
 
 
@@ -114,7 +115,7 @@ class App:
         self._source = source
         self._config = source.load()
         refuse_idleness(self._config)
-        settings = self._config.settings
+        settings = self._began = self._config.settings
         self._telemetry_path = settings.metrics.path
         logs.configure(settings.log.level, settings.log.format, sys.stderr)
         # Ports first: the commonest mistake should cost nothing, and leave nothing behind.
@@ -270,7 +271,7 @@ class App:
             self.engine.replace(self.parts.rounds)
             if self.receiving:
                 self.receiving.renew()
-            self._config = config
+            self._config = self._in_force(config)
             logs.set_level(config.settings.log.level)
             self.serving.reload()
             self._loaded()
@@ -329,9 +330,14 @@ class App:
 
     def _warn_of_restart(self, config: Config) -> None:
         """Say which changes a reload cannot bring."""
-        for section in ("metrics", "hooks", "store", "engine", "timezone"):
-            if getattr(config.settings, section) != getattr(self._config.settings, section):
+        for section in _UNTIL_RESTART:
+            if getattr(config.settings, section) != getattr(self._began, section):
                 log.warning("a change needs a restart to take effect", extra={"section": section})
+
+    def _in_force(self, config: Config) -> Config:
+        """What of *config* holds now, with the rest as it was at the start."""
+        began = {section: getattr(self._began, section) for section in _UNTIL_RESTART}
+        return replace(config, settings=config.settings.model_copy(update=began))
 
     # -- stop ----------------------------------------------------------------------------------
 
