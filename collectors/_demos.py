@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ class OneStandIn:
         self._started: dict[Path, DemoSource] = {}
 
     def source(self, directory: Path) -> DemoSource:
-        """The running stand-in of *directory*; whoever asks first is told its process, to end it."""
+        """The running stand-in of *directory*; whoever asks first is to end it, and have it send hooks."""
         if (known := self._started.get(directory)) is not None:
             return DemoSource(known.block, known.title, ())
         self._started[directory] = self._start(directory)
@@ -25,6 +26,9 @@ class OneStandIn:
 
 
 def seen_as(source: DemoSource, title: str, keys: Sequence[str] = (), **more: Any) -> DemoSource:
-    """*source* with another title, and a block of its *keys*, all of them unless named, and of *more*."""
-    block = {key: source.block[key] for key in keys or source.block}
-    return DemoSource(block | more, title, source.process_ids)
+    """*source* with another title, and a block of its *keys*, all of them unless named, and of *more*.
+
+    Not of ``hooks``: the collector whose block it is reads them, and the others of its source poll.
+    """
+    block = {key: source.block[key] for key in keys or source.block if key != "hooks"}
+    return replace(source, block=block | more, title=title)

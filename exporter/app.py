@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pydantic import BaseModel, SecretStr
 
 from exporter import __version__, logs
 from exporter.clock import timestamp
-from exporter.config.load import Config, load
+from exporter.config.load import NEED_RESTART, Config, load
 from exporter.config.secrets import SecretUrl
 from exporter.contract import Collector
 from exporter.errors import ConfigError
@@ -48,7 +48,6 @@ log = logging.getLogger(__name__)
 _ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 _SINKS_END_SECONDS = 3.0
 _INTAKE_ENDS_SECONDS = 0.3
-_UNTIL_RESTART = ("metrics", "hooks", "store", "engine", "timezone")  # sections that a reload cannot change
 _STOP_SECONDS = 4.0  # of the five that are promised; the rest is for the lease and the way out
 
 
@@ -66,9 +65,14 @@ class ConfigSource:
         config = load(self.path, models=models, env=self.env, overrides=self.overrides)
         if config.settings.metrics.web_config_file is not None:
             load_web_config(config.settings.metrics.web_config_file)
-        for secret in _secrets([config.settings, config.collectors]):
-            logs.register_secret(secret)
+        register_secrets(config)
         return config
+
+
+def register_secrets(config: Config) -> None:
+    """Have no secret of *config* logged."""
+    for secret in _secrets([config.settings, config.collectors]):
+        logs.register_secret(secret)
 
 
 def refuse_idleness(config: Config) -> None:
@@ -115,7 +119,7 @@ class App:
         self._source = source
         self._config = source.load()
         refuse_idleness(self._config)
-        settings = self._began = self._config.settings
+        settings = self._config.settings
         self._telemetry_path = settings.metrics.path
         logs.configure(settings.log.level, settings.log.format, sys.stderr)
         # Ports first: the commonest mistake should cost nothing, and leave nothing behind.
@@ -130,6 +134,7 @@ class App:
             self.parts.clock,
             capacity=settings.engine.capacity,
             retention_days=settings.store.retention_days,
+            dead_letter_days=settings.store.dead_letter_days,
             stopping=self.parts.stopping,
         )
         self.parts.wake = self.engine.wake
@@ -137,12 +142,7 @@ class App:
         self.couriers.exchange(self._build_sinks(self._config, self.parts.collectors), 0.0)
         self.receiving = (
             Receiving(
-                settings.hooks,
-                self.parts,
-                lambda: self.engine.rounds,
-                self.engine.wake,
-                self.serving.left,
-                {"path": source.path, "overrides": dict(source.overrides)},
+                self._config, self.parts, lambda: self.engine.rounds, self.engine.wake, self.serving.left
             )
             if settings.hooks.enabled
             else None
@@ -270,8 +270,8 @@ class App:
             self.parts.exchange(collectors)
             self.engine.replace(self.parts.rounds)
             if self.receiving:
-                self.receiving.renew()
-            self._config = self._in_force(config)
+                self.receiving.renew(config)
+            self._config = config.running(self._config.settings)
             logs.set_level(config.settings.log.level)
             self.serving.reload()
             self._loaded()
@@ -330,14 +330,9 @@ class App:
 
     def _warn_of_restart(self, config: Config) -> None:
         """Say which changes a reload cannot bring."""
-        for section in _UNTIL_RESTART:
-            if getattr(config.settings, section) != getattr(self._began, section):
+        for section in NEED_RESTART:
+            if getattr(config.settings, section) != getattr(self._config.settings, section):
                 log.warning("a change needs a restart to take effect", extra={"section": section})
-
-    def _in_force(self, config: Config) -> Config:
-        """What of *config* holds now, with the rest as it was at the start."""
-        began = {section: getattr(self._began, section) for section in _UNTIL_RESTART}
-        return replace(config, settings=config.settings.model_copy(update=began))
 
     # -- stop ----------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -314,12 +314,15 @@ class DemoSource:
     """A running stand-in for a source: its block of configuration, what it is, and how to end it.
 
     ``alert_rules`` are blocks of configuration too: what people should be told about what it shows.
+    ``send_hooks`` has it send webhooks to the URL that it is given, which ends in ``/hooks/``, as the block
+    wants them proven; ``None``: it sends none.
     """
 
     block: Mapping[str, Any]
     title: str
     process_ids: tuple[int, ...]
     alert_rules: tuple[Mapping[str, Any], ...] = ()
+    send_hooks: Callable[[str], None] | None = None
 
 
 @runtime_checkable

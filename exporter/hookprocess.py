@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import logging
 import os
@@ -12,18 +13,19 @@ import sys
 import threading
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from prometheus_client import CollectorRegistry
 
 from exporter import logs
-from exporter.app import ConfigSource
+from exporter.app import register_secrets
 from exporter.cli.interpreter import tune
 from exporter.clock import timestamp
+from exporter.config.load import Config
 from exporter.errors import ConfigError, ExporterError
 from exporter.hookmetrics import HookMetrics, Result
 from exporter.parts import Parts
+from exporter.porter import unpacked
 from exporter.receiving import HookKeeping
 from exporter.serving import Serving
 from exporter.store.sql import SqlStore
@@ -34,6 +36,8 @@ from exporter.web.landing import LandingPage
 log = logging.getLogger(__name__)
 
 _TELL_SECONDS = 0.05
+_WELL_TURNS = 20
+_TURN_SECONDS = 5.0
 _SWITCH_SECONDS = 0.0001
 _STOP_SECONDS = 1.0
 
@@ -75,9 +79,7 @@ class HookProcess:
     """
 
     def __init__(self, orders: Mapping[str, Any], tells: BinaryIO) -> None:
-        path = orders["path"]
-        self._source = ConfigSource(Path(path) if path else None, os.environ, orders["overrides"])
-        config = self._source.load()
+        config, self._number = _config(orders["config"]), orders["number"]
         settings = config.settings
         logs.configure(settings.log.level, settings.log.format, sys.stderr)
         self._tells = tells
@@ -98,12 +100,13 @@ class HookProcess:
         # What is here now stays: to look through it for garbage would take longer than an answer may.
         gc.collect()
         gc.freeze()
+        self._tell({"took": self._number})
         for line in orders:
             order = json.loads(line)
-            if order.get("reload"):
-                self._reload()
             if order.get("stop"):
                 break
+            self._reload(_config(order["config"]))
+            self._tell({"took": order["number"]})
         for server in self._serving.servers:
             server.stop(_STOP_SECONDS)
         self._keeping.stop(_STOP_SECONDS)
@@ -122,20 +125,23 @@ class HookProcess:
             hooks=self._keeping.door,
         )
 
-    def _reload(self) -> None:
+    def _reload(self, config: Config) -> None:
         try:
-            config = self._source.load()
             self._parts.exchange(self._parts.build(config))
             self._keeping.renew()
             self._serving.reload()
         except ConfigError as error:
-            # The one who asked has just read it; it must have changed since.
+            # The one who asked has built the same; what a collector needs must have changed since.
             log.error("hooks go on with the old configuration", extra={"error": str(error)})  # noqa: TRY400
-        self._tell({"reloaded": True})
 
     def _tell_counts(self) -> None:
-        while not self._ended.wait(_TELL_SECONDS):
+        """Say what was counted, and now and then that all is well: each server comes round to new work."""
+        for turn in itertools.count():
+            if self._ended.wait(_TELL_SECONDS):
+                return
             self._tell(self._ledger.news())
+            if turn % _WELL_TURNS == 0 and self._serving.turns(_TURN_SECONDS):
+                self._tell({})
 
     def _tell(self, news: Mapping[str, Any] | None) -> None:
         if news is None:
@@ -147,6 +153,13 @@ class HookProcess:
             except OSError:
                 # The reader of our counts is gone, and its orders end, too.
                 self._ended.set()
+
+
+def _config(text: str) -> Config:
+    """What the service runs with."""
+    config = unpacked(text)
+    register_secrets(config)
+    return config
 
 
 def main() -> int:

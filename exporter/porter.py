@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
-import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -14,58 +15,101 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from exporter.config.load import Config
+from exporter.errors import ConfigError
 from exporter.hookmetrics import HookMetrics, Result
 
 log = logging.getLogger(__name__)
 
+_COMMAND = [sys.executable, "-m", "exporter.hookprocess"]
 _AGAIN_SECONDS = 2.0
-_STOP, _RELOAD = b'{"stop": true}\n', b'{"reload": true}\n'
+_LOOK_SECONDS = 1.0
+# How often we look in vain for a word of it. Looks, not time: in a machine that stood still, none was missed.
+_SILENT_LOOKS, _STARTING_LOOKS = 30, 300
+_STOP = b'{"stop": true}\n'
+
+
+def packed(config: Config) -> str:
+    """*config* for a process that we start; it holds the secrets.
+
+    Raises:
+        ConfigError: a collector's settings are made of what no other process can have.
+    """
+    try:
+        return base64.b64encode(pickle.dumps(config)).decode()
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            "the settings of a collector cannot be handed to the process that receives hooks, so leave"
+            f" hooks.addr out: {error}"
+        ) from error
+
+
+def unpacked(text: str) -> Config:
+    """The configuration that was `packed`; only for what comes from the process that started this one."""
+    return cast("Config", pickle.loads(base64.b64decode(text)))  # noqa: S301
+
+
+def _order(wanted: tuple[int, str], descriptors: Sequence[int]) -> bytes:
+    """What has the process begin on *descriptors*, or go on, with what is *wanted*."""
+    number, config = wanted
+    order = {"number": number, "config": config, "descriptors": descriptors}
+    return json.dumps(order).encode() + b"\n"
 
 
 class Porter:
-    """Starts the process on *sockets*, which stay ours as well, and starts it again if it ends.
+    """Starts the process on *sockets*, which stay ours as well, and starts it again if it ends or hangs.
 
-    *source* tells it where the configuration comes from. It says what it counts, for *metrics*, and *bell* is
-    rung when it kept hooks. It ends with us, however we end: its standard input ends then.
+    It runs with *config*, whatever the files say meanwhile. It says what it counts, for *metrics*, and that
+    it is well; *bell* is rung when it kept hooks. It ends with us, however we end: its standard input ends.
+
+    Raises:
+        ConfigError: *config* cannot be handed on.
     """
 
     def __init__(
-        self,
-        source: Mapping[str, Any],
-        sockets: Sequence[socket.socket],
-        metrics: HookMetrics,
-        bell: threading.Event,
+        self, config: Config, sockets: Sequence[socket.socket], metrics: HookMetrics, bell: threading.Event
     ) -> None:
-        self._source = source
+        self._wanted = (0, packed(config))  # numbered, so that it can say which one it took
         self._sockets = sockets
         self._metrics = metrics
         self._bell = bell
         self._turn = threading.Lock()
         self._stopping = threading.Event()
         self._reloaded = threading.Event()
+        self._heard = threading.Event()
+        self._greeted = False  # whether this process has said anything yet
         self._process: subprocess.Popen[bytes] | None = None
         self._counted: dict[tuple[str, str], int] = {}
         self._thread = threading.Thread(target=self._run, name="hooks-porter", daemon=True)
+        self._watcher = threading.Thread(target=self._watch, name="hooks-porter-watch", daemon=True)
 
     def start(self) -> None:
         """Have hooks received; those that come before the process is ready wait in the sockets."""
         self._thread.start()
+        self._watcher.start()
 
-    def reload(self, seconds: float) -> bool:
-        """Have the configuration read anew; true if that was done within *seconds*."""
+    def reload(self, config: Config, seconds: float) -> None:
+        """Have it go on with *config*; if it did not within *seconds*, it is started again with that."""
         self._reloaded.clear()
-        self._say(_RELOAD)
-        return self._reloaded.wait(seconds)
+        self._wanted = (self._wanted[0] + 1, packed(config))
+        self._say_soon(_order(self._wanted, []))
+        # One that is still starting has either begun with it, or will read what was said.
+        if not self._reloaded.wait(seconds) and self._greeted:
+            self._end("the process that receives hooks does not take the new configuration, and is ended")
 
     def stop(self, seconds: float) -> bool:
         """End the process once it has answered whom it can; true if it ended within *seconds*."""
         self._stopping.set()
-        self._say(_STOP)
+        self._say_soon(_STOP)
         self._thread.join(seconds)
         if self._thread.is_alive() and self._process is not None:
             self._process.kill()
             self._thread.join(seconds)
         return not self._thread.is_alive()
+
+    def _say_soon(self, order: bytes) -> None:
+        """Say it from another thread: a process that hangs may not take it."""
+        threading.Thread(target=self._say, args=(order,), name="hooks-porter-say", daemon=True).start()
 
     def _say(self, order: bytes) -> None:
         with self._turn, suppress(OSError, ValueError):
@@ -85,7 +129,8 @@ class Porter:
                 )
                 self._stopping.wait(_AGAIN_SECONDS)
                 continue
-            with process:
+            # What it did not read any more is of no use to anyone.
+            with suppress(BrokenPipeError), process:
                 self._hear(process)
             if not self._stopping.is_set():
                 log.error(
@@ -96,8 +141,8 @@ class Porter:
 
     def _begin(self) -> subprocess.Popen[bytes]:
         descriptors = [one.fileno() for one in self._sockets]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "exporter.hookprocess"],
+        process = subprocess.Popen(  # noqa: S603 - it is ourselves
+            _COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=descriptors,
@@ -106,8 +151,9 @@ class Porter:
         )
         with self._turn:
             self._process, self._counted = process, {}
-        first = {**self._source, "descriptors": descriptors, "parent": os.getpid()}
-        self._say(json.dumps(first, default=str).encode() + b"\n")
+        self._greeted = False
+        self._heard.set()
+        self._say(_order(self._wanted, descriptors))
         if self._stopping.is_set():
             self._say(_STOP)
         return process
@@ -115,6 +161,8 @@ class Porter:
     def _hear(self, process: subprocess.Popen[bytes]) -> None:
         """Book what the process says, until it ends."""
         for line in cast("Any", process.stdout):
+            self._greeted = True
+            self._heard.set()
             try:
                 self._book(json.loads(line))
             except (ValueError, KeyError, TypeError):
@@ -127,6 +175,23 @@ class Porter:
             self._metrics.count(collector, Result(result), hooks - before)
         for collector, moment in said.get("last", ()):
             self._metrics.received(collector, datetime.fromtimestamp(moment, UTC))
-        if said.get("reloaded"):
+        if said.get("took") == self._wanted[0]:
             self._reloaded.set()
-        self._bell.set()
+        if "counts" in said:
+            self._bell.set()
+
+    def _watch(self) -> None:
+        """End a process that says nothing any more: that it ended has it started again."""
+        silent = 0
+        while not self._stopping.wait(_LOOK_SECONDS):
+            silent = 0 if self._heard.is_set() else silent + 1
+            self._heard.clear()
+            if silent >= (_SILENT_LOOKS if self._greeted else _STARTING_LOOKS):
+                self._end("the process that receives hooks gives no sign of life, and is ended")
+                silent = 0
+
+    def _end(self, why: str) -> None:
+        process = self._process
+        if process is not None and process.poll() is None and not self._stopping.is_set():
+            log.error(why)
+            process.kill()

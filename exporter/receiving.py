@@ -5,15 +5,17 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 from exporter.config.hooks import HooksSettings
+from exporter.config.load import Config
 from exporter.hooks import AcceptsHooks
 from exporter.parts import Parts
 from exporter.porter import Porter
 from exporter.rounds.reading import HookReader
 from exporter.rounds.round import CollectorRounds
-from exporter.store.intake import Intake, Room
+from exporter.store.intake import Intake
+from exporter.store.room import Room
 from exporter.web.hooks import HookDoor
 
 log = logging.getLogger(__name__)
@@ -67,36 +69,45 @@ class HookKeeping:
 class Receiving:
     """Webhooks of a running service, from the acknowledgement to the page; only made if they are enabled.
 
-    With sockets of their own they are received by another process (:class:`Porter`), to which *source* tells
-    where the configuration comes from.
+    With sockets of their own they are received by another process (:class:`Porter`).
     """
 
     def __init__(
         self,
-        settings: HooksSettings,
+        config: Config,
         parts: Parts,
         rounds: Callable[[], Mapping[str, CollectorRounds]],
         wake: Callable[[str, str], None],
         sockets: Sequence[socket.socket] = (),
-        source: Mapping[str, Any] | None = None,
     ) -> None:
-        self._keeping = HookKeeping(settings, parts)
+        self._parts = parts
+        self._settings = config.settings
+        self._keeping = HookKeeping(config.settings.hooks, parts)
         inbox, metrics = self._keeping.inbox, parts.metrics.hooks
         self._reader = HookReader(inbox, rounds, wake, metrics, parts.clock)
-        self._porter = Porter(source or {}, sockets, metrics, inbox.bell) if sockets else None
+        self._porter = Porter(self._for_porter(config), sockets, metrics, inbox.bell) if sockets else None
         self.door = self._keeping.door
         self._warn()
+
+    def _for_porter(self, config: Config) -> Config:
+        """What the other process needs of *config*: a service of this start, and whom hooks may be for."""
+        accepting = {
+            name: block
+            for name, block in config.collectors.items()
+            if isinstance(self._parts.collectors.get(name), AcceptsHooks)
+        }
+        return replace(config.running(self._settings), collectors=accepting)
 
     def _warn(self) -> None:
         if not self._keeping.accepts:
             log.warning("hooks are enabled, but no collector has a secret for them: all get a 404")
 
-    def renew(self) -> None:
-        """Accept hooks for the collectors as they are configured now."""
+    def renew(self, config: Config) -> None:
+        """Accept hooks for the collectors as they are configured now, which is in *config*."""
         self._keeping.renew()
         self._warn()
-        if self._porter and not self._porter.reload(_RELOAD_SECONDS):
-            log.warning("the process that receives hooks does not answer; it may go on with the old secrets")
+        if self._porter:
+            self._porter.reload(self._for_porter(config), _RELOAD_SECONDS)
 
     def start(self) -> None:
         """Begin to keep hooks; they are read from when this process polls."""

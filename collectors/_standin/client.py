@@ -66,6 +66,22 @@ def spawn(
     return process, line.removeprefix("listening on ").strip()
 
 
+def control(
+    connection: http.client.HTTPConnection, method: str, name: str, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a control endpoint of the stand-in at the other end answers.
+
+    Raises:
+        ValueError: it refused.
+    """
+    connection.request(method, f"/__standin__/{name}", None if given is None else json.dumps(given))
+    response = connection.getresponse()
+    answer: dict[str, Any] = json.loads(response.read())
+    if response.status != 200:
+        raise ValueError(answer.get("error"))
+    return answer
+
+
 class StandIn:
     """A running stand-in; a context manager that ends it.
 
@@ -120,13 +136,7 @@ class StandIn:
         Raises:
             ValueError: it refused.
         """
-        body = None if given is None else json.dumps(given)
-        self._connection.request(method, f"/__standin__/{name}", body)
-        response = self._connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read())
-        if response.status != 200:
-            raise ValueError(answer.get("error"))
-        return answer
+        return control(self._connection, method, name, given)
 
     def advance(self, seconds: float) -> str:
         """Let simulated time pass; returns the new time, ISO 8601."""

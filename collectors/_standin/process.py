@@ -13,6 +13,7 @@ from collectors._standin.server import listen, serve
 from collectors._standin.site import Site
 
 _PARENT_CHECK_SECONDS = 0.25
+_MOVE_SECONDS = 0.25
 
 
 def run(make_site: Callable[[str], Site], port: int, *, exit_with_parent: bool) -> None:
@@ -29,11 +30,20 @@ async def _run(make_site: Callable[[str], Site], port: int, exit_with_parent: bo
         _watch_parent(stopping)
     bound = listen(port)
     url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-    serving = asyncio.create_task(serve(make_site(url), bound, stopping))
+    site = make_site(url)
+    serving = asyncio.create_task(serve(site, bound, stopping))
+    moving = asyncio.create_task(_move(site))
     await asyncio.sleep(0)
     sys.stdout.write(f"listening on {url}\n")
     sys.stdout.flush()
     await serving
+    moving.cancel()
+
+
+async def _move(site: Site) -> None:
+    while True:
+        await asyncio.sleep(_MOVE_SECONDS)
+        site.move()
 
 
 def _watch_parent(stopping: asyncio.Event) -> None:

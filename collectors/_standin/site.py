@@ -82,6 +82,9 @@ class Site(ABC):
         """Headers that every reply has."""
         return []
 
+    def move(self) -> None:  # noqa: B027 - most only need to have moved when they are asked
+        """Called now and then: let happen what others are told of unasked."""
+
     def handle(self, request: Request) -> Reply:
         """The reply to *request*, in which time has moved on first."""
         self._world.catch_up()

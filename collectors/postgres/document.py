@@ -11,15 +11,12 @@ from typing import Any, Literal
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from exporter.config.guards import Broken, check_depth, check_text, line_of, syntax
+from exporter.config.guards import TAG, Broken, Fault, Walk, check_depth, check_text, line_of, unreadable
 
-MAX_DEPTH = 32
-MAX_VALUES = 100_000
 Step = str | int
 Loc = tuple[Step, ...]
 Kind = Literal["str", "null", "bool", "int", "float"]
 
-_TAG = "tag:yaml.org,2002:"
 _PLAIN = "!plain"  # our own mark: written without quotes and without a tag
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -75,15 +72,6 @@ class Table:
 Value = Scalar | Items | Table
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing wrong with the text; ``loc`` is ``()`` when no key can be named."""
-
-    loc: Loc
-    line: int
-    message: str
-
-
 @dataclass(slots=True)
 class Document:
     """The first document of a text; ``root`` is ``None`` when there is none, or it cannot be read."""
@@ -96,7 +84,7 @@ def read(text: str) -> Document:
     """The first document in *text*; never raises, all that is wrong is among the faults."""
     try:
         check_text(text)
-        check_depth(text, _Loader, MAX_DEPTH)
+        check_depth(text, _Loader)
         loader = _Loader(text)
         try:
             node = loader.get_node() if loader.check_node() else None
@@ -104,13 +92,8 @@ def read(text: str) -> Document:
             loader.dispose()
         builder = _Builder()
         root = None if node is None else builder.value(node, ())
-    except Broken as error:
-        return Document(faults=[Fault((), error.line, error.message)])
-    except yaml.MarkedYAMLError as error:
-        found = syntax(error, text)
-        return Document(faults=[Fault((), found.line, found.message)])
-    except yaml.YAMLError:
-        return Document(faults=[Fault((), 1, "this is not valid YAML")])
+    except (Broken, yaml.YAMLError) as error:
+        return Document(faults=[unreadable(error, text)])
     return Document(root, builder.faults)
 
 
@@ -150,47 +133,25 @@ class _Loader(_Base):  # type: ignore[misc]
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
         if kind is ScalarNode:
-            return _PLAIN if implicit[0] else _TAG + "str"
-        return _TAG + ("seq" if kind is SequenceNode else "map")
+            return _PLAIN if implicit[0] else TAG + "str"
+        return TAG + ("seq" if kind is SequenceNode else "map")
 
 
-class _Builder:
+class _Builder(Walk):
     """Turns PyYAML's nodes into ours, collecting faults on the way."""
-
-    def __init__(self) -> None:
-        self.faults: list[Fault] = []
-        self._open: set[int] = set()
-        self._count = 0
 
     def value(self, node: Node, loc: Loc) -> Value:
         """*node* as ours."""
-        self._spend(node)
+        self.spend(node)
         if isinstance(node, ScalarNode):
             return self._scalar(node, loc)
-        if id(node) in self._open:
-            self._fault(loc, node, "an alias must not contain itself")
+        if not self.may_enter(node, loc):
             return Items((), line_of(node))
-        if node.tag not in (_TAG + "map", _TAG + "seq"):
-            self._fault(loc, node, "tags (!…) are not allowed")
-        self._open.add(id(node))
-        try:
+        with self.inside(node):
             if isinstance(node, MappingNode):
                 return self._table(node, loc)
             inner = enumerate(node.value)
             return Items(tuple(self.value(item, (*loc, index)) for index, item in inner), line_of(node))
-        finally:
-            self._open.discard(id(node))
-
-    def _spend(self, node: Node) -> None:
-        """Keep within bounds: a few aliases of aliases stand for billions of values, or endless depth."""
-        self._count += 1
-        if self._count > MAX_VALUES:
-            raise Broken(line_of(node), f"more than {MAX_VALUES} values, counting each use of an alias")
-        if len(self._open) > MAX_DEPTH:
-            raise Broken(line_of(node), f"nested more than {MAX_DEPTH} levels deep")
-
-    def _fault(self, loc: Loc, node: Node, message: str) -> None:
-        self.faults.append(Fault(loc, line_of(node), message))
 
     def _table(self, node: MappingNode, loc: Loc) -> Table:
         items: dict[str, Value] = {}
@@ -198,10 +159,10 @@ class _Builder:
         merged: list[Node] = []
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
-                self._fault(loc, key, "a key must be plain text")
+                self.fault(loc, key, "a key must be plain text")
             elif key.value in lines or (_is_merge(key) and merged):
                 before = lines.get(key.value) or line_of(merged[0])
-                self._fault((*loc, key.value), key, f"duplicate key, already set on line {before}")
+                self.fault((*loc, key.value), key, f"duplicate key, already set on line {before}")
             elif _is_merge(key):
                 merged.append(value)
             else:
@@ -213,41 +174,43 @@ class _Builder:
 
     def _merge(self, source: Node, items: dict[str, Value], lines: dict[str, int], loc: Loc) -> None:
         """Take from ``<<: source`` what *items* does not have itself."""
-        self._spend(source)
-        if id(source) in self._open:
-            self._fault(loc, source, "an alias must not contain itself")
+        self.spend(source)
+        if self.is_inside(source):
+            self.fault(loc, source, "an alias must not contain itself")
             return
-        self._open.add(id(source))
-        if isinstance(source, SequenceNode):
-            for item in source.value:
-                self._merge(item, items, lines, loc)
-        elif isinstance(source, MappingNode):
-            # What was written in place wins over what that mapping merges itself.
-            for key, value in source.value:
-                if isinstance(key, ScalarNode) and not _is_merge(key) and key.value not in items:
-                    lines[key.value] = line_of(key)
-                    items[key.value] = self.value(value, (*loc, key.value))
-            for key, value in source.value:
-                if isinstance(key, ScalarNode) and _is_merge(key):
-                    self._merge(value, items, lines, loc)
-        else:
-            self._fault(loc, source, "<<: takes another mapping, or a list of mappings")
-        self._open.discard(id(source))
+        with self.inside(source):
+            if isinstance(source, SequenceNode):
+                for item in source.value:
+                    self._merge(item, items, lines, loc)
+            elif isinstance(source, MappingNode):
+                self._take(source, items, lines, loc)
+            else:
+                self.fault(loc, source, "<<: takes another mapping, or a list of mappings")
+
+    def _take(self, source: MappingNode, items: dict[str, Value], lines: dict[str, int], loc: Loc) -> None:
+        # What was written in place wins over what that mapping merges itself.
+        for key, value in source.value:
+            if isinstance(key, ScalarNode) and not _is_merge(key) and key.value not in items:
+                lines[key.value] = line_of(key)
+                items[key.value] = self.value(value, (*loc, key.value))
+        for key, value in source.value:
+            if isinstance(key, ScalarNode) and _is_merge(key):
+                self._merge(value, items, lines, loc)
 
     def _scalar(self, node: ScalarNode, loc: Loc) -> Scalar:
         text, tag, line = node.value, node.tag, line_of(node)
-        if tag == _TAG + "str":
+        if tag == TAG + "str":
             return Scalar(text, line)
         kind, value = resolve(text)
         if tag == _PLAIN:
             return Scalar(text, line, True, kind, value)
-        wanted = tag.removeprefix(_TAG)
+        wanted = tag.removeprefix(TAG)
         if wanted not in ("null", "bool", "int", "float"):
-            self._fault(loc, node, "tags (!…) are not allowed; put the value in quotes if it begins with !")
+            self.fault(loc, node, "tags (!…) are not allowed; put the value in quotes if it begins with !")
         elif kind != wanted and (wanted, kind) != ("float", "int"):
-            self._fault(loc, node, "the value does not fit its tag")
+            self.fault(loc, node, "the value does not fit its tag")
         return Scalar(text, line, False, kind, value)
 
 
 def _is_merge(key: ScalarNode) -> bool:
-    return key.tag in (_PLAIN, _TAG + "merge") and key.value == "<<"
+    return key.tag in (_PLAIN, TAG + "merge") and key.value == "<<"

@@ -8,13 +8,17 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
 from exporter.app import App, ConfigSource
 from exporter.contract import Demonstrates, DemoSource
 from exporter.errors import ConfigError
+from exporter.web.hooks import PREFIX
 
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not bound
+"""Where this machine reaches what listens everywhere."""
 _ALERT_RULES: tuple[dict[str, Any], ...] = (
     {"name": "default-branch-broken", "kind": "branch_broken", "severity": "critical"},
     {"name": "job-failing", "kind": "job_failing", "times": 2},
@@ -38,7 +42,7 @@ def run_demo(directory: Path, classes: Mapping[str, Demonstrates], overrides: Ma
             raise ConfigError("there is nothing to show: " + "; ".join(missing))
         path = _write_config(directory, sources)
         # The visitor's own environment must not lead the demo to a real server.
-        App(ConfigSource(path, {}, overrides)).run(lambda app: _welcome(app, sources, missing, directory))
+        App(ConfigSource(path, {}, overrides)).run(lambda app: _begin(app, sources, missing, directory))
     finally:
         for _, source in sources:
             for process_id in source.process_ids:
@@ -50,6 +54,7 @@ def _write_config(directory: Path, sources: Sequence[tuple[str, DemoSource]]) ->
     config = {
         "metrics": {"enabled": True, "addr": "127.0.0.1:9101", "lifecycle": True},
         "log": {"level": "info", "format": "text"},
+        "hooks": {"enabled": any(source.send_hooks for _, source in sources)},
         "store": {"url": f"sqlite:///{directory / 'pipelines.db'}"},
         "engine": {"capacity": 4},
         "collectors": {name: dict(source.block) for name, source in sources},
@@ -63,6 +68,28 @@ def _write_config(directory: Path, sources: Sequence[tuple[str, DemoSource]]) ->
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     path.chmod(0o600)
     return path
+
+
+def _begin(
+    app: App, sources: Sequence[tuple[str, DemoSource]], missing: Sequence[str], directory: Path
+) -> None:
+    """Have webhooks sent to the service that runs, and welcome the visitor."""
+    here = hooks_url(app.serving.addresses())
+    for _, source in sources:
+        if source.send_hooks and here:
+            source.send_hooks(here)
+    _welcome(app, sources, missing, directory)
+
+
+def hooks_url(addresses: Sequence[str]) -> str:
+    """Where a process of this machine sends webhooks to, of all *addresses*; empty if it cannot."""
+    for address in addresses:
+        parts = urlsplit(address)
+        if parts.scheme == "http" and parts.hostname:
+            host = _LOOPBACK.get(parts.hostname, parts.hostname)
+            if host in _LOOPBACK.values():
+                return f"http://{f'[{host}]' if ':' in host else host}:{parts.port}{PREFIX}"
+    return ""
 
 
 def _welcome(

@@ -10,6 +10,7 @@ from exporter.config import fields
 from exporter.config import yaml as strict_yaml
 from exporter.config.draft import Draft, Finding, Layer, Place
 from exporter.config.fields import Loc
+from exporter.config.guards import Fault
 from exporter.config.messages import unknown
 from exporter.contract import CollectorConfig
 from exporter.errors import Problem
@@ -196,7 +197,7 @@ def _fold(name: str) -> str:
 
 
 def _put(draft: Draft, loc: Loc, value: Any, place: Place) -> None:
-    faults: list[strict_yaml.Fault] = []
+    faults: list[Fault] = []
     if isinstance(value, str):
         value, faults = _parse(fields.at(draft.root, loc), value)
     draft.put(loc, value, place)
@@ -204,7 +205,7 @@ def _put(draft: Draft, loc: Loc, value: Any, place: Place) -> None:
         draft.report((*loc, *fault.loc), fault.message)
 
 
-def _parse(annotation: Any, text: str) -> tuple[Any, list[strict_yaml.Fault]]:
+def _parse(annotation: Any, text: str) -> tuple[Any, list[Fault]]:
     """*text* as the value of a key: lists and mappings are YAML, anything else is left to the key's type.
 
     A token that looks like a number, or begins like an alias, must arrive as it is.

@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import yaml
+from yaml.nodes import Node
 from yaml.reader import Reader
+
+from exporter.config.fields import Loc
+
+MAX_DEPTH = 32
+MAX_VALUES = 100_000
+TAG = "tag:yaml.org,2002:"
+
+
+class Fault(NamedTuple):
+    """One thing wrong with the text; ``loc`` is ``()`` when no key can be named."""
+
+    loc: Loc
+    line: int
+    message: str
 
 
 class Broken(Exception):
@@ -25,7 +42,7 @@ def check_text(text: str) -> None:
         raise Broken(line, f"the control character U+{ord(found.group()):04X} is not allowed")
 
 
-def check_depth(text: str, loader: Any, deepest: int) -> None:
+def check_depth(text: str, loader: Any) -> None:
     """Refuse deep nesting in the first document before composing it.
 
     libyaml's composer recurses until the stack overflows.
@@ -38,12 +55,69 @@ def check_depth(text: str, loader: Any, deepest: int) -> None:
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
-        if depth > deepest:
-            raise Broken(line_of(event), f"nested more than {deepest} levels deep")
+        if depth > MAX_DEPTH:
+            raise _too_deep(event)
 
 
-def syntax(error: yaml.MarkedYAMLError, text: str) -> Broken:
-    """What *error* says about *text*, for the person who wrote it."""
+def _too_deep(node: Any) -> Broken:
+    return Broken(line_of(node), f"nested more than {MAX_DEPTH} levels deep")
+
+
+class Walk:
+    """A way through PyYAML's nodes, within bounds; ``faults`` are what was wrong on it."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+        self._open: set[int] = set()
+        self._count = 0
+
+    def fault(self, loc: Loc, node: Node, message: str) -> None:
+        """Note what is wrong at *node*."""
+        self.faults.append(Fault(loc, line_of(node), message))
+
+    def spend(self, node: Node) -> None:
+        """Keep within bounds: a few aliases of aliases stand for billions of values, or endless depth."""
+        self._count += 1
+        if self._count > MAX_VALUES:
+            raise Broken(line_of(node), f"more than {MAX_VALUES} values, counting each use of an alias")
+        if len(self._open) > MAX_DEPTH:
+            raise _too_deep(node)
+
+    def may_enter(self, node: Node, loc: Loc) -> bool:
+        """Whether *node* is a plain mapping or list that we are not inside of; otherwise that is a fault."""
+        if self.is_inside(node):
+            self.fault(loc, node, "an alias must not contain itself")
+        elif node.tag not in (TAG + "map", TAG + "seq"):
+            self.fault(loc, node, "tags (!…) are not allowed")
+        else:
+            return True
+        return False
+
+    def is_inside(self, node: Node) -> bool:
+        """Whether *node* is being read: an alias has led back to it."""
+        return id(node) in self._open
+
+    @contextmanager
+    def inside(self, node: Node) -> Iterator[None]:
+        """A block in which *node* is being read."""
+        self._open.add(id(node))
+        try:
+            yield
+        finally:
+            self._open.discard(id(node))
+
+
+def unreadable(error: Broken | yaml.YAMLError, text: str) -> Fault:
+    """Why *text* could not be read to its end, for the person who wrote it."""
+    if isinstance(error, yaml.MarkedYAMLError):
+        error = _syntax(error, text)
+    return Fault((), error.line, error.message) if isinstance(error, Broken) else _NOT_YAML
+
+
+_NOT_YAML = Fault((), 1, "this is not valid YAML")
+
+
+def _syntax(error: yaml.MarkedYAMLError, text: str) -> Broken:
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
     # The pure Python parser quotes names from the text, and those might be a secret without quotes.

@@ -17,12 +17,15 @@ from exporter.config.env import LEGACY, EnvName
 from exporter.config.expand import expand_all
 from exporter.config.fields import Loc
 from exporter.config.files import Unreadable, read_text
+from exporter.config.guards import Fault
 from exporter.config.messages import report_errors
 from exporter.config.schema import Settings, root_model
 from exporter.contract import CollectorConfig
 from exporter.errors import ConfigError, Problem
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
+NEED_RESTART = ("metrics", "hooks", "store", "engine", "timezone")
+"""The sections of which a change needs a restart to take effect."""
 _BOOL = TypeAdapter(bool)
 
 
@@ -46,6 +49,11 @@ class Config:
         while key and key not in self.lines:
             key = key.rpartition(".")[0]
         return replace(problem, file=str(self.path), line=self.lines[key]) if key else problem
+
+    def running(self, settings: Settings) -> Config:
+        """What a service that was started with *settings* runs with once it has read this."""
+        started = {section: getattr(settings, section) for section in NEED_RESTART}
+        return replace(self, settings=self.settings.model_copy(update=started))
 
     def redacted(self) -> dict[str, Any]:
         """The whole of it as plain dicts and lists to print, secrets masked."""
@@ -105,7 +113,7 @@ def _read_file(draft: Draft, path: Path, env: Mapping[str, str]) -> None:
         draft.report(loc, message, soft=True)
 
 
-def _report_fault(draft: Draft, file: str, fault: strict_yaml.Fault) -> None:
+def _report_fault(draft: Draft, file: str, fault: Fault) -> None:
     loc = fields.outside_secret(draft.root, fault.loc)
     place = Place(Layer.FILE, file, fault.line)
     draft.findings.append(Finding(loc, Problem(fields.dotted(loc), fault.message, file, fault.line), place))

@@ -114,6 +114,9 @@ class StoreSettings(Section):
     retention_days: int = Field(
         default=400, ge=1, description="days to keep finished runs; pruning lowers no counter"
     )
+    dead_letter_days: int = Field(
+        default=400, ge=1, description="days to keep events that a sink could never deliver"
+    )
 
     _known = field_validator("url")(_store_url)
 

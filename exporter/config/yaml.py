@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from exporter.config.fields import Loc
-from exporter.config.guards import Broken, check_depth, check_text, line_of, syntax
+from exporter.config.guards import TAG, Broken, Fault, Walk, check_depth, check_text, line_of, unreadable
 
-MAX_DEPTH = 32
-MAX_VALUES = 100_000
-_TAG = "tag:yaml.org,2002:"
-_MERGE = _TAG + "merge"
+_MERGE = TAG + "merge"
 _WORD, _ZERO = "!trap-word", "!trap-zero"
 _TRUE_WORDS = ("yes", "on")
 _Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -28,27 +25,19 @@ class _Loader(_Base):  # type: ignore[misc]
 
 
 for _tag, _pattern, _first in (
-    (_TAG + "bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    (TAG + "bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     (_WORD, r"yes|Yes|YES|no|No|NO|on|On|ON|off|Off|OFF", "yYnNoO"),
-    (_TAG + "null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    (_TAG + "int", r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+", "-+0123456789"),
+    (TAG + "null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    (TAG + "int", r"[-+]?(?:0|[1-9][0-9]*)|0x[0-9a-fA-F]+", "-+0123456789"),
     (_ZERO, r"[-+]?0[0-9_]+", "-+0"),
     (
-        _TAG + "float",
+        TAG + "float",
         r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+",
         "-+.0123456789",
     ),
     (_MERGE, "<<", "<"),
 ):
     _Loader.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), list(_first))
-
-
-class Fault(NamedTuple):
-    """One thing wrong with the text; ``loc`` is ``()`` when no key can be named."""
-
-    loc: Loc
-    line: int
-    message: str
 
 
 @dataclass(slots=True)
@@ -70,57 +59,32 @@ def read(text: str) -> Document:
     """*text* as YAML; never raises, all that is wrong is among the faults."""
     try:
         check_text(text)
-        check_depth(text, _Loader, MAX_DEPTH)
+        check_depth(text, _Loader)
         node = yaml.compose(text, Loader=_Loader)
         builder = _Builder()
         value = None if node is None else builder.value(node, ())
-    except Broken as error:
-        return Document(faults=[Fault((), error.line, error.message)], broken=True)
-    except yaml.MarkedYAMLError as error:
-        found = syntax(error, text)
-        return Document(faults=[Fault((), found.line, found.message)], broken=True)
-    except yaml.YAMLError:
-        return Document(faults=[Fault((), 1, "this is not valid YAML")], broken=True)
+    except (Broken, yaml.YAMLError) as error:
+        return Document(faults=[unreadable(error, text)], broken=True)
     return Document(value, builder.lines, builder.faults, words=builder.words)
 
 
-class _Builder:
+class _Builder(Walk):
     """Turns PyYAML's nodes into plain values, collecting lines and faults on the way."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.lines: dict[Loc, int] = {}
-        self.faults: list[Fault] = []
         self.words: list[Fault] = []
-        self._open: set[int] = set()
-        self._count = 0
 
     def value(self, node: Node, loc: Loc) -> Any:
         """The plain value of *node*."""
-        self._spend(node)
+        self.spend(node)
         if isinstance(node, ScalarNode):
             return self._scalar(node, loc)
-        if id(node) in self._open:
-            self.fault(loc, node, "an alias must not contain itself")
+        if not self.may_enter(node, loc):
             return None
-        if node.tag not in (_TAG + "map", _TAG + "seq"):
-            self.fault(loc, node, "tags (!…) are not allowed")
-        self._open.add(id(node))
-        try:
+        with self.inside(node):
             return self._sequence(node, loc) if isinstance(node, SequenceNode) else self._mapping(node, loc)
-        finally:
-            self._open.discard(id(node))
-
-    def _spend(self, node: Node) -> None:
-        """Keep within bounds: a few aliases of aliases stand for billions of values, or endless depth."""
-        self._count += 1
-        if self._count > MAX_VALUES:
-            raise Broken(line_of(node), f"more than {MAX_VALUES} values, counting each use of an alias")
-        if len(self._open) > MAX_DEPTH:
-            raise Broken(line_of(node), f"nested more than {MAX_DEPTH} levels deep")
-
-    def fault(self, loc: Loc, node: Node, message: str) -> None:
-        """Note what is wrong at *node*."""
-        self.faults.append(Fault(loc, line_of(node), message))
 
     def _sequence(self, node: Node, loc: Loc) -> list[Any]:
         items = []
@@ -149,21 +113,23 @@ class _Builder:
 
     def _merge(self, source: Node, result: dict[str, Any], loc: Loc) -> None:
         """Take from ``<<: source`` what *result* does not have itself."""
-        self._spend(source)
+        self.spend(source)
         if isinstance(source, SequenceNode):
             for item in source.value:
                 self._merge(item, result, loc)
-        elif not isinstance(source, MappingNode) or id(source) in self._open:
+        elif not isinstance(source, MappingNode) or self.is_inside(source):
             self.fault(loc, source, "<<: takes another mapping, or a list of mappings")
         else:
-            self._open.add(id(source))
-            for key, value in source.value:
-                if key.tag == _MERGE:
-                    self._merge(value, result, loc)
-                elif isinstance(key, ScalarNode) and key.value not in result:
-                    self.lines[*loc, key.value] = line_of(key)
-                    result[key.value] = self.value(value, (*loc, key.value))
-            self._open.discard(id(source))
+            with self.inside(source):
+                self._take(source, result, loc)
+
+    def _take(self, source: MappingNode, result: dict[str, Any], loc: Loc) -> None:
+        for key, value in source.value:
+            if key.tag == _MERGE:
+                self._merge(value, result, loc)
+            elif isinstance(key, ScalarNode) and key.value not in result:
+                self.lines[*loc, key.value] = line_of(key)
+                result[key.value] = self.value(value, (*loc, key.value))
 
     def _scalar(self, node: ScalarNode, loc: Loc) -> Any:
         text = node.value
@@ -177,7 +143,7 @@ class _Builder:
             self.fault(loc, node, "a number must not begin with 0: put it in quotes if it is text")
             return text
         try:
-            return _plain(node.tag.removeprefix(_TAG), text)
+            return _plain(node.tag.removeprefix(TAG), text)
         except KeyError:
             self.fault(loc, node, "tags (!…) are not allowed; put the value in quotes if it begins with !")
         except ValueError:

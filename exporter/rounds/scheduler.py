@@ -64,6 +64,7 @@ class Engine:
         *,
         capacity: int,
         retention_days: int,
+        dead_letter_days: int,
         stopping: threading.Event,
     ) -> None:
         self.rounds: dict[str, CollectorRounds] = {}
@@ -71,6 +72,7 @@ class Engine:
         self._metrics = metrics
         self._clock = clock
         self._retention = timedelta(days=retention_days)
+        self._keep_buried = timedelta(days=dead_letter_days)
         self._stopping = stopping
         self._lease = store.lease()
         self._leading = False
@@ -220,12 +222,14 @@ class Engine:
             return False
 
     def _prune(self) -> None:
-        """Delete runs past their retention, and forget what was counted and cannot come again."""
+        """Delete runs and dead letters past their time; forget what was counted and cannot come again."""
         if self._leading:
             now = self._clock.now()
             deleted = self._store.prune(now - self._retention)
             self._store.outbox.forget(now)
             log.info("old runs pruned", extra={"runs": deleted})
+            if buried := self._store.outbox.forget_buried(now - self._keep_buried):
+                log.info("old dead letters deleted", extra={"events": buried})
 
     def _every(
         self,

@@ -17,10 +17,12 @@ from exporter.model.runs import RefKind
 from exporter.store.clean import storable
 from exporter.store.globs import matches_one
 from exporter.store.periods import WIDTH, period_of
-from exporter.store.tables import periods, runs, targets, units
+from exporter.store.tables import periods, runs, seasons, targets, units
 
 Conditions: TypeAlias = list[sa.ColumnElement[bool]]
 _REF = 1000  # bytes of a ref as it is stored
+# SQLite has no statistics of our data, and would rather go through the table, row by row.
+COVERING = "INDEXED BY runs_of_unit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,16 @@ class Question:
         return bool(self.wanted.refs) or self.wanted.default_branch_only
 
     @property
+    def has_sorts(self) -> bool:
+        """Whether it asks for certain sources or kinds of refs, which no season tells."""
+        return bool(self.wanted.sources or self.wanted.ref_kinds)
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether many runs of its time may have to be looked at for each that it is about."""
+        return self.has_refs or self.has_sorts or bool(self.wanted.statuses)
+
+    @property
     def narrows(self) -> bool:
         """Whether it asks for less than everything."""
         return self.wanted != Wanted()
@@ -111,6 +123,10 @@ class Question:
             ]
         return conditions
 
+    def of_seasons(self) -> Conditions:
+        """What a row of `seasons` must fulfil, whatever the time."""
+        return [of_units(seasons.c.unit_id, self.projects), *self._of_statuses(seasons)]
+
     def of_periods(self) -> Conditions:
         """What a row of `periods` must fulfil that has such a run in it, as far as periods tell."""
         wanted = self.wanted
@@ -124,14 +140,16 @@ class Question:
     def _of_sorts(self, table: sa.Table) -> Conditions:
         """The conditions on status, source and kind of ref, which runs and periods have alike."""
         wanted = self.wanted
-        conditions: Conditions = []
-        if wanted.statuses:
-            conditions.append(table.c.status.in_([status.value for status in wanted.statuses]))
+        conditions = self._of_statuses(table)
         if wanted.sources:
             conditions.append(table.c.source.in_([storable(source) for source in wanted.sources]))
         if wanted.ref_kinds:
             conditions.append(table.c.ref_kind.in_([kind.value for kind in wanted.ref_kinds]))
         return conditions
+
+    def _of_statuses(self, table: sa.Table) -> Conditions:
+        statuses = [status.value for status in self.wanted.statuses]
+        return [table.c.status.in_(statuses)] if statuses else []
 
     def whole_periods(self) -> tuple[int | None, int | None]:
         """The first period that begins in the time asked about, and the first that does not end in it.

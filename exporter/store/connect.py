@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -179,8 +179,15 @@ def _postgresql(url: URL, answer_seconds: float, **pool: int) -> Engine:
     """A pooled engine; what the URL says goes before our options."""
     query = _POSTGRESQL_OPTIONS | dict(url.query)
     engine = sa.create_engine(url.set(query=query), pool_pre_ping=True, **pool)
+    dialect: Any = engine.dialect
+    dialect.do_ping = _sparing(dialect.do_ping)
     sa.event.listen(engine, "do_connect", connector(answer_seconds))
     return engine
+
+
+def _sparing(ping: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """*ping*, spared where the server surely is there: it takes as long as a small question."""
+    return lambda connection: connection.is_fresh() or ping(connection)
 
 
 def sqlite_engine(url: URL) -> Engine:

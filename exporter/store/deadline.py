@@ -6,6 +6,7 @@ keepalives nor tcp_user_timeout notice it.
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
@@ -19,6 +20,9 @@ _Waiting = Generator[Any, Any, _Result]  # one of psycopg's: yields what it wait
 
 # The server looks this often whether we are still there, and drops what it does for nobody.
 _WATCH_US = "SELECT set_config('client_connection_check_interval', '5s', false)"
+
+
+_FRESH_SECONDS = 1.0  # after the server said something, a connection that is not hung up is not tried first
 
 
 class NoAnswer(psycopg.OperationalError):
@@ -35,6 +39,15 @@ class BoundedConnection(psycopg.Connection[Any]):
     """
 
     patience: float | None = 30.0  # until it is told; connecting has a timeout of its own
+    heard_at = float("-inf")  # when the server said something last
+
+    def is_fresh(self) -> bool:
+        """Whether the server surely was there a moment ago, and has not hung up since."""
+        if self.closed or monotonic() - self.heard_at > _FRESH_SECONDS:
+            return False
+        look = select.poll()
+        look.register(self.fileno(), select.POLLIN)
+        return not look.poll(0)
 
     def wait(self, gen: _Waiting[_Result], *args: Any, **kwargs: Any) -> _Result:
         """Do what *gen* does; all talk with the server passes here.
@@ -52,7 +65,7 @@ class BoundedConnection(psycopg.Connection[Any]):
             while True:
                 came = yield wanted
                 if came:
-                    heard = monotonic()
+                    heard = self.heard_at = monotonic()
                 elif self.patience is not None and monotonic() - heard >= self.patience:
                     self.close()
                     raise NoAnswer(

@@ -11,10 +11,9 @@ import sqlalchemy as sa
 
 from exporter.model.history import Dora, JobOrder, JobState, Wanted
 from exporter.model.runs import Status
-from exporter.store.asking import Conditions, Question
+from exporter.store.asking import COVERING, Conditions, Question
 from exporter.store.clean import storable
 from exporter.store.globs import matches_one
-from exporter.store.measuring import COVERING
 from exporter.store.tables import jobs, runs
 
 _DAY = timedelta(days=1)

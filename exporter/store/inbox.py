@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -20,6 +22,8 @@ from exporter.store.tables import hooks, hooks_seen
 
 REMEMBERED = timedelta(hours=25)
 """How long a hook is known, so that a repetition is no news; senders repeat for a day at most."""
+REMEMBERED_AT_MOST = 2_000_000
+"""How many hooks are known, give or take those of ten minutes: 140 MB of SQLite; the oldest go first."""
 _FORGOTTEN_AT_ONCE = 5_000
 _REMOVED_AT_ONCE = 100  # whoever acknowledges has to wait for it
 _DIGEST_BYTES = 16
@@ -29,7 +33,7 @@ _REMEMBER = made_once(
 _Connecting = Callable[[], AbstractContextManager[Connection]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Arrived:
     """A hook that *collector* found authentic; ``digest`` is what its repetitions have, too."""
 
@@ -37,7 +41,7 @@ class Arrived:
     digest: bytes
     hook: Hook
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Its bytes in the queue, nearly."""
         return len(self.hook.body) + sum(len(name) + len(value) for name, value in self.hook.headers.items())
@@ -89,14 +93,15 @@ class Inbox:
 
     def add(self, arrived: Sequence[Arrived]) -> list[bool]:
         """Keep those of *arrived* that are new, all or none; which of them are."""
-        new = [False] * len(arrived)
+        # In one order, or two processes with the same hooks would wait for each other.
+        seen = [{"digest": one.digest, "seen_at": one.hook.received_at} for one in arrived]
+        seen.sort(key=itemgetter("digest"))
+        new = []
         with self._write() as connection:
-            remember = _REMEMBER(connection)
-            # In one order, or two processes with the same hooks would wait for each other.
-            for index in sorted(range(len(arrived)), key=lambda index: (arrived[index].digest, index)):
-                one = arrived[index]
-                row = {"digest": one.digest, "seen_at": one.hook.received_at}
-                new[index] = connection.execute(remember, row).first() is not None
+            unknown = set(connection.execute(_REMEMBER(connection), seen).scalars())
+            for one in arrived:
+                new.append(one.digest in unknown)
+                unknown.discard(one.digest)
             rows = [_row(one) for one, is_new in zip(arrived, new, strict=True) if is_new]
             if rows:
                 connection.execute(sa.insert(hooks), rows)
@@ -161,12 +166,14 @@ class Inbox:
         return len(numbers)
 
     def forget(self, now: datetime) -> int:
-        """Forget the hooks that nobody repeats any more, in parts; returns how many."""
-        old = (
-            sa.select(hooks_seen.c.digest)
-            .where(hooks_seen.c.seen_at < now - REMEMBERED)
-            .limit(_FORGOTTEN_AT_ONCE)
-        )
+        """Forget the hooks that nobody repeats any more, and the oldest of too many, in parts; how many."""
+        seen_at = hooks_seen.c.seen_at
+        # By their time, not by counting: two processes that do this at once forget none in vain.
+        too_many = sa.select(seen_at).order_by(seen_at.desc()).offset(REMEMBERED_AT_MOST).limit(1)
+        with self._read() as connection:
+            last = connection.execute(too_many).scalar()
+        before = now - REMEMBERED if last is None else max(last, now - REMEMBERED)
+        old = sa.select(hooks_seen.c.digest).where(seen_at <= before).limit(_FORGOTTEN_AT_ONCE)
         forgotten = 0
         while True:
             with self._read() as connection:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
-from typing import NamedTuple
 
 from exporter.clock import Clock
 from exporter.errors import StoreError
 from exporter.hookmetrics import HookMetrics
 from exporter.store.inbox import Arrived, Inbox, Queued
+from exporter.store.room import Filling, Room
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ _PENDING = 2_000  # that may wait for a commit; a database that hangs must not f
 _PENDING_BYTES = 128 * 1024 * 1024
 _LOOK_SECONDS = 1.0
 _TIDY_SECONDS = 2.0  # more rarely, it would have more to move, and take longer at once
-_FORGET_SECONDS = 3600.0
+_FORGET_SECONDS = 600.0
 _UNREAD = timedelta(days=1)
 
 
@@ -33,13 +33,6 @@ class Outcome(Enum):
     KNOWN = "known"
     NO_ROOM = "no room"
     NOT_KEPT = "not kept"
-
-
-class Room(NamedTuple):
-    """How many hooks may wait to be read, and how many bytes."""
-
-    hooks: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +59,7 @@ class Intake:
         tidies: bool = True,
     ) -> None:
         self._inbox = inbox
-        self._room = room
+        self._filling = Filling(room)
         self._metrics = metrics
         self._clock = clock
         self._collectors = collectors
@@ -74,8 +67,6 @@ class Intake:
         self._changed = threading.Condition()
         self._pending: list[_Pending] = []
         self._pending_bytes = 0
-        self._queued: dict[str, Queued] = {}
-        self._added = Room(0, 0)  # since the queue was measured
         self._shown: set[str] = set()
         self._forgot_at: float | None = None
         self._tidied_at = clock.monotonic()
@@ -147,34 +138,15 @@ class Intake:
 
     def _keep(self, batch: list[_Pending]) -> list[Outcome]:
         """Keep as many of *batch* as there is room for; how it ended for each."""
-        left, size = self._left()
-        fitting: list[Arrived] = []
-        fits: list[bool] = []
-        for one in batch:
-            fits.append(len(fitting) < left and size >= one.arrived.size)
-            if fits[-1]:
-                size -= one.arrived.size
-                fitting.append(one.arrived)
+        arrived = [one.arrived for one in batch]
+        fits = self._filling.fits(arrived, self._collectors())
+        fitting = [one for one, one_fits in zip(arrived, fits, strict=True) if one_fits]
         new = iter(self._inbox.add(fitting) if fitting else ())
-        self._note_added(fitting)
+        self._filling.add(fitting)
         return [
             (Outcome.KEPT if next(new) else Outcome.KNOWN) if one_fits else Outcome.NO_ROOM
             for one_fits in fits
         ]
-
-    def _left(self) -> Room:
-        """The room that is left, as far as this process knows; others add as well."""
-        with self._changed:
-            queued, added = self._queued.values(), self._added
-        return Room(
-            self._room.hooks - added.hooks - sum(one.hooks for one in queued),
-            self._room.size - added.size - sum(one.size for one in queued),
-        )
-
-    def _note_added(self, arrived: list[Arrived]) -> None:
-        with self._changed:
-            size = sum(one.size for one in arrived)
-            self._added = Room(self._added.hooks + len(arrived), self._added.size + size)
 
     # -- the thread that keeps house -----------------------------------------------------------
 
@@ -195,13 +167,9 @@ class Intake:
                 complained = False
 
     def _measure(self) -> None:
-        with self._changed:
-            counted = self._added
+        counted = self._filling.counted()
         queued = self._inbox.queued()
-        with self._changed:
-            # What was added while we counted may be counted twice until the next time, but never not at all.
-            added = Room(self._added.hooks - counted.hooks, self._added.size - counted.size)
-            self._queued, self._added = queued, added
+        self._filling.measured(queued, counted)
         wanted = {*self._collectors(), *queued}
         empty = Queued(0, 0, None)
         shown = {name: queued.get(name, empty) for name in wanted | self._shown}

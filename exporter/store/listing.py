@@ -12,8 +12,8 @@ from sqlalchemy.engine import Connection
 
 from exporter.clock import EPOCH
 from exporter.model.history import SortKey
-from exporter.store.asking import Conditions, Question
-from exporter.store.measuring import COVERING, count_at_most
+from exporter.store.asking import COVERING, Conditions, Question
+from exporter.store.measuring import count_at_most
 from exporter.store.positions import Place
 from exporter.store.statements import chunks
 from exporter.store.tables import Instant, runs

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -14,37 +13,23 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from exporter.model.alerts import Alert, Notice, NoticeKind, Severity
+from exporter.store.bells import Bells
 from exporter.store.tables import notices
 
 _OVERTAKING = 500  # so many later messages are looked at: what is in more of them is not worth the time
 _Connecting = Callable[[], AbstractContextManager[Connection]]
 
 
-class Notices:
+class Notices(Bells):
     """A queue of messages for each channel; those of one channel are sent in their order, as far as due.
 
     Any thread may call.
     """
 
     def __init__(self, read: _Connecting, write: _Connecting) -> None:
+        super().__init__()
         self._read = read
         self._write = write
-        self._bells: set[threading.Event] = set()
-
-    def ring(self) -> None:
-        """Wake those who send: messages were added, and the transaction that did so is committed."""
-        for bell in tuple(self._bells):
-            bell.set()
-
-    @contextmanager
-    def bell(self) -> Iterator[threading.Event]:
-        """Something that is set whenever this process adds messages; others' are seen by looking."""
-        bell = threading.Event()
-        self._bells |= {bell}
-        try:
-            yield bell
-        finally:
-            self._bells -= {bell}
 
     def add(self, connection: Connection, messages: Iterable[Notice]) -> None:
         """Put *messages* in, with the transaction of *connection*; call :meth:`ring` after its commit."""

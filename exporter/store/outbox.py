@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
+from itertools import accumulate, takewhile
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from exporter.model.events import Backlog, Entry, Event
+from exporter.store.bells import Bells
 from exporter.store.clean import storable
 from exporter.store.statements import upsert
 from exporter.store.tables import dead_letters, outbox, sinks
-from exporter.store.told import claim, forget, untold
+from exporter.store.told import claim, forget
 
 _ORDER_LOCK = 4_120_715  # a number that no other lock has: PostgreSQL advisory lock of who puts events in
 _SWEEP_ROWS = 5_000
 _COUNTED = 10_000  # of what a sink has still to deliver
+READ_BYTES = 32 * 1024 * 1024
+"""Of events that are read at once, if nobody says how many: far more than changes of runs ever are."""
 WANTED = sa.select(sa.func.aggregate_strings(sinks.c.streams, " ")).scalar_subquery()
 """What all sinks want, for :meth:`Outbox.wanted`."""
 _Connecting = Callable[[], AbstractContextManager[Connection]]
@@ -37,16 +40,16 @@ _PUT_IN = (outbox.c.saved_at, *_EVENT)
 _COPY = f"COPY outbox ({', '.join(column.name for column in _PUT_IN)}) FROM STDIN"
 
 
-class Outbox:
+class Outbox(Bells):
     """Events between the store and the sinks; every sink has a position of its own in it.
 
     Nothing is to be put in for which no sink has subscribed. Any thread may call.
     """
 
     def __init__(self, read: _Connecting, write: _Connecting) -> None:
+        super().__init__()
         self._read = read
         self._write = write
-        self._bells: set[threading.Event] = set()
         with read() as connection:
             self.streams = _subscribed(connection)
 
@@ -56,10 +59,6 @@ class Outbox:
         """The streams in *text*, which :data:`WANTED` found: another process may have subscribed a sink."""
         self.streams = frozenset((text or "").split())
         return self.streams
-
-    def untold(self, connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
-        """Those of *events* that were not told before, each once; only a look, :meth:`claim` decides."""
-        return untold(connection, target_id, events)
 
     def claim(self, connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
         """Those of *events* that nobody told before, in their order; from now on all of them are told."""
@@ -78,22 +77,7 @@ class Outbox:
         else:
             connection.execute(sa.insert(outbox), rows)
 
-    def ring(self) -> None:
-        """Wake the sinks: there is something new."""
-        for bell in tuple(self._bells):
-            bell.set()
-
     # -- taking out, by the sinks --------------------------------------------------------------
-
-    @contextmanager
-    def bell(self) -> Iterator[threading.Event]:
-        """Something that is set whenever this process puts events in; others' are seen by looking."""
-        bell = threading.Event()
-        self._bells |= {bell}
-        try:
-            yield bell
-        finally:
-            self._bells -= {bell}
 
     def subscribe(self, name: str, streams: Collection[str]) -> int:
         """Have everything that is saved from now on in *streams* kept for sink *name*; returns its position.
@@ -132,17 +116,23 @@ class Outbox:
         with self._read() as connection:
             return _position(connection, name)
 
-    def read(self, name: str, after: int, limit: int) -> list[Entry]:
-        """The first *limit* events after position *after* in the streams of sink *name*, in their order."""
+    def read(self, name: str, after: int, limit: int, size: int = READ_BYTES) -> list[Entry]:
+        """The first events after position *after* in the streams of sink *name*, in their order.
+
+        At most *limit*, and one or at most *size* bytes of data.
+        """
+        entries: list[Entry] = []
         with self._read() as connection:
-            streams = _streams(connection, name)
-            rows = connection.execute(
-                sa.select(outbox.c.position, *_EVENT)
-                .where(outbox.c.position > after, outbox.c.stream.in_(streams))
-                .order_by(outbox.c.position)
-                .limit(limit)
-            )
-            return [Entry(position, Event(*event)) for position, *event in rows]
+            waiting = (outbox.c.position > after, outbox.c.stream.in_(_streams(connection, name)))
+            if connection.dialect.name == "postgresql":  # it sends all that it is asked for, at once
+                limit = _fitting(connection, waiting, limit, size)
+            find = sa.select(outbox.c.position, *_EVENT).where(*waiting).order_by(outbox.c.position)
+            for position, *event in connection.execute(find.limit(limit)):
+                entries.append(Entry(position, Event(*event)))
+                size -= len(entries[-1].event.data)
+                if size < 0:
+                    break
+        return entries[:-1] if size < 0 and len(entries) > 1 else entries
 
     def advance(self, name: str, position: int) -> None:
         """Everything up to *position* is delivered by sink *name*; never goes back."""
@@ -161,6 +151,28 @@ class Outbox:
         with self._read() as connection:
             find = sa.select(sa.func.count()).select_from(dead_letters).where(dead_letters.c.sink == name)
             return int(connection.execute(find).scalar_one())
+
+    def forget_buried(self, before: datetime) -> int:
+        """Delete what was buried before *before*, in parts; returns how many events."""
+        deleted = 0
+        for name in self._with_buried():
+            mine = (dead_letters.c.sink == name, dead_letters.c.buried_at < before)
+            part = sa.select(dead_letters.c.position).where(*mine).order_by(dead_letters.c.position)
+            last = sa.select(sa.func.max(part.limit(_SWEEP_ROWS).subquery().c.position)).scalar_subquery()
+            while True:
+                with self._write() as connection:
+                    gone = connection.execute(
+                        sa.delete(dead_letters).where(*mine, dead_letters.c.position <= last)
+                    ).rowcount
+                deleted += gone
+                if gone < _SWEEP_ROWS:
+                    break
+        return deleted
+
+    def _with_buried(self) -> Sequence[str]:
+        """The sinks, of now and of before, that have dead letters."""
+        with self._read() as connection:
+            return connection.execute(sa.select(dead_letters.c.sink).distinct()).scalars().all()
 
     def backlog(self, name: str) -> Backlog:
         """What sink *name* has still to deliver; over 10,000 events, their number is an estimate."""
@@ -196,6 +208,17 @@ class Outbox:
     def forget(self, now: datetime) -> int:
         """Forget the events whose time to be remembered is over; returns how many."""
         return forget(self._read, self._write, now)
+
+
+def _fitting(connection: Connection, waiting: Sequence[sa.ColumnElement[bool]], limit: int, size: int) -> int:
+    """How many of the first *limit* events *waiting* are at most *size* bytes, or 1; *limit*, if all are."""
+    length = sa.func.length(outbox.c.data).label("length")
+    lengths = sa.select(length).where(*waiting).order_by(outbox.c.position).limit(limit)
+    total = sa.select(sa.func.sum(lengths.subquery().c.length))
+    if (connection.execute(total).scalar_one() or 0) <= size:
+        return limit
+    sizes = accumulate(connection.execute(lengths).scalars())
+    return max(1, sum(1 for _ in takewhile(lambda so_far: so_far <= size, sizes)))
 
 
 def advanced(name: str, position: int) -> sa.Update:

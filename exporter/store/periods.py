@@ -1,24 +1,25 @@
-"""Keeping `periods`: how many runs of each sort a unit had in each fortnight, so that none counts a million.
+"""Keeping `periods` and `seasons`: a unit's runs of each sort in each fortnight, and in each four of them.
 
-They are written in the transaction of the runs themselves, under the unit's lock: no reader sees one without
-the other.
+So no answer counts a million. They are written in the transaction of the runs themselves, under the unit's
+lock: no reader sees one without the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from exporter.clock import EPOCH
 from exporter.store.statements import Upsert, chunks, made_once
-from exporter.store.tables import periods, runs
+from exporter.store.tables import periods, runs, seasons
 
 WIDTH = timedelta(days=14)
-_KEYS = ("period", "status", "source", "ref_kind")
+SEASON = 4  # periods
 _AMOUNTS = ("runs", "timed", "seconds", "queued", "queue_seconds")
 _COUNTED = (
     runs.c.created_at,
@@ -28,14 +29,53 @@ _COUNTED = (
     runs.c.duration_seconds,
     runs.c.queue_seconds,
 )
+_Changes = dict[tuple[Any, ...], list[float]]
 
 
-def _adding(statement: Upsert) -> Upsert:
-    added = {name: periods.c[name] + statement.excluded[name] for name in _AMOUNTS}
-    return statement.on_conflict_do_update(index_elements=list(periods.primary_key.columns), set_=added)
+@dataclass(frozen=True)
+class _Kept:
+    """One of the two tables, with the statements that change it."""
+
+    table: sa.Table
+    add: Callable[[Connection], Upsert]
+
+    @property
+    def keys(self) -> list[str]:
+        """What its rows tell apart, the unit aside."""
+        return [column.name for column in self.table.primary_key.columns][1:]
+
+    def write(
+        self, connection: Connection, unit_id: int, changes: Mapping[tuple[Any, ...], list[float]]
+    ) -> None:
+        """Add *changes* to the rows of the unit; one without runs goes."""
+        named = {key: dict(zip(self.keys, key, strict=True)) for key in sorted(changes) if any(changes[key])}
+        if not named:
+            return
+        connection.execute(
+            self.add(connection),
+            [
+                dict(unit_id=unit_id, **name, **dict(zip(_AMOUNTS, changes[key], strict=True)))
+                for key, name in named.items()
+            ],
+        )
+        fewer = [name for key, name in named.items() if changes[key][0] <= 0]
+        if fewer:
+            mine = [self.table.c[name] == sa.bindparam(f"b_{name}") for name in self.keys]
+            connection.execute(
+                sa.delete(self.table).where(self.table.c.unit_id == unit_id, *mine, self.table.c.runs == 0),
+                [{f"b_{key}": value for key, value in name.items()} for name in fewer],
+            )
 
 
-_ADD = made_once(_adding, periods)
+def _kept(table: sa.Table) -> _Kept:
+    def adding(statement: Upsert) -> Upsert:
+        added = {name: table.c[name] + statement.excluded[name] for name in _AMOUNTS}
+        return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=added)
+
+    return _Kept(table, made_once(adding, table))
+
+
+_PERIODS, _SEASONS = _kept(periods), _kept(seasons)
 
 
 class Counted(NamedTuple):
@@ -60,12 +100,12 @@ def start_of(period: int) -> datetime:
 
 
 class Periods:
-    """What one transaction changes in the periods of one unit, on a connection that holds its lock."""
+    """What one transaction changes in the periods and seasons of a unit, holding the unit's lock."""
 
     def __init__(self, connection: Connection, unit_id: int) -> None:
         self._connection = connection
         self._unit_id = unit_id
-        self._changes: dict[tuple[int, str, str, str], list[float]] = {}
+        self._changes: _Changes = {}
 
     def add(self, run: Counted, sign: int = 1) -> None:
         """Note that *run* is there from now on; no longer, if *sign* is -1."""
@@ -100,26 +140,18 @@ class Periods:
                 self.add(Counted(*row), -1)
 
     def write(self) -> None:
-        """Change the stored periods as was noted; one without runs goes."""
-        changes = {key: change for key, change in sorted(self._changes.items()) if any(change)}
-        self._changes = {}
-        if not changes:
-            return
-        self._connection.execute(
-            _ADD(self._connection),
-            [
-                dict(
-                    unit_id=self._unit_id,
-                    **dict(zip(_KEYS, key, strict=True)),
-                    **dict(zip(_AMOUNTS, change, strict=True)),
-                )
-                for key, change in changes.items()
-            ],
+        """Change the stored rows as was noted."""
+        changes, self._changes = self._changes, {}
+        _PERIODS.write(self._connection, self._unit_id, changes)
+        _SEASONS.write(self._connection, self._unit_id, _by_season(changes))
+
+
+def _by_season(changes: _Changes) -> _Changes:
+    """*changes* of periods as those of seasons."""
+    found: _Changes = {}
+    for (period, status, *_), change in changes.items():
+        known = found.get((period // SEASON, status))
+        found[period // SEASON, status] = (
+            [sum(both) for both in zip(known, change, strict=True)] if known else change
         )
-        fewer = [key for key, change in changes.items() if change[0] <= 0]
-        if fewer:
-            mine = [periods.c[name] == sa.bindparam(f"b_{name}") for name in _KEYS]
-            self._connection.execute(
-                sa.delete(periods).where(periods.c.unit_id == self._unit_id, *mine, periods.c.runs == 0),
-                [{f"b_{name}": value for name, value in zip(_KEYS, key, strict=True)} for key in fewer],
-            )
+    return found

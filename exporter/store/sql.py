@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,38 +15,34 @@ from sqlalchemy.engine import Connection
 
 from exporter.contract import Batch, Unit
 from exporter.errors import StoreError
-from exporter.model.events import RUNS, Event
-from exporter.model.runs import FINISHED
+from exporter.model.events import RUNS
 from exporter.model.views import UnitView
 from exporter.store.alerting import Alerting
 from exporter.store.base import Saved, StoredUnit
-from exporter.store.clean import storable, storable_batch, storable_unit
+from exporter.store.clean import storable_batch
 from exporter.store.connect import describe, in_memory, lease_engine, open_engine, sqlite_file, store_errors
 from exporter.store.history import SqlHistory
 from exporter.store.inbox import Inbox
 from exporter.store.inboxfile import InboxFile
 from exporter.store.known import SqlKnown
 from exporter.store.lease import AdvisoryLease, FileLease, Lease, NoLease
+from exporter.store.news import UNIT, find_news, of_streams, unit_changes
 from exporter.store.notices import Notices
-from exporter.store.observing import unseen
-from exporter.store.outbox import WANTED, Outbox
+from exporter.store.outbox import Outbox
 from exporter.store.patience import one_of, patience
-from exporter.store.periods import Periods
+from exporter.store.pruning import PRUNE_ROWS, prune_some
 from exporter.store.reading import read_views
+from exporter.store.registering import register, stored_unit
 from exporter.store.saving import Saver
 from exporter.store.statements import chunks, upsert
-from exporter.store.tables import facts, jobs, latest, runs, targets, units
+from exporter.store.tables import facts, targets, units
 from exporter.store.telling import About, Teller
-
-_PRUNE_ROWS = 2_000  # runs deleted in one transaction, so that rounds wait milliseconds for it
 
 _QUESTIONS = 4  # that people may ask at once; the other connections are for those who save and scrape
 _QUESTION_SECONDS = 5.0
 
-# Made once, since every save begins with it; with what the sinks want, as another process may change that.
-_UNIT = sa.select(units, WANTED.label("wanted")).where(units.c.id == sa.bindparam("unit_id"))
 _IDENTITY = sa.select(facts.c.value).where(facts.c.name == "identity")
-_LOCKED_UNIT = _UNIT.with_for_update(key_share=True)
+_LOCKED_UNIT = UNIT.with_for_update(key_share=True)
 
 
 class SqlStore:
@@ -99,26 +95,8 @@ class SqlStore:
         A unit seen for the first time counts runs from *backfill_days* ago. One that was created after
         the target was first seen has no history that anyone could mistake for a burst: all of it counts.
         """
-        wanted = {storable(unit.key, 1000): unit for unit in units_}
         with self._write() as connection:
-            target_id, first_seen_at = self._target(connection, storable(target), now)
-            mine = units.c.target_id == target_id
-            stored = {row.key: row for row in connection.execute(sa.select(units).where(mine))}
-            gone = [row.id for key, row in stored.items() if key not in wanted and row.active and not keep]
-            for chunk in chunks(gone):
-                connection.execute(sa.update(units).where(units.c.id.in_(chunk)).values(active=False))
-            new = []
-            for key, unit in wanted.items():
-                if key in stored:
-                    _update_unit(connection, stored[key], unit)
-                else:
-                    new.append(_new_unit(target_id, unit, first_seen_at, backfill_days, now))
-            if new:
-                connection.execute(sa.insert(units), new)
-            rows = connection.execute(sa.select(units).where(mine, units.c.active))
-            found = [_stored_unit(row, wanted.get(row.key) or _unit_of(row)) for row in rows]
-        order = {key: place for place, key in enumerate(wanted)}
-        return sorted(found, key=lambda one: (order.get(storable(one.unit.key, 1000), len(order)), one.id))
+            return register(connection, target, units_, backfill_days=backfill_days, now=now, keep=keep)
 
     def save(self, unit_id: int, batch: Batch, now: datetime) -> Saved:
         """Save all of *batch*, its counts and its cursor, or nothing."""
@@ -131,17 +109,28 @@ class SqlStore:
             streams = self.outbox.wanted(row.wanted)
             teller = self._teller(connection, row, batch) if RUNS in streams else None
             saved = Saver(connection, row, teller).save(batch)
-            changes = _unit_changes(row, batch)
+            changes = unit_changes(row, batch)
             if saved.changed or changes.keys() - {"cursor"}:
                 changes["version"] = row.version + 1  # tells other processes
             if changes:
                 connection.execute(sa.update(units).where(units.c.id == unit_id).values(**changes))
-            events = self.outbox.claim(connection, row.target_id, _of(streams, batch.events))
+            events = self.outbox.claim(connection, row.target_id, of_streams(streams, batch.events))
             told = [*events, *(teller.events if teller else ())]
             self.outbox.add(connection, told, now)
         if told:
             self.outbox.ring()
         return replace(saved, new_events=len(events))
+
+    def _news(self, unit_id: int, batch: Batch) -> Batch | None:
+        """What of *batch* is news; ``None`` if none is, as of most polls of idle projects."""
+        records = batch.runs or batch.jobs or batch.deleted_runs or batch.refs or batch.unit
+        if records and not (batch.observations or batch.events):
+            return batch
+        with self._look() as connection:
+            try:
+                return find_news(connection, unit_id, batch, self.outbox.wanted)
+            except LookupError:
+                raise self._gone(unit_id) from None
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -160,28 +149,11 @@ class SqlStore:
         about = About(self.providers().get(name, ""), name, row.key, unit.name, unit.default_branch)
         return Teller(about, row.counts_from)
 
-    def _news(self, unit_id: int, batch: Batch) -> Batch | None:
-        """*batch* without the events that are known, found before other writers have to wait for us.
-
-        ``None`` if saving it would change nothing, as most polls of idle projects do.
-        """
-        records = batch.runs or batch.jobs or batch.deleted_runs or batch.refs or batch.unit
-        if records and not (batch.observations or batch.events):
-            return batch
-        with self._read() as connection:
-            row = self._unit(connection, unit_id)
-            observations = unseen(connection, row.target_id, unit_id, batch.observations)
-            events = _of(self.outbox.wanted(row.wanted), batch.events)
-            events = self.outbox.untold(connection, row.target_id, events)
-        if records or observations or events or batch.given_up or _unit_changes(row, batch):
-            return replace(batch, observations=tuple(observations.values()), events=tuple(events))
-        return None
-
     def position(self, unit_id: int) -> StoredUnit:
         """Where the unit's polling stands now, which another process may have moved."""
         with self._read() as connection:
             row = self._unit(connection, unit_id)
-        return _stored_unit(row, _unit_of(row))
+        return stored_unit(row)
 
     def known(self, unit_id: int) -> SqlKnown:
         """What is stored of the unit, for a collector that wants to skip what did not change."""
@@ -222,31 +194,13 @@ class SqlStore:
         return sum(self._prune_unit(unit_id, before) for unit_id in unit_ids)
 
     def _prune_unit(self, unit_id: int, before: datetime) -> int:
-        """Delete the old runs of one unit, a bounded number per transaction."""
+        """Delete the old runs of one unit, some in each transaction."""
         deleted = 0
         while True:
             with self._write() as connection:
-                if self._unit(connection, unit_id, lock=True).counts_from < before:
-                    connection.execute(
-                        sa.update(units).where(units.c.id == unit_id).values(counts_from=before)
-                    )
-                run_ids: Sequence[int] = connection.execute(_prunable(unit_id, before)).scalars().all()
-                periods = Periods(connection, unit_id)
-                periods.remove(run_ids)
-                periods.write()
-                for chunk in chunks(run_ids):
-                    for table in (jobs, runs):
-                        connection.execute(
-                            sa.delete(table).where(table.c.unit_id == unit_id, table.c.run_id.in_(chunk))
-                        )
-                if run_ids:
-                    connection.execute(
-                        sa.update(units)
-                        .where(units.c.id == unit_id)
-                        .values(pruned=units.c.pruned + len(run_ids))
-                    )
-            deleted += len(run_ids)
-            if len(run_ids) < _PRUNE_ROWS:
+                some = prune_some(connection, self._unit(connection, unit_id, lock=True), before)
+            deleted += some
+            if some < PRUNE_ROWS:
                 return deleted
 
     def lease(self) -> Lease:
@@ -282,6 +236,15 @@ class SqlStore:
             if not self._sqlite:
                 connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
+            connection.commit()  # after a ROLLBACK, psycopg would prepare every statement anew
+
+    @contextmanager
+    def _look(self) -> Iterator[Connection]:
+        """A connection on which each statement sees a state of its own: quicker, where one is enough."""
+        options: dict[str, Any] = {"alone": True} if self._sqlite else {"isolation_level": "AUTOCOMMIT"}
+        connecting = self._engine.connect
+        with store_errors(self._engine.url), self._read_turn, connecting() as connection:
+            yield connection.execution_options(**options)
 
     @contextmanager
     def _ask(self) -> Iterator[Connection]:
@@ -305,109 +268,13 @@ class SqlStore:
         ):
             yield connection
 
-    def _target(self, connection: Connection, name: str, now: datetime) -> tuple[int, datetime]:
-        """Id and first sight of the target, which is entered if new and locked for this transaction."""
-        # Without the key: saving a unit looks whether its target exists, and must not wait for us while
-        # we wait for the unit.
-        find = sa.select(targets).where(targets.c.name == name).with_for_update(key_share=True)
-        row = connection.execute(find).one_or_none()
-        if row is None:
-            # Another process may enter it at the same moment.
-            connection.execute(
-                upsert(connection, targets).values(name=name, first_seen_at=now).on_conflict_do_nothing()
-            )
-            row = connection.execute(find).one()
-        return row.id, row.first_seen_at
-
     def _unit(self, connection: Connection, unit_id: int, *, lock: bool = False) -> sa.Row[Any]:
         """The unit's row; with *lock*, no other process can change it until this transaction ends."""
-        find = _LOCKED_UNIT if lock else _UNIT
+        find = _LOCKED_UNIT if lock else UNIT
         row = connection.execute(find, {"unit_id": unit_id}).one_or_none()
         if row is None:
-            raise StoreError(f"store {self.name}: unit {unit_id} is gone; was the database replaced?")
+            raise self._gone(unit_id)
         return row
 
-
-def _of(streams: Collection[str], events: Iterable[Event]) -> list[Event]:
-    return [event for event in events if event.stream in streams]
-
-
-def _new_unit(
-    target_id: int, unit: Unit, first_seen_at: datetime, backfill_days: int, now: datetime
-) -> dict[str, Any]:
-    """The row of a unit that was never seen before."""
-    clean = storable_unit(unit)
-    counts_from = now - timedelta(days=backfill_days)
-    if unit.created_at and unit.created_at >= first_seen_at:
-        counts_from = min(counts_from, unit.created_at)
-    return dict(
-        target_id=target_id,
-        key=clean.key,
-        name=clean.name,
-        default_branch=clean.default_branch,
-        counts_from=counts_from,
-        cursor=None,
-        caught_up=False,
-        active=True,
-        version=0,
-    )
-
-
-def _unit_of(row: sa.Row[Any]) -> Unit:
-    return Unit(row.key, row.name, default_branch=row.default_branch)
-
-
-def _stored_unit(row: sa.Row[Any], unit: Unit) -> StoredUnit:
-    return StoredUnit(row.id, unit, row.cursor, row.counts_from, row.caught_up)
-
-
-def _update_unit(connection: Connection, row: sa.Row[Any], unit: Unit) -> None:
-    """Make the stored *row* active, with the facts of *unit*; writes only what differs."""
-    clean = storable_unit(unit)
-    if (row.name, row.default_branch, row.active) == (clean.name, clean.default_branch, True):
-        return
-    connection.execute(
-        sa.update(units)
-        .where(units.c.id == row.id)
-        .values(
-            name=clean.name,
-            default_branch=clean.default_branch,
-            active=True,
-            version=units.c.version + 1,
-        )
-    )
-
-
-def _unit_changes(row: sa.Row[Any], batch: Batch) -> dict[str, Any]:
-    """What *batch* changes of its unit's stored *row*, apart from the version."""
-    wanted: dict[str, Any] = {}
-    if batch.cursor is not None:
-        wanted["cursor"] = batch.cursor
-    if not batch.more:
-        wanted["caught_up"] = True
-    if batch.unit:
-        wanted.update(name=batch.unit.name, default_branch=batch.unit.default_branch)
-    return {name: value for name, value in wanted.items() if getattr(row, name) != value}
-
-
-def _prunable(unit_id: int, before: datetime) -> sa.Select[Any]:
-    """The ids of the runs of a unit that may go: old in every respect, and not the newest of a ref.
-
-    One of which anything finished later could count again: counting starts at *before* from now on.
-    """
-    newest = sa.select(latest.c.run_id).where(latest.c.unit_id == unit_id)
-    later_job = sa.exists().where(
-        jobs.c.unit_id == runs.c.unit_id, jobs.c.run_id == runs.c.run_id, jobs.c.finished_at >= before
-    )
-    return (
-        sa.select(runs.c.run_id)
-        .where(
-            runs.c.unit_id == unit_id,
-            runs.c.updated_at < before,
-            sa.func.coalesce(runs.c.finished_at, runs.c.created_at) < before,
-            sa.or_(runs.c.status.in_([status.value for status in FINISHED]), runs.c.deleted),
-            runs.c.run_id.not_in(newest),
-            sa.not_(later_job),
-        )
-        .limit(_PRUNE_ROWS)
-    )
+    def _gone(self, unit_id: int) -> StoreError:
+        return StoreError(f"store {self.name}: unit {unit_id} is gone; was the database replaced?")

@@ -136,6 +136,21 @@ periods = sa.Table(
     sqlite_with_rowid=False,
 )
 
+# The same of four periods together, whatever the source and kind of ref: few rows, for long times.
+seasons = sa.Table(
+    "seasons",
+    metadata,
+    sa.Column("unit_id", sa.Integer, sa.ForeignKey("units.id"), primary_key=True),
+    sa.Column("season", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("status", sa.Text, primary_key=True),
+    sa.Column("runs", sa.BigInteger, nullable=False),
+    sa.Column("timed", sa.BigInteger, nullable=False),
+    sa.Column("seconds", sa.Float, nullable=False),
+    sa.Column("queued", sa.BigInteger, nullable=False),
+    sa.Column("queue_seconds", sa.Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # The newest run of each pipeline, ref and source, so that a start need not search all runs.
 latest = sa.Table(
     "latest",
@@ -323,7 +338,7 @@ sa.Index(
     "hooks_by_collector", hooks.c.collector, hooks.c.number, hooks.c.due_at, hooks.c.received_at, hooks.c.size
 )
 
-# Hooks that came in the last day, so that a repetition is known as one.
+# Hooks that came in the last day, or the last two million, so that a repetition is known as one.
 hooks_seen = sa.Table(
     "hooks_seen",
     metadata,

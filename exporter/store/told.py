@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection
 
 from exporter.clock import EPOCH
 from exporter.model.events import Event
 from exporter.store.statements import chunks
-from exporter.store.tables import told
+from exporter.store.tables import told, units
 
 _CLAIMED = 5_000  # events in one statement
 _PART = 10_000  # rows that are looked at, and perhaps deleted, in one transaction
@@ -48,10 +49,32 @@ _CLAIM: Mapping[str, sa.TextClause] = {
 }
 
 
-def untold(connection: Connection, target_id: int, events: Iterable[Event]) -> list[Event]:
-    """Those of *events* that were not told before, each once; only a look, :func:`claim` decides."""
+def known_of_unit(dialect: str) -> sa.ScalarSelect[Any]:
+    """What of ``:numbers`` was told of the target of a row of `units`; for :func:`read_known`."""
+    numbers: sa.BindParameter[Any] = sa.bindparam("numbers")
+    if dialect == "postgresql":
+        asked = told.c.number == sa.func.any(sa.cast(numbers, ARRAY(sa.BigInteger)))
+        mine = sa.select(told.c.number).where(told.c.target_id == units.c.target_id, asked)
+        return sa.select(sa.func.array(mine.correlate(units).scalar_subquery())).scalar_subquery()
+    asked = told.c.number.in_(sa.select(sa.func.json_each(numbers).table_valued("value").c.value))
+    mine = sa.select(sa.func.json_group_array(told.c.number))
+    return mine.where(told.c.target_id == units.c.target_id, asked).correlate(units).scalar_subquery()
+
+
+def numbers_of(events: Iterable[Event], dialect: str) -> list[int] | str:
+    """What tells *events*, as ``:numbers``."""
+    numbers = list({number_of(event) for event in events})
+    return numbers if dialect == "postgresql" else json.dumps(numbers)
+
+
+def read_known(found: list[int] | str) -> set[int]:
+    """What :func:`known_of_unit` found."""
+    return set(json.loads(found) if isinstance(found, str) else found)
+
+
+def untold(events: Iterable[Event], known: Collection[int]) -> list[Event]:
+    """Those of *events* that are not *known* to be told, each once; only a look, :func:`claim` decides."""
     fresh = {number_of(event): event for event in events}
-    known = known_numbers(connection, target_id, fresh)
     return [event for number, event in fresh.items() if number not in known]
 
 

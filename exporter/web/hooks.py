@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from exporter.clock import Clock
+from exporter.config.hooks import MOST_HEADERS_BYTES
 from exporter.hookmetrics import HookMetrics, Result
 from exporter.hooks import AcceptsHooks, Hook
 from exporter.store.inbox import Arrived, digest_of
@@ -25,7 +28,6 @@ PREFIX = "/hooks/"
 _SECONDS = 8.0  # senders give up after ten
 _RETRY_SECONDS = "30"
 _LARGE_BYTES = 128 * 1024  # takes longer to prove than a turn of the loop may last
-_HEADERS_BYTES = 8 * 1024
 _READ = ("content-type", "x-")
 """How headers begin that reading may need: what happened, from where."""
 _NOT_KEPT = ("token", "signature", "secret", "auth", "cookie", "password", "api-key", "forwarded", "real-ip")
@@ -44,6 +46,7 @@ class HookDoor:
     metrics: HookMetrics
     clock: Clock
     complained: set[str] = field(default_factory=set)
+    returns: WeakKeyDictionary[asyncio.AbstractEventLoop, _Returns] = field(default_factory=WeakKeyDictionary)
 
     async def answer(self, request: Request) -> Response:
         """The answer to one hook."""
@@ -56,7 +59,8 @@ class HookDoor:
         proven = await self._proven(accepting, hook)
         if not proven:
             return self._refuse(accepting)
-        outcomes = await asyncio.gather(*(self._keep(name, one, hook) for name, one in proven))
+        # All are offered before the first is waited for.
+        outcomes = [await one for one in [self._keep(name, one, hook) for name, one in proven]]
         if not {Outcome.NO_ROOM, Outcome.NOT_KEPT}.isdisjoint(outcomes):
             return _text("hooks cannot be kept just now; send it again later", 503, _RETRY_SECONDS)
         if Outcome.KEPT in outcomes:
@@ -105,29 +109,60 @@ class HookDoor:
             )
         return _text("the hook does not prove where it comes from", 401)
 
-    async def _keep(self, name: str, collector: AcceptsHooks, hook: Hook) -> Outcome:
-        """How the attempt to keep *hook* for the collector *name* ended."""
+    def _keep(self, name: str, collector: AcceptsHooks, hook: Hook) -> asyncio.Future[Outcome]:
+        """How the attempt to keep *hook* for the collector *name* ends."""
         self.metrics.received(name, hook.received_at)
         digest = digest_of(name, hook, collector.hook_id(hook))
         kept = Hook(_kept(hook.headers), hook.body, hook.received_at)
-        outcome = await self._offer(Arrived(name, digest, kept))
-        self.metrics.count(name, _RESULTS[outcome])
-        return outcome
+        ended = self._offer(Arrived(name, digest, kept))
+        ended.add_done_callback(partial(self._count, name))
+        return ended
 
-    async def _offer(self, arrived: Arrived) -> Outcome:
+    def _count(self, name: str, ended: asyncio.Future[Outcome]) -> None:
+        if not ended.cancelled():  # else the server was stopped first
+            self.metrics.count(name, _RESULTS[ended.result()])
+
+    def _offer(self, arrived: Arrived) -> asyncio.Future[Outcome]:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[Outcome] = loop.create_future()
+        returns = self.returns.setdefault(loop, _Returns(loop))
+        # It may be kept all the same; then the next attempt is a repetition.
+        late = loop.call_later(_SECONDS, _settle, ended, Outcome.NOT_KEPT)
+        ended.add_done_callback(lambda _: late.cancel())
+        self.intake.offer(arrived, partial(returns.put, ended))
+        return ended
 
-        def settle(outcome: Outcome) -> None:
-            if not ended.done():
-                ended.set_result(outcome)
 
-        self.intake.offer(arrived, lambda outcome: _call(loop, partial(settle, outcome)))
-        try:
-            return await asyncio.wait_for(ended, _SECONDS)
-        except TimeoutError:
-            # It may be kept all the same; then the next attempt is a repetition.
-            return Outcome.NOT_KEPT
+class _Returns:
+    """How attempts ended, on the way back to the *loop* that waits; any thread may put.
+
+    The loop is woken once for many: each time is a call of the kernel, beside which it takes its turn.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: deque[tuple[asyncio.Future[Outcome], Outcome]] = deque()
+        self._woken = False
+
+    def put(self, ended: asyncio.Future[Outcome], outcome: Outcome) -> None:
+        """Have *ended* end with *outcome*."""
+        self._waiting.append((ended, outcome))
+        if not self._woken:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._take)
+            except RuntimeError:
+                log.debug("the web server ended before a hook was answered")
+
+    def _take(self) -> None:
+        self._woken = False  # first: what is put from now on may come too late for this time
+        while self._waiting:
+            _settle(*self._waiting.popleft())
+
+
+def _settle(ended: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    if not ended.done():
+        ended.set_result(outcome)
 
 
 _RESULTS = {
@@ -142,13 +177,6 @@ _RESULTS_OF_SERVER = {413: Result.TOO_LARGE, 503: Result.REJECTED}
 def hook_routes(door: HookDoor) -> list[Route]:
     """The endpoint of all hooks."""
     return [Route(f"{PREFIX}{{name}}", door.answer, methods=["POST"])]
-
-
-def _call(loop: asyncio.AbstractEventLoop, settle: Callable[[], None]) -> None:
-    try:
-        loop.call_soon_threadsafe(settle)
-    except RuntimeError:
-        log.debug("the web server ended before a hook was answered")
 
 
 def _headers(request: Request) -> Mapping[str, str]:
@@ -166,7 +194,7 @@ def _kept(headers: Mapping[str, str]) -> dict[str, str]:
         for name, value in headers.items()
         if name.startswith(_READ) and not any(word in name for word in _NOT_KEPT)
     }
-    return kept if sum(len(name) + len(value) for name, value in kept.items()) <= _HEADERS_BYTES else {}
+    return kept if sum(len(name) + len(value) for name, value in kept.items()) <= MOST_HEADERS_BYTES else {}
 
 
 def _text(sentence: str, status: int = 200, retry_after: str = "") -> Response:

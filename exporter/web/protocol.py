@@ -8,6 +8,7 @@ import logging
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from email.utils import format_datetime
 from enum import Enum
 
@@ -67,6 +68,7 @@ class Connections(ServerState):
         self.bodies = Bodies(limits.bodies_bytes)
         self.draining = False
         self.gone = asyncio.Event()
+        self._dated: datetime | None = None
 
     def guarded(self) -> list[GuardedProtocol]:
         """The open connections, in no order."""
@@ -93,6 +95,13 @@ class Connections(ServerState):
         self.connections.discard(victim)
         victim.cut()
         return True
+
+    def date(self) -> None:
+        """Have answers carry the time of now; it is written once for each second."""
+        now = self.clock.now().replace(microsecond=0)
+        if now != self._dated:
+            self._dated = now
+            self.default_headers = [(b"date", format_datetime(now, usegmt=True).encode())]
 
     def note_closed(self) -> None:
         if self.draining and not self.connections:
@@ -187,9 +196,7 @@ class GuardedProtocol(H11Protocol):
     # -- what uvicorn calls
 
     def handle_events(self) -> None:
-        self.shared.default_headers = [
-            (b"date", format_datetime(self.shared.clock.now(), usegmt=True).encode())
-        ]
+        self.shared.date()
         super().handle_events()
 
     def _should_upgrade(self) -> bool:

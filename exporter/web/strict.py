@@ -150,7 +150,21 @@ class StrictConnection(h11.Connection):
         self._chunks = 0
         self._bodies = bodies or Bodies(limits.bodies_bytes)
         self._held = 0
+        self._head = b""
         self.target = b""
+
+    def send(self, event: h11.Event) -> bytes | None:  # type: ignore[override]
+        """What to write for *event*: nothing for a head, which goes out with what follows it.
+
+        Each write is a call of the kernel, beside which other threads take their turn.
+        """
+        data = super().send(event)
+        if isinstance(event, h11.Response):
+            self._head = data or b""
+            return b""
+        if data is not None and self._head:
+            data, self._head = self._head + data, b""
+        return data
 
     def release(self) -> None:
         """Nobody needs the body any more."""

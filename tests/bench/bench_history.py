@@ -20,7 +20,7 @@ from typing import Any
 from exporter.errors import QuestionTooLong
 from exporter.model.history import JobOrder, SortKey, Wanted
 from exporter.model.runs import RefKind, Status
-from exporter.store.periods import WIDTH
+from exporter.store.periods import SEASON, WIDTH
 from exporter.store.sql import SqlStore
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -38,7 +38,7 @@ FILL = [
     " CASE h % 7 WHEN 1 THEN 'web' WHEN 2 THEN 'schedule' ELSE 'push' END, status, created, created + 6e8,"
     " created + 1e7, CASE WHEN status = 'running' THEN NULL ELSE created + 6e8 END,"
     " CASE WHEN status = 'running' THEN NULL ELSE h % 3600 + 0.5 END, h % 120 + 0.25, NULL, 'ann',"
-    " 'https://gitlab.example.com/group/p/-/pipelines/' || i, 1, 1, 0, '1772323200', NULL, NULL FROM ("
+    " 'https://gitlab.example.com/group/p/-/pipelines/' || i, 1, 1, 0, '1772323200', NULL, NULL, i FROM ("
     " SELECT id, i, h, :start + i * :step + (id * 7919 % 1000) * :step / 1000 AS created,"
     f" CASE WHEN i >= {RUNS_A_UNIT} - 2 THEN 'running' WHEN h % 9 = 0 THEN 'failed'"
     " WHEN h % 17 = 0 THEN 'canceled' ELSE 'success' END AS status"
@@ -73,6 +73,11 @@ def generate(file: Path) -> None:
                 " count(duration_seconds), sum(coalesce(duration_seconds, 0)), count(queue_seconds),"
                 " sum(coalesce(queue_seconds, 0)) FROM runs GROUP BY 1, 2, 3, 4, 5",
                 (WIDTH // timedelta(microseconds=1),),
+            )
+            database.execute(
+                "INSERT INTO seasons SELECT unit_id, period / ?, status, sum(runs), sum(timed), sum(seconds),"
+                " sum(queued), sum(queue_seconds) FROM periods GROUP BY 1, 2, 3",
+                (SEASON,),
             )
 
 

@@ -204,6 +204,9 @@ WANTED = {
     "since": Wanted(since=START + 20 * DAY),
     "until": Wanted(until=START + 20 * DAY),
     "a window": Wanted(since=START + 3 * DAY, until=START + 40 * DAY),
+    # In these, eight weeks are whole: those from 17 days before START on, or those after them.
+    "eight weeks, two, and a day": Wanted(since=START - 18 * DAY, until=START + 54 * DAY),
+    "two weeks and more": Wanted(since=START + 7 * DAY, until=START + 96 * DAY, statuses=(Status.FAILED,)),
     "nothing": Wanted(since=START + DAY, until=START),
     "a provider": Wanted(providers=("other",)),
     "no provider": Wanted(providers=("none",)),

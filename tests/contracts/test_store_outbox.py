@@ -293,6 +293,35 @@ def test_a_dead_letter_keeps_the_event_and_the_reason(desk: Any, tell: Any, sql:
     assert sql("SELECT event_id, reason FROM dead_letters") == [("host/1", "larger than the broker takes")]
 
 
+def test_old_dead_letters_are_deleted_of_sinks_that_are_gone_too(
+    desk: Any, tell: Any, sql: Any, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exporter.store.outbox._SWEEP_ROWS", 2)  # several parts
+    outbox = desk.store.outbox
+    outbox.subscribe("kafka", ["forge"])
+    desk.save(events=tuple(tell(serial) for serial in range(1, 8)))
+    for day, entry in enumerate(outbox.read("kafka", 0, 10)):
+        outbox.bury("kafka" if day else "gone", entry, "too large", make.START + timedelta(days=day))
+    assert outbox.forget_buried(make.START) == 0
+    assert outbox.forget_buried(make.START + timedelta(days=5)) == 5
+    assert sorted(sql("SELECT sink, event_id FROM dead_letters")) == [
+        ("kafka", "host/6"),
+        ("kafka", "host/7"),
+    ]
+
+
+def test_a_read_ends_before_too_many_bytes_but_always_goes_on(desk: Any, tell: Any) -> None:
+    outbox = desk.store.outbox
+    outbox.subscribe("kafka", ["forge"])
+    sizes = [400, 500, 101, 5_000, 1, 0, 999]
+    desk.save(events=tuple(tell(serial, data=b"x" * size) for serial, size in enumerate(sizes)))
+    reads, after = [], 0
+    while entries := outbox.read("kafka", after, 4, 1_000):
+        reads.append([len(entry.event.data) for entry in entries])
+        after = entries[-1].position
+    assert reads == [[400, 500], [101], [5_000], [1, 0, 999]]
+
+
 def test_the_bell_rings_when_there_is_something_new(desk: Any, tell: Any) -> None:
     desk.store.outbox.subscribe("kafka", ["forge"])
     with desk.store.outbox.bell() as bell:

@@ -12,6 +12,7 @@ import pytest
 import requests
 import yaml
 
+from exporter.web.hooks import PREFIX
 from tests.support.deployment import (
     CHART,
     DEPLOY,
@@ -45,10 +46,16 @@ WRONG: dict[str, tuple[Object, str]] = {
     "no replica": ({"store": {"replicas": 0}}, "replicas"),
     "a digest that is none": ({"image": {"digest": "latest"}}, "digest"),
     "a store of the user's own": ({"config": {"store": {"url": "sqlite:///x"}}}, "set store.kind"),
+    "a port for hooks of the user's own": (
+        {"hooks": {"enabled": True}, "config": {"hooks": {"addr": ":80"}}},
+        "config.hooks.addr",
+    ),
+    "an Ingress without a name": ({"hooks": {"enabled": True, "ingress": {"enabled": True}}}, "ingress.host"),
     "a port of the user's own": ({"config": {"metrics": {"addr": ":80"}}}, "config.metrics.addr"),
 }
 SECRETS = {
     "gitlab-token": "glpat-x",
+    "gitlab-hooks": "a-secret",
     "store-url": "postgresql://a:b@db/ci",
     "reports-dsn": "postgresql://a@db/r",
     "kafka-password": "a-password",
@@ -119,6 +126,7 @@ def test_the_schemas_would_tell(made: dict[str, Any]) -> None:
             "ConfigMap Deployment NetworkPolicy PodDisruptionBudget PrometheusRule Secret Service"
             " ServiceAccount ServiceMonitor",
         ),
+        ("hooks", "ConfigMap Ingress NetworkPolicy Service Service ServiceAccount StatefulSet"),
         ("one replica", "ConfigMap Deployment NetworkPolicy Service ServiceAccount"),
         ("once", "ConfigMap CronJob NetworkPolicy PersistentVolumeClaim ServiceAccount"),
         ("once-postgresql", "ConfigMap CronJob ServiceAccount"),
@@ -212,6 +220,29 @@ def test_only_prometheus_may_come_in_and_a_job_reaches_its_pushgateway(made: dic
     job = of_kind("NetworkPolicy", made["once"])["spec"]
     assert job["ingress"] == []
     assert {"ports": [{"port": 9091, "protocol": "TCP"}]} in job["egress"]
+
+
+def test_hooks_have_a_way_in_that_leads_to_nothing_else(made: dict[str, Any]) -> None:
+    (own,) = (
+        one
+        for one in made["hooks"]
+        if one["metadata"]["name"] == "ci-exporter-hooks" and one["kind"] == "Service"
+    )
+    (path,) = of_kind("Ingress", made["hooks"])["spec"]["rules"][0]["http"]["paths"]
+    assert (path["path"], path["pathType"]) == (PREFIX, "Prefix")
+    assert path["backend"]["service"] == {"name": own["metadata"]["name"], "port": {"name": "hooks"}}
+    (container,) = pod_of(_workload(made["hooks"]))["containers"]
+    ports = {one["name"]: one["containerPort"] for one in container["ports"]}
+    config = yaml.safe_load(of_kind("ConfigMap", made["hooks"])["data"]["config.yaml"])
+    assert config["hooks"] == {
+        "enabled": True,
+        "addr": f":{ports[own['spec']['ports'][0]['targetPort']]}",
+        "max_waiting": 100_000,
+    }
+    scraped, sent = of_kind("NetworkPolicy", made["hooks"])["spec"]["ingress"]
+    assert scraped["from"] == VALUES["networkPolicy"]["prometheus"]
+    assert sent["from"] == WAYS["hooks"]["networkPolicy"]["hooks"]
+    assert [one["port"] for one in sent["ports"]] == ["hooks"]
 
 
 def _checksums(among: list[Object]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 import subprocess
 from pathlib import Path
@@ -41,7 +42,7 @@ def _built(folder: Path) -> list[Object]:
 @pytest.fixture(scope="module")
 def built() -> dict[str, list[Object]]:
     """``folder -> objects``."""
-    return {name: _built(FOLDER / name) for name in (".", "monitoring", "once")}
+    return {name: _built(FOLDER / name) for name in (".", "hooks", "monitoring", "once")}
 
 
 def test_kubernetes_takes_all_of_it(built: dict[str, list[Object]]) -> None:
@@ -100,6 +101,27 @@ def test_the_service_is_scraped(built: dict[str, list[Object]]) -> None:
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert service["metadata"]["labels"][monitor["jobLabel"]] == "ci-exporter"
     assert monitor["endpoints"][0]["port"] in {one["name"] for one in service["spec"]["ports"]}
+
+
+def test_hooks_lead_to_the_pods_on_the_port_that_their_configuration_is_told(
+    built: dict[str, list[Object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks, labels = (
+        built["hooks"],
+        of_kind("StatefulSet", built["."])["spec"]["template"]["metadata"]["labels"],
+    )
+    service, policy = of_kind("Service", hooks)["spec"], of_kind("NetworkPolicy", hooks)["spec"]
+    assert service["selector"].items() <= labels.items()
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    (rule,) = of_kind("Ingress", hooks)["spec"]["rules"]
+    assert (
+        rule["http"]["paths"][0]["backend"]["service"]["name"]
+        == of_kind("Service", hooks)["metadata"]["name"]
+    )
+    (told,) = re.findall(r"config\.yaml: (hooks: \{.*?\})", (FOLDER / "hooks/kustomization.yaml").read_text())
+    text = of_kind("ConfigMap", built["."])["data"]["config.yaml"] + told
+    port = int(check_config(text, tmp_path, monkeypatch, {}, **SECRETS)["hooks"]["addr"].removeprefix(":"))
+    assert port == service["ports"][0]["targetPort"] == policy["ingress"][0]["ports"][0]["port"]
 
 
 def test_no_secret_is_committed() -> None:

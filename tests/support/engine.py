@@ -44,6 +44,7 @@ class Service:
             self.world.clock,
             capacity=capacity,
             retention_days=400,
+            dead_letter_days=400,
             stopping=self.world.stopping,
         )
         self.stopped = False

@@ -92,6 +92,11 @@ class Post:
         self._world.deployments.tell = partial(self._tell, "deployment")
         return {}
 
+    @property
+    def sends(self) -> bool:
+        """Whether hooks go anywhere."""
+        return self._sender is not None
+
     def state(self) -> dict[str, Any]:
         """How many wait to be sent, and how those that were sent were answered."""
         sent = self._sender

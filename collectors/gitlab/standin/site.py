@@ -52,6 +52,11 @@ class Site(StandInSite):
             ("DELETE", "hooks"): lambda _: self._post.take(),
         }
 
+    def move(self) -> None:
+        """Let happen what webhooks tell of."""
+        if self._post.sends:
+            self.world.catch_up()
+
     def api(self, request: Request) -> Reply:
         """The reply of REST or GraphQL."""
         path = request.target.partition("?")[0]

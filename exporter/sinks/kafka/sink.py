@@ -92,7 +92,6 @@ class _Run:
         )
         self._batch_bytes = MAX_BATCH_BYTES
         self._line = sink.make_line(settings, self._batch_bytes)
-        self._read_events = 20
         self._look_at = 0.0
         self._saved, self._save_at = position, 0.0
         self._pause = _PAUSE_SECONDS[0]
@@ -116,11 +115,11 @@ class _Run:
 
     def _read(self) -> bool:
         """Take more events into the window, if it has room and there may be some."""
-        room = min(self._window.room, self._read_events)
+        room = min(self._window.room, _READ_EVENTS)
         if not room or (self._now() < self._look_at and not self._bell.is_set()):
             return False
         self._bell.clear()
-        entries = self._outbox.read(self._sink.name, self._window.seen, room)
+        entries = self._outbox.read(self._sink.name, self._window.seen, room, self._window.room_bytes)
         if not entries:
             self._look_at = self._now() + _LOOK_SECONDS
             return False
@@ -130,10 +129,6 @@ class _Run:
             self._progress_at = self._now()
         self._window.add(entries, ours)
         self._account.sent(entries[-1].position)
-        # As many at a time as surely fit: a read cannot be told to end at a number of bytes.
-        largest = max(len(entry.event.data) for entry in entries)
-        fit = self._settings.in_flight_bytes // (4 * largest + 1)
-        self._read_events = max(1, min(_READ_EVENTS, 2 * self._read_events, fit))
         self._look_at = 0.0
         return True
 

@@ -43,7 +43,6 @@ class Account:
 
     def __enter__(self) -> Account:
         self._remove_buffer = self._context.work.add_buffer(lambda: self._waiting.events)
-        self._context.metrics.dead_letters(self._name, self._context.store.outbox.buried(self._name))
         self.count()
         return self
 
@@ -54,12 +53,13 @@ class Account:
     # -- what waits ----------------------------------------------------------------------------
 
     def count(self) -> None:
-        """Look at what waits in the outbox, unless that was done a moment ago; counting many takes time."""
+        """Look at what waits, and at what never will be delivered, unless that was done a moment ago."""
         began = self._now()
         if began < self._count_at:
             return
         self._show(self._context.store.outbox.backlog(self._name))
-        took = self._now() - began
+        self._context.metrics.dead_letters(self._name, self._context.store.outbox.buried(self._name))
+        took = self._now() - began  # counting many takes time
         self._count_at = began + took + max(_COUNT_SECONDS, took * _COUNT_SHARE)
 
     def _show(self, backlog: Backlog) -> None:

@@ -85,6 +85,11 @@ class Window:
             return 0
         return max(0, self._events - len(self._flights))
 
+    @property
+    def room_bytes(self) -> int:
+        """How many bytes of data may be added."""
+        return max(0, self._size - self._bytes)
+
     def add(self, entries: Sequence[Entry], ours: Iterable[bool]) -> None:
         """Take *entries* in; those that are not *ours*, another producer tells."""
         for entry, mine in zip(entries, ours, strict=True):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.postgres.document import MAX_DEPTH, Document, Items, Scalar, Table, read, resolve
+from collectors.postgres.document import Document, Items, Scalar, Table, read, resolve
+from exporter.config.guards import MAX_DEPTH
 
 
 def table(text: str) -> Table:

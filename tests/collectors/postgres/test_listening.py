@@ -61,7 +61,13 @@ class Service:
         self.exposition = Exposition()
         self.store = SqlStore(ready_store(folder))
         self.engine = Engine(
-            self.store, self.metrics, self.clock, capacity=2, retention_days=400, stopping=self.stopping
+            self.store,
+            self.metrics,
+            self.clock,
+            capacity=2,
+            retention_days=400,
+            dead_letter_days=400,
+            stopping=self.stopping,
         )
         self.collectors: list[Watched] = []
         self.woken: list[str] = []

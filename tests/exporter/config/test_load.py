@@ -41,7 +41,12 @@ def test_nothing_at_all_is_the_defaults(loaded):
         "timezone": "UTC",
         "sinks": {"kafka": None},
         "alerts": None,
-        "store": {"url": "sqlite:///pipelines.db", "url_file": None, "retention_days": 400},
+        "store": {
+            "url": "sqlite:///pipelines.db",
+            "url_file": None,
+            "retention_days": 400,
+            "dead_letter_days": 400,
+        },
         "engine": {"capacity": 4, "fetch_timeout_seconds": 30},
         "collectors": {},
     }

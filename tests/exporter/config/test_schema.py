@@ -104,3 +104,14 @@ def test_hooks_need_the_server_and_may_have_addresses_of_their_own():
         Settings.model_validate({"hooks": {"enabled": True}})
     with pytest.raises(ValidationError, match="must be host:port"):
         Settings.model_validate({"metrics": metrics, "hooks": {"addr": "9105"}})
+
+
+def test_the_largest_hook_fits_into_the_queue():
+    def checked(**hooks: object) -> Settings:
+        return Settings.model_validate({"metrics": {"enabled": True}, "hooks": hooks})
+
+    with pytest.raises(ValidationError, match="max_waiting_bytes must be at least 10192 "):
+        checked(enabled=True, max_body_bytes=2000, max_waiting_bytes=10191)
+    assert checked(enabled=True, max_body_bytes=2000, max_waiting_bytes=10192)
+    # Nobody is troubled with what is switched off.
+    assert checked(max_body_bytes=2000, max_waiting_bytes=2000)

@@ -51,7 +51,12 @@ def test_redacted_shows_all_but_the_secrets(loaded):
     )
     shown = config.redacted()
     assert "hunter22" not in json.dumps(shown)
-    assert shown["store"] == {"url": "postgresql://u:<secret>@h/d", "url_file": None, "retention_days": 400}
+    assert shown["store"] == {
+        "url": "postgresql://u:<secret>@h/d",
+        "url_file": None,
+        "retention_days": 400,
+        "dead_letter_days": 400,
+    }
     assert shown["collectors"]["source"]["token"] == "<secret>"
     assert shown["collectors"]["source"]["groups"] == ["a", {"path": "b", "exclude": []}]
     assert shown["collectors"]["my-databases"]["databases"]["main"] == {

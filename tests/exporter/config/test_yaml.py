@@ -5,7 +5,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config.yaml import MAX_DEPTH, Fault, read
+from exporter.config.guards import MAX_DEPTH, Fault
+from exporter.config.yaml import read
 
 
 @pytest.mark.parametrize(

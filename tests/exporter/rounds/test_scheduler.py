@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from exporter.contract import Batch, Schedule, Trouble, Unit
 from exporter.errors import SourceError, Stopped, StoreError, Unauthorized, UnitUnavailable
+from exporter.model.events import Entry, Event
 from exporter.rounds import scheduler
 from exporter.store.lease import FileLease
 from tests.support.engine import ONE, TWO, Service, wait_until
@@ -241,6 +243,17 @@ def test_maintenance_goes_before_thousands_of_first_polls(service: Start, quick:
     one.start(source)
     wait_until(lambda: sum(polls > 0 for polls in seen) > 2, "the watch, again and again")
     assert [polls for polls in seen if polls > 0][2] < 300
+
+
+def test_dead_letters_are_deleted_after_their_time(service: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "_FIRST_PRUNE_SECONDS", 0)
+    one = service()
+    event = Event("forge", "h/1", "https://h/1", "com.h.pushed", "1", one.world.clock.now(), "1", b"{}")
+    for position, days in ((1, 399), (2, 401)):
+        buried_at = one.world.clock.now() - timedelta(days=days)
+        one.store.outbox.bury("kafka", Entry(position, event), "too large", buried_at)
+    one.start(one.source())
+    wait_until(lambda: one.store.outbox.buried("kafka") == 1, "one is left")
 
 
 def test_stopping_waits_for_polls_that_heed_it(service: Start) -> None:

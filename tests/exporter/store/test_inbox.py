@@ -18,9 +18,11 @@ from exporter.clock import FixedClock
 from exporter.errors import StoreError
 from exporter.hookmetrics import HookMetrics
 from exporter.hooks import Hook
+from exporter.store import inbox as inbox_module
 from exporter.store import intake as intake_module
 from exporter.store.inbox import REMEMBERED, Arrived, Inbox, Queued, digest_of
-from exporter.store.intake import Intake, Outcome, Room
+from exporter.store.intake import Intake, Outcome
+from exporter.store.room import Room
 from exporter.store.sql import SqlStore
 from tests.support.engine import wait_until
 
@@ -72,6 +74,20 @@ def test_hooks_are_remembered_for_a_day_and_no_longer(inbox: Inbox) -> None:
     assert inbox.forget(NOW + timedelta(hours=24)) == 0
     assert inbox.forget(NOW + REMEMBERED + timedelta(seconds=1)) == 1
     assert inbox.add([arrived(1), arrived(2)]) == [True, False]
+
+
+def test_no_more_than_so_many_hooks_are_remembered_and_the_oldest_go_first(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "REMEMBERED_AT_MOST", 3)
+    old = [arrived(number, at=NOW + timedelta(microseconds=number)) for number in (4, 2, 5, 1, 3)]
+    inbox.add(old[:3])
+    assert inbox.forget(NOW) == 0
+    inbox.add(old[3:])
+    assert [inbox.forget(NOW), inbox.forget(NOW)] == [2, 0]
+    # They may be read all the same, and so may their repetitions.
+    assert len(bodies(inbox, now=NOW + timedelta(seconds=1))) == 5
+    assert inbox.add([arrived(number) for number in range(1, 6)]) == [True, True, False, False, False]
 
 
 def test_a_hook_that_was_of_no_use_may_come_again(inbox: Inbox) -> None:
@@ -185,12 +201,12 @@ def test_an_inbox_in_memory_ends_with_its_store() -> None:
 class Desk:
     """An intake, and how what was offered ended."""
 
-    def __init__(self, inbox: Inbox, room: Room) -> None:
+    def __init__(self, inbox: Inbox, room: Room, *others: str) -> None:
         self.registry = CollectorRegistry()
         self.ended: list[Outcome] = []
         self._heard = threading.Condition()
         metrics = HookMetrics(self.registry)
-        self.intake = Intake(inbox, room, metrics, FixedClock(NOW), lambda: ["forge"])
+        self.intake = Intake(inbox, room, metrics, FixedClock(NOW), lambda: ["forge", *others])
 
     def hear(self, outcome: Outcome) -> None:
         with self._heard:
@@ -215,8 +231,8 @@ def make_desk(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     monkeypatch.setattr(intake_module, "_LOOK_SECONDS", 0.01)
     with ExitStack() as stack:
 
-        def make(hooks: int = 100, size: int = 10**9) -> Desk:
-            desk = Desk(inbox, Room(hooks, size))
+        def make(*others: str, hooks: int = 100, size: int = 10**9) -> Desk:
+            desk = Desk(inbox, Room(hooks, size), *others)
             desk.intake.start()
             stack.callback(lambda: desk.intake.stop(30))
             return desk
@@ -244,6 +260,25 @@ def test_a_full_queue_takes_no_more_until_something_is_read(
     inbox.remove([one.number for one in inbox.read("forge", NOW, **ALL)])
     desk.intake._measure()
     assert desk.offer(arrived(3)) == [Outcome.KEPT]
+
+
+def test_a_flood_for_one_collector_leaves_room_for_the_others(
+    make_desk: Callable[..., Desk], inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "_LOOK_SECONDS", 3600)
+    desk = make_desk("mill", hooks=12)
+    kept = desk.offer(*(arrived(number) for number in range(20)))
+    assert kept == [Outcome.KEPT] * 9 + [Outcome.NO_ROOM] * 11
+    inbox.remove([inbox.read("forge", NOW, **ALL)[0].number])
+    desk.intake._measure()
+    # Of the quarter that is its own, however full the rest is.
+    assert desk.offer(arrived(1, "mill")) == [Outcome.KEPT]
+    assert desk.offer(arrived(20), arrived(21)) == [Outcome.KEPT, Outcome.NO_ROOM]
+    assert desk.offer(arrived(2, "mill"), arrived(3, "mill"), arrived(4, "mill")) == [
+        Outcome.KEPT,
+        Outcome.KEPT,
+        Outcome.NO_ROOM,
+    ]
 
 
 def test_what_comes_while_the_queue_is_measured_takes_room(

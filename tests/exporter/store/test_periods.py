@@ -1,4 +1,4 @@
-"""The numbers of each fortnight are those of the runs, whatever happens to the runs."""
+"""The numbers of each fortnight and of each eight weeks are those of the runs, whatever happens to these."""
 
 from __future__ import annotations
 
@@ -15,18 +15,23 @@ from hypothesis import strategies as st
 
 from exporter.contract import Batch, Unit
 from exporter.model.runs import RefKind, Status
-from exporter.store.periods import WIDTH, period_of, start_of
+from exporter.store.periods import SEASON, WIDTH, period_of, start_of
 from exporter.store.sql import SqlStore
 from exporter.store.tables import metadata
 from tests.conftest import START, fresh_database, make_run
 
 WIDTH_US = WIDTH // timedelta(microseconds=1)
-TRUTH = f"""
-SELECT unit_id, CAST(floor(created_at * 1.0 / {WIDTH_US}) AS BIGINT), status, source, ref_kind,
-       count(*), count(duration_seconds), coalesce(sum(duration_seconds), 0),
+NUMBERS = """count(*), count(duration_seconds), coalesce(sum(duration_seconds), 0),
        count(queue_seconds), coalesce(sum(queue_seconds), 0)
-FROM runs WHERE NOT deleted GROUP BY 1, 2, 3, 4, 5
-"""
+FROM runs WHERE NOT deleted"""
+TRUTH = {
+    "periods": f"""
+SELECT unit_id, CAST(floor(created_at * 1.0 / {WIDTH_US}) AS BIGINT), status, source, ref_kind, {NUMBERS}
+GROUP BY 1, 2, 3, 4, 5""",
+    "seasons": f"""
+SELECT unit_id, CAST(floor(created_at * 1.0 / {WIDTH_US * SEASON}) AS BIGINT), status, {NUMBERS}
+GROUP BY 1, 2, 3""",
+}
 
 runs = st.builds(
     make_run,
@@ -53,12 +58,16 @@ actions = st.one_of(
 
 
 def differences(store: SqlStore) -> list[Any]:
-    """Rows that are only in the table, or only in the runs."""
+    """Rows that are only in one of the tables, or only in the runs."""
     with store._read() as connection:
-        kept = {tuple(row[:5]): row[5:] for row in connection.execute(sa.text("SELECT * FROM periods"))}
-        true = {tuple(row[:5]): row[5:] for row in connection.execute(sa.text(TRUTH))}
+        return [found for table in TRUTH for found in _differences(connection, table)]
+
+
+def _differences(connection: sa.Connection, table: str) -> list[Any]:
+    kept = {tuple(row[:-5]): row[-5:] for row in connection.execute(sa.text(f"SELECT * FROM {table}"))}
+    true = {tuple(row[:-5]): row[-5:] for row in connection.execute(sa.text(TRUTH[table]))}
     return [
-        (key, kept.get(key), true.get(key))
+        (table, key, kept.get(key), true.get(key))
         for key in kept.keys() | true.keys()
         if key not in kept or key not in true or not _equal(kept[key], true[key])
     ]
@@ -86,7 +95,7 @@ def shared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @given(st.lists(actions, max_size=8))
 def test_they_are_true_after_any_saves_retries_deletions_and_prunes(shared: SqlStore, steps: Any) -> None:
     with shared._write() as connection:
-        for table in ("periods", "latest", "runs", "totals", "units", "targets"):
+        for table in ("periods", "seasons", "latest", "runs", "totals", "units", "targets"):
             connection.execute(sa.text(f"DELETE FROM {table}"))
     units = shared.register("t", [Unit("1", "a"), Unit("2", "b")], backfill_days=0, now=START)
     for what, *facts in steps:
@@ -101,9 +110,10 @@ def test_they_are_true_after_any_saves_retries_deletions_and_prunes(shared: SqlS
 def test_a_period_without_runs_is_no_row(desk: Any, make: Any, sql: Any) -> None:
     desk.save(make.run(1, Status.RUNNING), make.run(2))
     desk.save(make.run(1, end=70))
-    assert [row[:2] for row in sorted(sql("SELECT status, runs FROM periods"))] == [("success", 2)]
+    for table in TRUTH:
+        assert [tuple(row) for row in sql(f"SELECT status, runs FROM {table}")] == [("success", 2)]
     desk.save(deleted_runs=(1, 2, 2))
-    assert sql("SELECT * FROM periods") == []
+    assert [sql(f"SELECT * FROM {table}") for table in TRUTH] == [[], []]
 
 
 def test_a_run_that_comes_back_after_its_deletion_counts_again(desk: Any, make: Any) -> None:
@@ -151,4 +161,4 @@ def test_they_are_built_from_the_runs_of_an_older_database(
     sql("UPDATE ci_exporter_schema SET version_num = '0002'")
     store = open_store()
     assert differences(store) == []
-    assert len(sql("SELECT * FROM periods")) > 3
+    assert len(sql("SELECT * FROM periods")) > len(sql("SELECT * FROM seasons")) > 2

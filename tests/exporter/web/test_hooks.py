@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import logging
 import select
@@ -10,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -19,11 +21,12 @@ from exporter.contract import Context
 from exporter.errors import ConfigError
 from exporter.hookmetrics import HookMetrics
 from exporter.store.inbox import Inbox
-from exporter.store.intake import Intake, Room
+from exporter.store.intake import Intake, Outcome
+from exporter.store.room import Room
 from exporter.store.sql import SqlStore
 from exporter.web.app import WebParts, build_app
 from exporter.web.gate import Gate
-from exporter.web.hooks import PREFIX, HookDoor
+from exporter.web.hooks import PREFIX, HookDoor, _Returns
 from exporter.web.limits import Limits
 from exporter.web.listen import bind
 from exporter.web.server import WebServer
@@ -320,3 +323,21 @@ def test_the_metrics_are_not_below_the_hooks_where_no_password_is_asked_for(
 
 def test_without_hooks_there_is_no_endpoint(serve: Callable[..., Any], connect: Callable[..., Any]) -> None:
     assert connect(serve()).ask("/hooks/hooked", *FIELDS, method="POST", body=BODY).status == 404
+
+
+def test_outcomes_of_one_commit_wake_the_loop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def settle(*outcomes: Outcome) -> list[Outcome]:
+        ended = [loop.create_future() for _ in outcomes]
+        for one, outcome in zip(ended, outcomes, strict=True):
+            returns.put(one, outcome)
+        return await asyncio.gather(*ended)
+
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        returns, wakes = _Returns(loop), Mock(wraps=loop.call_soon_threadsafe)
+        monkeypatch.setattr(loop, "call_soon_threadsafe", wakes)
+        assert runner.run(settle(Outcome.KEPT, Outcome.KNOWN)) == [Outcome.KEPT, Outcome.KNOWN]
+        assert wakes.call_count == 1
+        assert runner.run(settle(Outcome.NO_ROOM)) == [Outcome.NO_ROOM]
+    # Nobody is there any more, which is no fault of who puts.
+    returns.put(Mock(), Outcome.KEPT)

@@ -170,3 +170,23 @@ def test_the_second_request_of_a_connection_is_read_as_strictly_as_the_first() -
     connection.start_next_cycle()
     with pytest.raises(h11.RemoteProtocolError):
         connection.next_event()
+
+
+def test_a_head_is_written_together_with_what_follows_it() -> None:
+    conn = StrictConnection(LIMITS)
+    conn.receive_data(b"GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+    assert isinstance(conn.next_event(), h11.Request)
+    assert b" 100 " in (conn.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+    assert conn.send(h11.Response(status_code=200, headers=[("content-length", "2")])) == b""
+    written = conn.send(h11.Data(data=b"ab")) or b""
+    assert written.startswith(b"HTTP/1.1 200 ")
+    assert written.endswith(b"\r\n\r\nab")
+    assert conn.send(h11.EndOfMessage()) == b""
+
+
+def test_a_head_without_a_body_is_written_at_the_end() -> None:
+    conn = StrictConnection(LIMITS)
+    conn.receive_data(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert isinstance(conn.next_event(), h11.Request)
+    assert conn.send(h11.Response(status_code=304, headers=[])) == b""
+    assert (conn.send(h11.EndOfMessage()) or b"").startswith(b"HTTP/1.1 304 ")

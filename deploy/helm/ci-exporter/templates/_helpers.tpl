@@ -53,6 +53,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- fail (printf "config.metrics.%s is the chart's business: the Service and the probes count on its ports; for TLS and passwords set web.secret" .) }}
 {{- end }}
 {{- end }}
+{{- if and .Values.hooks.enabled (hasKey (.Values.config.hooks | default dict) "addr") }}
+{{- fail "config.hooks.addr is the chart's business with hooks.enabled: the Service counts on port 9105" }}
+{{- end }}
 {{- $metrics := dict "enabled" false }}
 {{- if eq .Values.mode "serve" }}
 {{- $metrics = dict "enabled" true "addr" ":9101" "health_addr" ":9102" "admin_addr" "127.0.0.1:9103" }}
@@ -66,7 +69,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- else }}
 {{- $_ := set $store "url_file" "/etc/ci-exporter/secrets/store-url" }}
 {{- end }}
-{{- mergeOverwrite (deepCopy .Values.config) (dict "metrics" $metrics "store" $store) | toYaml }}
+{{- $all := dict "metrics" $metrics "store" $store }}
+{{- if and .Values.hooks.enabled (eq .Values.mode "serve") }}
+{{- $_ := set $all "hooks" (dict "enabled" true "addr" ":9105") }}
+{{- end }}
+{{- mergeOverwrite (deepCopy .Values.config) $all | toYaml }}
 {{- end }}
 
 {{- define "ci-exporter.pod-metadata" -}}
@@ -134,6 +141,10 @@ containers:
         containerPort: 9101
       - name: health
         containerPort: 9102
+      {{- if .Values.hooks.enabled }}
+      - name: hooks
+        containerPort: 9105
+      {{- end }}
     # On a port of their own: plain HTTP without a password, whatever the metrics port asks for. None of them asks
     # the CI system.
     startupProbe:                   # a migration of a large database takes minutes

@@ -9,14 +9,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from collectors.gitlab.hooks import is_authentic
+from collectors.gitlab.settings import GitLabConfig
 from collectors.gitlab.standin.client import StandIn
 from collectors.gitlab.standin.demo import demo_source
+from exporter.hooks import Hook
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +158,17 @@ def test_the_demo_source_is_alive_and_fits_its_block(tmp_path: Path) -> None:
         answer = requests.get(url, asked, headers={"PRIVATE-TOKEN": block["token"]}, timeout=60)
         assert 20 < len(answer.json()) < 40
         assert block["poll_interval_seconds"] == 5
+        assert source.send_hooks is not None
+        with socket.create_server(("127.0.0.1", 0)) as receiver:
+            receiver.settimeout(60)
+            source.send_hooks(f"http://127.0.0.1:{receiver.getsockname()[1]}/hooks/")
+            sender, _ = receiver.accept()
+            with sender, sender.makefile("rb") as request:
+                assert request.readline() == b"POST /hooks/gitlab HTTP/1.1\r\n"
+                head = http.client.parse_headers(request)
+                body = request.read(int(head["content-length"]))
+        headers = {name.lower(): value for name, value in head.items()}
+        assert is_authentic(Hook(headers, body, datetime.now(UTC)), GitLabConfig(**block).hooks)
     finally:
         for number in source.process_ids:
             os.kill(number, signal.SIGTERM)
