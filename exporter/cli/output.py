@@ -121,7 +121,7 @@ def push(registry: Registry, url: str) -> None:
         raise SinkError("--push is no address of a Pushgateway: write it as http://host:port") from None
     except (OSError, ValueError, HTTPException) as error:
         raise SinkError(
-            f"the Pushgateway did not take the metrics: {error or type(error).__name__}"
+            f"the Pushgateway did not take the metrics: {str(error) or type(error).__name__}"
         ) from error
 
 
