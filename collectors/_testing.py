@@ -204,6 +204,12 @@ def totals_of(provider: str, suite: str) -> list[tuple[Family, Labels]]:
     ]
 
 
+def without(events: Sequence[Observation], provider: str, suites: Iterable[str]) -> list[Observation]:
+    """Those of *events* that add to no total of one of *suites*."""
+    totals_ = {total for suite in suites for total in totals_of(provider, suite)}
+    return [event for event in events if (event.family, event.labels) not in totals_]
+
+
 def totals(project: str, stored: Sequence[Total]) -> dict[Family, list[Sample]]:
     """What was counted for *project*, sorted; every status of a suite that has any, at 0 if need be."""
     found: dict[Family, list[Sample]] = {family: [] for family in families.TOTAL_FAMILIES}

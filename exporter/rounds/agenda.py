@@ -8,12 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
+Key = tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One thing for a worker to do; one ``key`` is never due twice, nor run twice at a time."""
+    """One thing for a worker to do; one ``key`` is never due twice, nor run twice at a time.
 
-    key: tuple[str, str]
+    It begins with who wants it and what it is, which the log tells.
+    """
+
+    key: Key
     run: Callable[[], None]
 
 
@@ -27,9 +32,9 @@ class Agenda:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._heap: list[tuple[float, int, Task]] = []
-        self._due: set[tuple[str, str]] = set()
-        self._running: set[tuple[str, str]] = set()
-        self._again: dict[tuple[str, str], tuple[float, Task]] = {}
+        self._due: set[Key] = set()
+        self._running: set[Key] = set()
+        self._again: dict[Key, tuple[float, Task]] = {}
         self._order = count()
         self._closed = False
 
@@ -69,7 +74,7 @@ class Agenda:
                 self._push(again[1], again[0])
             self._changed.notify_all()
 
-    def discard(self, matches: Callable[[tuple[str, str]], bool]) -> None:
+    def discard(self, matches: Callable[[Key], bool]) -> None:
         """Forget due tasks whose key *matches*; those that run now are not stopped."""
         with self._changed:
             self._heap = [entry for entry in self._heap if not matches(entry[2].key)]
@@ -77,7 +82,7 @@ class Agenda:
             self._due = {entry[2].key for entry in self._heap}
             self._again = {key: again for key, again in self._again.items() if not matches(key)}
 
-    def wait_idle(self, matches: Callable[[tuple[str, str]], bool], timeout: float) -> bool:
+    def wait_idle(self, matches: Callable[[Key], bool], timeout: float) -> bool:
         """Wait until no task whose key *matches* runs; false if some still did after *timeout* seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: not any(map(matches, self._running)), timeout)

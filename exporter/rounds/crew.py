@@ -66,9 +66,9 @@ class Crew:
         try:
             task.run()
         except StoreError as error:
-            log.error("store failed", extra={"task": ":".join(task.key), "error": str(error)})  # noqa: TRY400
+            log.error("store failed", extra={"task": ":".join(task.key[:2]), "error": str(error)})  # noqa: TRY400
         except Exception:
             # A worker that died would silently take a share of the capacity with it.
-            log.exception("task failed", extra={"task": ":".join(task.key)})
+            log.exception("task failed", extra={"task": ":".join(task.key[:2])})
         finally:
             self.agenda.done(task)

@@ -15,7 +15,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from exporter.clock import Clock
 from exporter.contract import UnitTrouble
 from exporter.errors import ExporterError, StoreError
-from exporter.rounds.agenda import Agenda, Task
+from exporter.rounds.agenda import Agenda, Key, Task
 from exporter.rounds.backoff import jittered
 from exporter.rounds.crew import Crew
 from exporter.rounds.crews import Crews
@@ -34,6 +34,7 @@ _PRUNE_HOURS = 24
 _FIRST_PRUNE_SECONDS = 600
 _RELEASE_SECONDS = 0.3
 _MAINTENANCE = "maintenance"
+_DISCOVER = "/discover"
 
 
 class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # the library has no types
@@ -267,7 +268,7 @@ class Engine:
     def _poll_now(self, rounds: CollectorRounds, state: UnitState) -> None:
         """Have a unit polled as soon as a worker is free; once more if it is being polled."""
         if rounds.is_current(state):
-            task = Task((rounds.name, state.stored.unit.key), lambda: self._visit(rounds, state))
+            task = Task(_key(rounds, state.stored.unit.key), lambda: self._visit(rounds, state))
             self._crews.agenda_of(rounds, state.stored.unit.lane).add(task, state.last_polled)
 
     def wake(self, collector: str, key: str) -> None:
@@ -279,7 +280,7 @@ class Engine:
 
     def _discover_now(self, rounds: CollectorRounds, *, all_units: bool = False) -> None:
         """Discover at once, before any poll that is due."""
-        task = Task((rounds.name, "/discover"), lambda: self._discover(rounds, all_units=all_units))
+        task = Task(_key(rounds, _DISCOVER), lambda: self._discover(rounds, all_units=all_units))
         self._crews.agenda_of(rounds).add(task, float("-inf"))
 
     def _discover(self, rounds: CollectorRounds, *, all_units: bool = False) -> None:
@@ -295,10 +296,10 @@ class Engine:
             all_units = False
         if rounds.alive and rounds.halted is None:
             # After a failure, those that nobody polls yet still wait for their first turn.
-            task = Task((rounds.name, "/discover"), lambda: self._discover(rounds, all_units=all_units))
+            task = Task(_key(rounds, _DISCOVER), lambda: self._discover(rounds, all_units=all_units))
             wait = max(jittered(rounds.discovery_wait), at_least)
             agenda, last_run = self._crews.agenda_of(rounds), self._clock.monotonic()
-            self._at(f"{rounds.name}:/discover", wait, lambda: agenda.add(task, last_run))
+            self._at(f"{rounds.name}:{_DISCOVER}", wait, lambda: agenda.add(task, last_run))
 
     def _visit(self, rounds: CollectorRounds, state: UnitState) -> None:
         """Poll one unit and set its next poll."""
@@ -353,3 +354,11 @@ class Engine:
     def troubles(self) -> list[tuple[str, UnitTrouble]]:
         """``(collector, trouble)`` of every unit that needs the operator's eye."""
         return [(name, trouble) for name, one in list(self.rounds.items()) for trouble in one.troubles()]
+
+
+def _key(rounds: CollectorRounds, what: str) -> Key:
+    """What tells a task of *rounds* from those of others, also of a source that it had before a reload.
+
+    What is called the same there is another unit, and another discovery: neither waits for the other.
+    """
+    return (rounds.name, what, rounds.collector.target)

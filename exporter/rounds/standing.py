@@ -42,12 +42,14 @@ class Standing:
 
     def show_units(self) -> None:
         """Show how many units there are."""
-        self._metrics.projects.labels(self._name).set(len(self._units.states()))
+        if self.alive:
+            self._metrics.projects.labels(self._name).set(len(self._units.states()))
 
     def succeeded(self) -> None:
         """A poll brought an answer that was saved."""
         self.answered = True
-        self._metrics.last_success.labels(self._name).set(timestamp(self._clock.now()))
+        if self.alive:
+            self._metrics.last_success.labels(self._name).set(timestamp(self._clock.now()))
 
     def show_backoff(self) -> None:
         """Show the wait of the unit that is polled most often: with news anywhere, it is the base."""
@@ -64,7 +66,7 @@ class Standing:
             if complete:
                 busy, self._busy_seconds = self._busy_seconds, 0.0
                 self._left_in_round = self._units.keys()
-        if complete:
+        if complete and self.alive:
             self._metrics.collector_duration.labels(self._name).set(busy)
         self.show_success()
 

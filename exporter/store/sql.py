@@ -30,6 +30,7 @@ from exporter.store.news import UNIT, find_news, of_streams, unit_changes
 from exporter.store.notices import Notices
 from exporter.store.outbox import Outbox
 from exporter.store.patience import one_of, patience
+from exporter.store.places import Places
 from exporter.store.pruning import PRUNE_ROWS, prune_some
 from exporter.store.reading import read_views
 from exporter.store.registering import register, stored_unit
@@ -38,6 +39,8 @@ from exporter.store.statements import chunks, upsert
 from exporter.store.tables import facts, targets, units
 from exporter.store.telling import About, Teller
 
+# At once on PostgreSQL, so that as many polls as there are collectors leave connections to all others.
+_SAVES = 8
 _QUESTIONS = 4  # that people may ask at once; the other connections are for those who save and scrape
 _QUESTION_SECONDS = 5.0
 
@@ -60,6 +63,7 @@ class SqlStore:
         self._inbox_file: InboxFile | None = None
         self._sqlite = self._engine.dialect.name == "sqlite"
         self._turn = threading.RLock() if self._sqlite else nullcontext()
+        self._saving = nullcontext() if self._sqlite else Places(_SAVES)
         # An in-memory database is one connection for all threads: readers must take turns as well.
         self._read_turn = self._turn if in_memory(self._engine.url) else nullcontext()
         self.providers: Callable[[], Mapping[str, str]] = dict
@@ -104,7 +108,7 @@ class SqlStore:
         if news is None:
             return Saved(0, 0, 0)
         batch = storable_batch(news)
-        with self._write() as connection:
+        with self._saving, self._write() as connection:
             row = self._unit(connection, unit_id, lock=True)
             streams = self.outbox.wanted(row.wanted)
             teller = self._teller(connection, row, batch) if RUNS in streams else None

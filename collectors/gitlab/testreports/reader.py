@@ -264,7 +264,10 @@ class Reader:
             return self.state.suite_label(suite, ended_at, self.config.max_suites)
 
         self.observations += _testing.observations(self.provider, report, label, one.counts_until)
-        self.given_up += self.state.give_up_suites()
+        if gone := self.state.give_up_suites():
+            # Years of history may be in one poll: what it found of them would outlast their room.
+            self.observations = _testing.without(self.observations, self.provider, gone)
+            self.given_up += gone
 
     def _show(self, one: Waiting, report: Report) -> None:
         """Make the report the one that is shown of its ref, unless a newer one is or nobody wants it."""

@@ -128,12 +128,38 @@ def test_after_a_reload_polls_of_the_source_before_do_not_hold_up_those_of_anoth
     wait_until(lambda: len(old.polls) == CAPACITY, "polls that hang")
     service.world.registry.replace(new)
     service.engine.replace(service.rounds(new))
-    left = [unit.key for unit in MANY if unit.key not in old.polls]
-    wait_until(lambda: all(new.polls.count(key) > 2 for key in left), "polls of the other source")
-    assert not set(old.polls) & set(new.polls), "no unit is polled twice at a time"
+    # Also of those units that are called there as others are here: they are not the same.
+    wait_until(lambda: all(new.polls.count(unit.key) > 2 for unit in MANY), "polls of the other source")
     free.set()
-    wait_until(lambda: all(new.polls.count(unit.key) > 2 for unit in MANY), "polls of all units")
     wait_until(lambda: len(poll_threads()) == CAPACITY, "the end of the workers before")
+
+
+def test_after_a_reload_a_discovery_of_the_source_before_does_not_hold_up_that_of_another(
+    service: Service, free: threading.Event
+) -> None:
+    old, new = service.source("fake", *MANY), service.source("fake", *MANY, target="another")
+    asked: list[int] = []
+    old.units = lambda: (asked.append(1), free.wait(PATIENCE), MANY)[2]
+    service.start(old)
+    wait_until(lambda: asked, "a discovery that hangs")
+    service.world.registry.replace(new)
+    service.engine.replace(service.rounds(new))
+    wait_until(lambda: all(new.polls.count(unit.key) > 2 for unit in MANY), "polls of the other source")
+
+
+def test_after_a_reload_polls_of_the_same_source_wait_for_those_before(
+    service: Service, free: threading.Event
+) -> None:
+    old, new = service.source("fake", *MANY), service.source("fake", *MANY)
+    old.answers = {MANY[0].key: [lambda: (free.wait(PATIENCE), Batch())[1]]}
+    service.start(old)
+    wait_until(lambda: MANY[0].key in old.polls, "a poll that hangs")
+    service.world.registry.replace(new)
+    service.engine.replace(service.rounds(new))
+    wait_until(lambda: all(new.polls.count(unit.key) > 2 for unit in MANY[1:]), "polls of the other units")
+    assert MANY[0].key not in new.polls, "no unit is polled twice at a time"
+    free.set()
+    wait_until(lambda: new.polls.count(MANY[0].key) > 2, "polls of it")
 
 
 def poll_threads() -> list[threading.Thread]:
@@ -176,6 +202,7 @@ def test_new_runs_of_one_source_are_shown_while_another_one_takes_calls_and_neve
             parts.clock,
             capacity=CAPACITY,
             retention_days=400,
+            dead_letter_days=400,
             stopping=parts.stopping,
         )
         try:

@@ -438,6 +438,18 @@ def test_rounds_that_a_reload_replaced_change_nothing_any_more(bench: Bench) -> 
     assert bench.shown()
 
 
+def test_rounds_of_a_collector_that_a_reload_removed_bring_none_of_its_gauges_back(bench: Bench) -> None:
+    states = bench.discover(ONE)
+    bench.rounds.visit(states["1"])
+    names = ("last_success_timestamp_seconds", "collector_duration_seconds", "projects", "collector_success")
+    assert all(bench.own(name) is not None for name in names)
+    bench.rounds.alive = False
+    bench.world.metrics.forget("fake")
+    bench.rounds.visit(states["1"])
+    bench.rounds.discover()
+    assert [name for name in names if bench.own(name) is not None] == []
+
+
 def test_series_of_another_target_go_after_a_reload(bench: Bench) -> None:
     bench.source.answers["1"] = [Batch(runs=(run(7),))]
     bench.rounds.visit(bench.discover(ONE)["1"])

@@ -139,6 +139,18 @@ def test_a_year_of_renamed_suites_leaves_room_for_the_next_and_little_behind(wat
         assert later <= 1.1 * first
 
 
+def test_years_that_are_read_at_once_leave_no_more_behind_than_those_that_are_watched(tmp_path: Path) -> None:
+    watch = Watch(tmp_path, max_suites=12, backfill_days=500)
+    watch.unit = watch.store.register("again", [PROJECT], backfill_days=500, now=START)[0].id
+    for week in range(40):
+        watch.gitlab.run(START + (week - 41) * 7 * DAY, "unit", f"it-{week}")
+    watch.poll()
+    assert sum(watch.totals("ci_test_reports").values()) == 40
+    suites = {labels[2] for labels in watch.totals("ci_test_suite_reports")}
+    assert suites == {"unit", *(f"it-{week}" for week in range(40 - 5, 40))}
+    watch.store.close()
+
+
 def test_what_was_counted_and_forgotten_never_counts_again(watch: Watch) -> None:
     numbers = [watch.gitlab.run(watch.clock.now(), "unit") for _ in range(3)]
     watch.clock.advance(60)
