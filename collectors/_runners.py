@@ -115,14 +115,17 @@ def _trouble(scope: Scope, error: NotThere, source: str) -> UnitTrouble:
 
 
 def unavailable(troubles: Sequence[UnitTrouble]) -> UnitUnavailable:
-    """The error of a poll in which no scope could be read."""
-    whole = together(troubles)
-    return UnitUnavailable(whole.detail, whole.reason)
+    """The error of a poll in which no scope could be read; it names them, as it is told of the unit."""
+    return UnitUnavailable(_named(troubles), troubles[0].reason)
 
 
 def together(troubles: Sequence[UnitTrouble]) -> UnitTrouble:
     """One trouble that tells all: a poll can report no more."""
     if len(troubles) == 1:
         return troubles[0]
-    detail = "; ".join(f"{trouble.name}: {trouble.detail}" for trouble in troubles)
-    return UnitTrouble(", ".join(trouble.name for trouble in troubles), troubles[0].reason, detail)
+    names = ", ".join(trouble.name for trouble in troubles)
+    return UnitTrouble(names, troubles[0].reason, _named(troubles))
+
+
+def _named(troubles: Sequence[UnitTrouble]) -> str:
+    return "; ".join(f"{trouble.name}: {trouble.detail}" for trouble in troubles)

@@ -271,7 +271,7 @@ class App:
             self.engine.replace(self.parts.rounds)
             if self.receiving:
                 self.receiving.renew(config)
-            self._config = config
+            self._config = config.running(self._config.settings)
             logs.set_level(config.settings.log.level)
             self.serving.reload()
             self._loaded()

@@ -27,7 +27,10 @@ _STATUSES = {"online": _fleet.ONLINE, "offline": _fleet.OFFLINE}
 
 def scopes_of(config: RunnersConfig) -> list[Scope]:
     """Everything that the configuration names, the widest first."""
-    enterprises = [Scope(f"enterprises/{name}", _fleet.INSTANCE, name) for name in config.enterprises]
+    # Many an organisation has the name of its enterprise.
+    enterprises = [
+        Scope(f"enterprises/{name}", _fleet.INSTANCE, f"enterprise {name}") for name in config.enterprises
+    ]
     organizations = [Scope(f"orgs/{name}", _fleet.GROUP, name) for name in config.organizations]
     repositories = [Scope(f"repos/{name}", _fleet.PROJECT, name) for name in config.repositories]
     return enterprises + organizations + repositories

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from http.client import HTTPException, InvalidURL
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from exporter.hooks import AcceptsHooks
 from exporter.registry import Registry
 from exporter.rendering import Format
 from exporter.rounds.backfill import Progress
+from exporter.rounds.once import unreadable
 from exporter.rounds.round import CollectorRounds
 
 _JOB = "ci-exporter"
@@ -41,8 +43,10 @@ def print_source(rounds: CollectorRounds, failures: list[str]) -> bool:
     collector = rounds.collector
     units = len(rounds.states())
     print(f"{rounds.name}: {rounds.page.series()} series from {units} {collector.unit_noun}")
-    wrong = [failure + _remedy(rounds) for failure in failures]
-    for trouble in rounds.troubles():
+    troubles = rounds.troubles()
+    told = {unreadable(one.name, one.detail) for one in troubles if one.reason in _ADVICE}
+    wrong = [failure + _remedy(rounds) for failure in failures if failure not in told]
+    for trouble in troubles:
         advice = _ADVICE.get(trouble.reason)
         if advice is None:
             print(f"  {trouble.name}: {trouble.reason.value}: {trouble.detail}")
@@ -112,8 +116,13 @@ def push(registry: Registry, url: str) -> None:
     grouped.register(_Grouped(registry))
     try:
         push_to_gateway(url, job=_JOB, registry=grouped)
-    except (OSError, ValueError) as error:
-        raise SinkError(f"the Pushgateway did not take the metrics: {error}") from error
+    except InvalidURL:
+        # Its text would show a password that was put where the port should be.
+        raise SinkError("--push is no address of a Pushgateway: write it as http://host:port") from None
+    except (OSError, ValueError, HTTPException) as error:
+        raise SinkError(
+            f"the Pushgateway did not take the metrics: {str(error) or type(error).__name__}"
+        ) from error
 
 
 class _Grouped:

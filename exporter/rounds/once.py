@@ -50,9 +50,14 @@ def _drain(rounds: CollectorRounds, state: UnitState) -> str | None:
             return None
         if visit.result is FetchResult.ERROR:
             reason = state.error or (state.trouble.detail if state.trouble else "")
-            return f"{state.stored.unit.name} could not be read" + (f": {reason}" if reason else "")
+            return unreadable(state.stored.unit.name, reason)
         if visit.wait > 0:
             return None
+
+
+def unreadable(unit: str, reason: str) -> str:
+    """How it is told that a unit could not be read."""
+    return f"{unit} could not be read" + (f": {reason}" if reason else "")
 
 
 def first_error(failures: dict[str, list[str]]) -> SourceError | None:

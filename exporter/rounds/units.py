@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exporter.clock import Clock
-from exporter.contract import Collector, Discovery, Unit, UnitTrouble
+from exporter.contract import Batch, Collector, Discovery, Unit, UnitTrouble
 from exporter.hooks import AcceptsHooks
 from exporter.rounds.backoff import Backoff
 from exporter.rounds.visits import UnitState
@@ -152,6 +152,8 @@ class Units:
             stored = self._store.register(
                 self._collector.target, [unit], backfill_days=_ADOPTED_DAYS, now=self._clock.now(), keep=True
             )[0]
+            # It has no history to wait for: what it is adopted for is news already, for sinks and alerts too.
+            self._store.save(stored.id, Batch(), self._clock.now())
             state = UnitState(stored, Backoff(self._collector.schedule_of(unit)))
             with self._lock:
                 state = self._states.setdefault(unit.key, state)

@@ -11,7 +11,7 @@ from exporter.config.redis import RedisSettings
 from exporter.errors import SinkError
 from exporter.model.events import Event
 from exporter.sinkmetrics import Claim, SinkMetrics
-from exporter.sinks.redisclients import TROUBLES, Client, connect, secrets
+from exporter.sinks.redisclients import TROUBLES, Client, connect, in_words, secrets
 from exporter.store.clean import storable
 from exporter.store.statements import chunks
 
@@ -139,7 +139,7 @@ class RedisClaims:
             log.info("Redis can be asked again", extra={"sink": self._sink})
 
     def _reason(self, error: Exception) -> str:
-        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        text = in_words(error)
         for secret in secrets(self._settings):
             text = text.replace(secret, "<secret>")
         return f"{self._settings.address}: {text}"

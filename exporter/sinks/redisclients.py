@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
 from redis.exceptions import RedisClusterException
 from redis.retry import Retry
-from redis.sentinel import Sentinel
+from redis.sentinel import MasterNotFoundError, Sentinel
 
 from exporter.config.files import Unreadable
 from exporter.config.redis import RedisSettings
@@ -21,6 +22,8 @@ Client = redis.Redis | RedisCluster
 TROUBLES = (redis.RedisError, RedisClusterException, OSError, ValueError)
 """What a client raises that cannot ask; redis-py has one error that is none of its own family."""
 _TIMEOUT_SECONDS = 1.0
+_OF_A_SENTINEL = re.compile(r"> - (?:\w+:)?(.+?)(?=, <redis|$)")
+"""An error of one Sentinel behind its client, which redis-py spells out with all of its options."""
 
 
 def connect(settings: RedisSettings) -> Client:
@@ -49,6 +52,17 @@ def connect(settings: RedisSettings) -> Client:
     sentinels: Any = Sentinel(settings.places, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
     master: redis.Redis = sentinels.master_for(settings.sentinel_service)
     return master
+
+
+def in_words(error: Exception) -> str:
+    """What *error* says, in one line that people can read."""
+    text = str(error).strip().partition("\n")[0] or type(error).__name__
+    if isinstance(error, MasterNotFoundError):
+        text, _, rest = text.partition(" : ")
+        if failed := _OF_A_SENTINEL.findall(rest):
+            kinds = ", ".join(dict.fromkeys(failed))
+            text += f", and {len(failed)} of the Sentinels could not be asked: {kinds}"
+    return text
 
 
 def secrets(settings: RedisSettings) -> list[str]:

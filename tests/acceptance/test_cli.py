@@ -94,11 +94,16 @@ def test_check_online_fails_if_the_token_lacks_a_scope(tmp_path: Path) -> None:
     with Services(tmp_path) as forge:
         forge.answer = lambda _request: Answer(403, b'{"error":"insufficient_scope"}')
         gitlab = {"url": f"http://{forge.address}", "token": "t0ken-of-nothing", "groups": [{"path": "acme"}]}
-        content = {"store": {"url": f"sqlite:///{tmp_path}/s.db"}, "collectors": {"gitlab": gitlab}}
+        runners = {"url": gitlab["url"], "token": gitlab["token"], "groups": ["acme"]}
+        content = {
+            "store": {"url": f"sqlite:///{tmp_path}/s.db"},
+            "collectors": {"gitlab": gitlab, "gitlab_runners": runners},
+        }
         file = tmp_path / "config.yaml"
         file.write_text(yaml.safe_dump(content))
         done = run_here("check", "--online", "--config", str(file))
     assert done.returncode == 1
+    assert done.stdout.count("  failed: ") == 2, done.stdout  # each trouble once
     assert (
         "  failed: acme: forbidden: GitLab says 403: this token may not read it; let the token" in done.stdout
     )

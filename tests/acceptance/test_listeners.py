@@ -56,6 +56,17 @@ def _get(where: str, path: str) -> tuple[int, str]:
         connection.close()
 
 
+def _ask_unix(path: Path, method: str, target: str) -> str:
+    """The text of an answer that is a 200."""
+    connection = UnixConnection(path)
+    connection.request(method, target)
+    response = connection.getresponse()
+    assert response.status == 200
+    told = response.read().decode()
+    connection.close()
+    return told
+
+
 def _groups(where: str) -> set[str]:
     """The groups of endpoints that *where* answers, each as a whole or not at all."""
     found = {path: _get(where, path)[0] not in (0, 404) for paths in PATHS.values() for path in paths}
@@ -254,15 +265,15 @@ def test_health_and_admin_have_addresses_of_their_own(make: Make, folder: Path) 
 
     # A change of an address needs a restart, and the reload that finds it says so.
     exporter.config_path.write_text(config.replace(health, f"127.0.0.1:{free_port()}"))
-    connection = UnixConnection(folder / "admin.sock")
-    connection.request("POST", "/-/reload")
-    assert connection.getresponse().status == 200
-    connection.close()
+    _ask_unix(folder / "admin.sock", "POST", "/-/reload")
     assert _log(exporter, "a change needs a restart to take effect")["section"] == "metrics"
     assert _groups(health) == {"health"}
+    assert health in _ask_unix(folder / "admin.sock", "GET", "/-/config"), "what is in force is shown"
 
-    # With the same file, so that the next start needs the very same addresses.
+    # With the same file, so that the next start needs the very same addresses; nothing waits for it then.
     exporter.config_path.write_text(config)
+    _ask_unix(folder / "admin.sock", "POST", "/-/reload")
+    assert exporter.log_path.read_text().count("a change needs a restart") == 1
     assert exporter.terminate() == 0
     everywhere = (metrics, health, admin, unix)
     assert [_get(where, "/healthz")[0] for where in everywhere] == [0] * 4

@@ -123,6 +123,15 @@ def test_runners_of_two_scopes_with_the_same_ids_are_told_apart(lab: RunnersLab)
     assert labels == {f"{scope}/acme/{number}" for scope in ("orgs", "enterprises") for number in range(1, 5)}
 
 
+def test_an_enterprise_that_may_not_be_read_is_told_from_an_organisation_of_its_name(lab: RunnersLab) -> None:
+    lab.restart(enterprises=["acme"])
+    lab.server.faults({"kind": "status", "status": 403, "path": "/enterprises/acme/actions/runners"})
+    lab.exporter.poll()
+    trouble = lab.exporter.rounds.states()[0].trouble
+    assert trouble is not None
+    assert (trouble.name, trouble.reason) == ("enterprise acme", "forbidden")
+
+
 def test_something_must_be_named() -> None:
     with pytest.raises(ValueError, match="organizations"):
         GitHubRunners.config_model.model_validate({})

@@ -94,6 +94,14 @@ def test_a_project_is_there_from_its_first_report(told: Told) -> None:
     assert 'status="success"' in shown
 
 
+def test_the_first_report_of_a_project_is_news_for_sinks_too(told: Told) -> None:
+    told.store.outbox.subscribe("sink", ["runs"])
+    told.report(status="failed")
+    told.report(project="acme/q", status="failed")
+    waiting = told.store.outbox.read("sink", 0, 9)
+    assert [json.loads(entry.event.data)["project"]["name"] for entry in waiting] == ["acme/p", "acme/q"]
+
+
 def test_its_end_updates_the_run_that_was_reported_to_run(told: Told) -> None:
     told.report(status="running", ref="main", started_at=told.time(0))
     assert 'status="running"' in told.lines(STATUS)[0]

@@ -378,6 +378,22 @@ def test_without_a_master_all_is_ours_and_a_try_says_what_is_missing(sentinel: S
         list(one.claims.try_out())
 
 
+def test_sentinels_that_cannot_be_asked_are_told_in_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """redis-py would show its clients with all their options."""
+    away = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    one = Producer(RedisServer(tmp_path), "one", address=",".join(away), sentinel_service="told")
+    with pytest.raises(SinkError) as refused:
+        list(one.claims.try_out())
+    why = "No master found for 'told', and 2 of the Sentinels could not be asked: ConnectionError"
+    assert str(refused.value).startswith(f"Redis at {','.join(away)}: {why}")
+    assert "<" not in str(refused.value)
+    assert one.claim(1) == [True]
+    (record,) = (record for record in caplog.records if record.levelno == logging.WARNING)
+    assert "<" not in record.error  # type: ignore[attr-defined]
+
+
 def test_sentinels_with_a_password_are_given_it(server: RedisServer, sentinel: Sentinel) -> None:
     with server.client() as client, sentinel.client() as asked:
         client.config_set("requirepass", "opensesame")

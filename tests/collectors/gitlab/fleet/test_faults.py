@@ -91,6 +91,7 @@ def test_series_vanish_when_no_scope_can_be_read_any_more(fleet_of: Made) -> Non
     assert samples(lab)
     lab.act("set_admin", admin=False)
     assert samples(lab) == []
+    assert "forbidden: instance: GitLab says 403" in troubles(lab)
     assert "administrator" in troubles(lab)
     lab.act("set_admin", admin=True)
     lab.exporter.discover()
