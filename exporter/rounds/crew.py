@@ -30,12 +30,26 @@ class Crew:
         """Have *workers* threads from now on; surplus ones leave when they have nothing in hand."""
         with self._turn:
             shrinks, self._wanted = workers < self._wanted, workers
-            for number in set(range(workers)) - self._workers.keys():
-                self._workers[number] = badge = object()
-                name = f"{self._name}-{number}"
-                threading.Thread(target=self._work, args=(number, badge), name=name, daemon=True).start()
+            for number in sorted(set(range(workers)) - self._workers.keys()):
+                if not self._hire(number):
+                    break
         if shrinks:
             self.agenda.look_up()
+
+    def _hire(self, number: int) -> bool:
+        """Start a worker; false if the system has no thread for it, so that the next call is to try again."""
+        self._workers[number] = badge = object()
+        name = f"{self._name}-{number}"
+        try:
+            threading.Thread(target=self._work, args=(number, badge), name=name, daemon=True).start()
+        except RuntimeError as error:
+            del self._workers[number]
+            log.error(  # noqa: TRY400 - the line says it all
+                "a worker could not be started: raise the limit of threads, or lower engine.capacity",
+                extra={"worker": name, "error": str(error)},
+            )
+            return False
+        return True
 
     def relieve(self) -> None:
         """Let every worker go, those that have something in hand after it; :meth:`resize` waits for none."""
