@@ -13,7 +13,7 @@ import pytest
 from tests.support.deployment import DEPLOY, check_config
 from tests.support.notified import Manager
 from tests.support.process import ExporterProcess
-from tests.support.tools import require
+from tests.support.tools import missing, require
 
 UNITS = DEPLOY / "systemd"
 SERVICE = (UNITS / "ci-exporter.service").read_text()
@@ -96,7 +96,7 @@ def test_the_keys_that_the_unit_asks_for_are_a_configuration(
 def test_the_program_makes_no_code_at_run_time(tmp_path: Path) -> None:
     """Where the kernel forbids what MemoryDenyWriteExecute= does, C extensions load and it serves."""
     if ctypes.CDLL(None).prctl(66, 0, 0, 0, 0) < 0:  # PR_GET_MDWE
-        pytest.skip("this kernel (before 6.3) cannot forbid it")
+        missing("this kernel (before 6.3) cannot forbid it")
     sealed = [sys.executable, "-c", SEALED]
     done = subprocess.run(
         [*sealed, sys.executable, "-c", EXTENSIONS], capture_output=True, text=True, timeout=60, check=False

@@ -31,12 +31,12 @@ from tests.support.process import ROOT, wait_until
 PULSE = b"""SELECT (SELECT count(*) FROM pull_requests), (SELECT max(updated_at) FROM checks),
                    (SELECT count(*) FROM reports)"""
 STARTER = """
-import sys, time
+import signal, sys
 from pathlib import Path
 from collectors.postgres.standin.demo import demo_source
 source = demo_source(Path(sys.argv[1]))
 print(source.process_ids[0], flush=True)
-time.sleep(600)
+signal.pause()
 """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import shutil
 import subprocess
@@ -13,14 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import trustme
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from cryptography.hazmat.primitives import serialization
 
 from tests.support.process import PATIENCE, ROOT, free_port, wait_until
-from tests.support.tools import require
+from tests.support.tools import missing, require
 
 JARS = ROOT / "build" / "kafka"
 LOGIN, PASSWORD = "exporter", "kafka-pass-1"
@@ -32,10 +30,7 @@ _JAVA = ("-Xms192m", "-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 def jars() -> str:
     """The class path of the broker; without it the test fails in CI and says elsewhere how to get it."""
     if not any(JARS.glob("kafka_2.13-*.jar")):
-        message = "there is no Apache Kafka in build/kafka (.ci/kafka.py fetches it): this test did not run"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("there is no Apache Kafka in build/kafka (.ci/kafka.py fetches it)")
     return f"{JARS}/*"
 
 

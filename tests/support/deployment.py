@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 import yaml
 
 from exporter.cli import main
+from tests.support.tools import missing
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -24,10 +24,7 @@ def tool(name: str) -> str:
     """The path of a program that `.ci/tools` fetches; missed aloud."""
     path = TOOLS / name
     if not path.exists():
-        message = f"{path.relative_to(ROOT)} is missing: run .ci/tools; this test did not run"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+        missing(f"{path.relative_to(ROOT)} is missing (.ci/tools fetches it)")
     return str(path)
 
 

@@ -20,7 +20,7 @@ from typing import Protocol
 
 import psycopg
 
-from tests.support.process import PATIENCE, free_port
+from tests.support.process import PATIENCE, free_port, wait_until
 from tests.support.tools import require
 
 
@@ -150,9 +150,7 @@ class PostgresServer:
     def wait_for(self, query: str, *, seconds: float = PATIENCE) -> float:
         """Wait until the first value of *query* is true; the seconds that took."""
         began = time.monotonic()
-        while not self.sql(query)[0][0]:
-            assert time.monotonic() - began < seconds, f"never came true: {query}"
-            time.sleep(0.02)
+        wait_until(lambda: bool(self.sql(query)[0][0]), query, seconds)
         return time.monotonic() - began
 
     def _processes(self) -> list[int]:
